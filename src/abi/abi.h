@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The driver ABI as data: what each call of NVIDIA's driver looks like, per
+ * driver version and row by row.
+ *
+ * The rows are text, share/abi/VERSION.tbl; scripts/gen/abi-c.sh turns all of
+ * them into build/gen/abi_gen.h (names and numbers) and abi_tables.c (sorted
+ * const arrays). Nothing here allocates, and nothing but string.h is needed.
+ *
+ * How the users read a row:
+ *
+ *   device rows for the shim   every ABI_ESCAPE and ABI_UVM row with
+ *                              abi_allowed(): dev, nr, sizes, ptrs, fds
+ *   class sizes for RM_ALLOC   every ABI_CLASS row with abi_allowed(): its
+ *                              params are row->sizes[0] bytes (0: none). The
+ *                              clients send paramsSize 0, so this is the
+ *                              only place that knows
+ *   a call from a worker       abi_escape(nr, size) or abi_uvm(nr); refuse
+ *                              what is NULL or not allowed. Each ptr of the
+ *                              row names one depth-one buffer; when its rule
+ *                              is ABI_LEN_CONTROL the control's own row says
+ *                              more: ptrs of that row are the nested ranges
+ *                              to ask the shim for. ABI_LEN_CLASS likewise
+ *                              with the class row
+ *   vetting                    row->clients lists the offsets of handles that
+ *                              name an RM client, row->fds those of fds
+ */
+#ifndef ISOSPIN_ABI_H
+#define ISOSPIN_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "abi_gen.h" /* enums: numbers by vendor name, ABI_F_*, ABI_IC_* */
+
+enum abi_kind {
+	ABI_ESCAPE,
+	ABI_CONTROL,
+	ABI_CLASS,
+	ABI_UVM,
+	ABI_KIND_COUNT,
+};
+
+/* struct abi_row.dev: the device nodes on which a call exists. */
+enum abi_dev {
+	ABI_DEV_CTL = 1, /* /dev/nvidiactl */
+	ABI_DEV_GPU = 2, /* /dev/nvidiaN */
+	ABI_DEV_UVM = 4, /* /dev/nvidia-uvm */
+};
+
+enum abi_cap {
+	ABI_CAP_UTILITY = 1,
+	ABI_CAP_COMPUTE = 2,
+};
+
+enum abi_dir {
+	ABI_IN = 1, /* guest to driver */
+	ABI_OUT = 2, /* driver to guest */
+	ABI_INOUT = 3,
+};
+
+/* How many bytes stand behind a pointer. */
+enum abi_len {
+	ABI_LEN_FIXED, /* unit bytes */
+	ABI_LEN_COUNT, /* (field of count_size bytes at count_off) * unit */
+	ABI_LEN_CONTROL, /* like COUNT, and the params of the control at sel_off */
+	ABI_LEN_CLASS, /* params of the class whose number is at sel_off */
+};
+
+/* A field that holds a user-space address; NULL means there is no buffer. */
+struct abi_ptr {
+	uint32_t off; /* of the 8-byte address */
+	uint32_t sel_off; /* CONTROL, CLASS: where the call number stands */
+	uint32_t count_off; /* COUNT, CONTROL */
+	uint32_t unit; /* bytes for each count, or in all if FIXED */
+	uint32_t max; /* bytes; a longer buffer is refused */
+	uint8_t count_size; /* 4 or 8 */
+	uint8_t rule; /* enum abi_len */
+	uint8_t dir; /* enum abi_dir */
+};
+
+/* A named field, or one member of each element of an array. */
+struct abi_field {
+	uint16_t id; /* enum abi_f */
+	uint16_t size; /* bytes of one value */
+	uint32_t off; /* of the first value */
+	uint32_t count; /* 1 if not an array */
+	uint32_t stride; /* bytes from one value to the next */
+};
+
+/*
+ * One call. sizes: 1 or more exact sizes of the argument, or, with step > 0,
+ * sizes[0] is the largest and every positive multiple of step is right too.
+ * A control with any_size takes opaque bytes of any length up to sizes[0]
+ * (RM's GSS-legacy commands, cmd & 0x8000: rmctrl.c).
+ */
+struct abi_row {
+	const char *name; /* NVIDIA's */
+	const uint32_t *sizes;
+	const struct abi_ptr *ptrs;
+	const struct abi_field *fields;
+	const uint32_t *clients; /* offsets of client handles, 4 bytes each */
+	const uint32_t *fds; /* offsets of fds, 4 bytes each */
+	const uint16_t *on; /* CONTROL: enum abi_ic it exists on;
+			     * CLASS: enum abi_ic allowed as parent */
+	uint32_t nr;
+	uint32_t step;
+	uint16_t ic; /* CLASS: its internal class, enum abi_ic */
+	uint8_t kind; /* enum abi_kind */
+	uint8_t dev; /* ESCAPE, UVM: mask of enum abi_dev */
+	uint8_t dir; /* enum abi_dir, of the argument itself */
+	uint8_t caps; /* mask of enum abi_cap; 0: known, never allowed */
+	uint8_t n_sizes, n_ptrs, n_fields, n_clients, n_fds, n_on;
+	uint8_t any_size;
+	uint8_t params_optional; /* CLASS: params may be NULL */
+	uint8_t multi; /* CLASS: a parent may have several */
+	uint8_t priv; /* needs a privileged (root) client in RM */
+};
+
+struct abi {
+	const char *version; /* "550.163.01" */
+	const struct abi_row *rows[ABI_KIND_COUNT]; /* sorted by nr, size */
+	uint32_t n_rows[ABI_KIND_COUNT];
+};
+
+/* The table of exactly this version, or NULL. */
+const struct abi *abi_find(const char *version);
+
+/*
+ * The exact table, else the nearest of the same branch (the part before the
+ * first dot), else NULL. For the soft driver only: it can say what it did by
+ * comparing ret->version.
+ */
+const struct abi *abi_find_nearest(const char *version);
+
+/* Version i in ascending order, or NULL past the end. */
+const struct abi *abi_at(unsigned int i);
+
+/*
+ * The row, or NULL if the table has none. An escape may have one row for each
+ * form (RM_ALLOC of 32 and of 48 bytes): the size is part of its name.
+ */
+const struct abi_row *abi_escape(const struct abi *abi, uint32_t nr,
+				 uint32_t size);
+const struct abi_row *abi_control(const struct abi *abi, uint32_t cmd);
+const struct abi_row *abi_class(const struct abi *abi, uint32_t class);
+const struct abi_row *abi_uvm(const struct abi *abi, uint32_t nr);
+
+/* Whether a worker with these capabilities may make the call. */
+static inline int abi_allowed(const struct abi_row *row, uint32_t caps)
+{
+	return row && (row->caps & caps) != 0;
+}
+
+/* Whether an argument of size bytes fits the row. */
+int abi_size_ok(const struct abi_row *row, uint32_t size);
+
+/* Whether row->on holds ic. */
+int abi_on(const struct abi_row *row, uint16_t ic);
+
+/*
+ * Bytes behind pointer i of row, read out of the len bytes at buf that are
+ * the row's argument or params. 0 and *ret_len; -1 if buf is too short, the
+ * product overflows or passes the pointer's max. With ABI_LEN_CLASS abi gives
+ * the class rows (an unknown class has 0 bytes). A NULL pointer has 0 bytes.
+ */
+int abi_ptr_len(const struct abi *abi, const struct abi_row *row,
+		unsigned int i, const void *buf, size_t len, uint32_t *ret_len);
+
+/* The field, or NULL if this version's row has none of that name. */
+const struct abi_field *abi_field(const struct abi_row *row, enum abi_f id);
+
+/*
+ * Value i of a field of 1, 2, 4 or 8 bytes. Absent or out of the len bytes at
+ * buf: abi_get() gives 0, abi_put() writes nothing; both are safe on any
+ * input. abi_bytes() gives the address of value i for what is no integer,
+ * with its size, or NULL.
+ */
+uint64_t abi_get(const struct abi_row *row, enum abi_f id, uint32_t i,
+		 const void *buf, size_t len);
+void abi_put(const struct abi_row *row, enum abi_f id, uint32_t i, void *buf,
+	     size_t len, uint64_t value);
+void *abi_bytes(const struct abi_row *row, enum abi_f id, uint32_t i, void *buf,
+		size_t len, size_t *ret_size);
+
+/* "NV_ERR_INVALID_CLIENT" for 0x23; "NV_ERR_?" if unknown. */
+const char *abi_status_name(uint32_t status);
+
+#endif
