@@ -1,0 +1,290 @@
+# shellcheck shell=sh
+# base.sh - what every command starts with: log, errors, clean-up, progress
+#
+# The caller sets TOP to the root of the checkout, sources this and calls
+# base_init. Afterwards DRY_RUN is 0 or 1 and base_cmd names the command.
+#
+# These functions stand below every other and are the only ones whose names
+# carry no prefix: log_*, die, leave, on_exit, run, sys_write, step_*, as_user.
+
+base_nl='
+'
+base_us=$(printf '\037')
+
+# base_init NAME: once, at the start of a command, with its name or "$0".
+# Sets the traps: EXIT runs what on_exit registered, and turns a
+# failure that nobody announced (by die or leave) into status 70.
+base_init()
+{
+	base_cmd=${1##*/}
+	base_cmd=${base_cmd%.sh}
+	LC_ALL=C
+	export LC_ALL
+	umask 077
+	DRY_RUN=0
+	base_level=2
+	base_said=0
+	base_stack=
+	step_text=
+	step_pid=
+	trap 'base_exit_trap $?' EXIT
+	trap 'leave 129' HUP
+	trap 'leave 130' INT
+	trap 'leave 143' TERM
+}
+
+base_exit_trap()
+{
+	local rc="$1"
+
+	trap '' HUP INT TERM
+	trap - EXIT
+	set +e
+	step_stop
+	if [ "$rc" -ne 0 ] && [ "$base_said" -eq 0 ]; then
+		log_error "unexpected failure (status $rc)"
+		rc=70
+	fi
+	base_release
+	exit "$rc"
+}
+
+# base_release: runs what on_exit registered, newest first, and forgets it.
+base_release()
+{
+	local entry
+
+	while [ -n "$base_stack" ]; do
+		entry=${base_stack%%"$base_nl"*}
+		base_stack=${base_stack#*"$base_nl"}
+		base_run_entry "$entry" || log_warn "clean-up failed: $(
+			printf '%s' "$entry" | tr '\037' ' ')"
+	done
+}
+
+base_run_entry()
+{
+	local IFS="$base_us"
+
+	set -f
+	# shellcheck disable=SC2086 # the words of the entry, split at IFS
+	set -- $1
+	set +f
+	unset IFS
+	"$@"
+}
+
+# on_exit COMMAND [ARG...]: runs it when the command ends, in whatever way,
+# newest first. No word may hold a newline. In a subshell it has no effect.
+on_exit()
+{
+	local entry='' word
+
+	for word; do
+		case $word in
+		*"$base_nl"* | *"$base_us"*)
+			die 70 "on_exit: control character in '$word'" ;;
+		esac
+		entry=$entry$word$base_us
+	done
+	base_stack=$entry$base_nl$base_stack
+}
+
+# leave STATUS: ends the command with a status that is meant.
+leave()
+{
+	base_said=1
+	exit "$1"
+}
+
+# die STATUS MESSAGE...: says why and ends the command. In a subshell it ends
+# only that: write x=$(f) || leave $?
+die()
+{
+	local rc="$1"
+
+	shift
+	step_stop
+	log_error "$*"
+	leave "$rc"
+}
+
+base_log()
+{
+	[ "$1" -gt "$base_level" ] || printf '%s: %s: %s\n' \
+		"$base_cmd" "$2" "$3" >&2
+}
+
+log_error() { base_log 0 error "$*"; }
+log_warn() { base_log 1 warning "$*"; }
+log_info() { base_log 2 info "$*"; }
+log_debug() { base_log 3 debug "$*"; }
+
+# base_set_level error|warn|info|debug
+base_set_level()
+{
+	case $1 in
+	error) base_level=0 ;;
+	warn) base_level=1 ;;
+	info) base_level=2 ;;
+	debug) base_level=3 ;;
+	esac
+}
+
+# base_set VAR VALUE: assigns to a variable named at run time. VALUE is one
+# line; nothing in it is expanded. Forks nothing. The caller may have VAR local.
+base_set()
+{
+	IFS= read -r "$1" <<-EOT
+	$2
+	EOT
+}
+
+# base_quote WORD...: prints the words so that a shell reads them back.
+base_quote()
+{
+	local word rest sep=''
+
+	for word; do
+		printf '%s' "$sep"
+		sep=' '
+		case $word in
+		'' | *[!A-Za-z0-9_./:=@%+,-]*) ;;
+		*)
+			printf '%s' "$word"
+			continue ;;
+		esac
+		printf "'"
+		rest=$word
+		while :; do
+			case $rest in
+			*\'*)
+				printf "%s'\\''" "${rest%%\'*}"
+				rest=${rest#*\'} ;;
+			*) break ;;
+			esac
+		done
+		printf "%s'" "$rest"
+	done
+}
+
+# run COMMAND [ARG...]: runs it, or with --dry-run prints it instead.
+run()
+{
+	if [ "$DRY_RUN" -eq 1 ]; then
+		printf '+ %s\n' "$(base_quote "$@")"
+		return 0
+	fi
+	[ "$base_level" -lt 3 ] || log_debug "+ $(base_quote "$@")"
+	"$@"
+}
+
+# sys_write FILE VALUE: writes one value to a kernel file; honours --dry-run.
+sys_write()
+{
+	local file="$1" value="$2"
+
+	if [ "$DRY_RUN" -eq 1 ]; then
+		printf "+ printf '%%s\\\\n' %s > %s\n" \
+			"$(base_quote "$value")" "$(base_quote "$file")"
+		return 0
+	fi
+	log_debug "write '$value' to $file"
+	{ printf '%s\n' "$value" >"$file"; } 2>/dev/null
+}
+
+# base_uptime VAR: seconds since boot, hundredths dropped.
+base_uptime()
+{
+	local up rest
+
+	read -r up rest </proc/uptime
+	base_set "$1" "${up%%.*}"
+}
+
+# step_begin TEXT, step_end [RESULT]: progress. A step that takes over two
+# seconds shows that it is alive: on a terminal in place, else every 20 s.
+step_begin()
+{
+	step_stop
+	step_text=$1
+	base_uptime step_since
+	log_info "$step_text ..."
+	[ "$base_level" -ge 2 ] || return 0
+	# Neither a lock nor a test's fd outlives the step in the ticker's hands.
+	step_ticker 3>&- 8>&- 9>&- &
+	step_pid=$!
+}
+
+step_ticker()
+{
+	local now every=20 shown=0
+
+	trap - EXIT HUP INT TERM
+	[ ! -t 2 ] || every=2
+	while sleep 2 >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do
+		base_uptime now
+		now=$((now - step_since))
+		[ $((now - shown)) -ge "$every" ] || continue
+		shown=$now
+		if [ -t 2 ]; then
+			printf '\r%s: %s ... %d s ' "$base_cmd" "$step_text" "$now" >&2
+		else
+			log_info "$step_text ... $now s"
+		fi
+	done
+}
+
+# step_stop: ends the progress display without a word about the result.
+step_stop()
+{
+	[ -n "$step_pid" ] || return 0
+	kill "$step_pid" 2>/dev/null || :
+	wait "$step_pid" 2>/dev/null || :
+	step_pid=
+	[ ! -t 2 ] || printf '\r\033[K' >&2
+}
+
+step_end()
+{
+	local now
+
+	[ -n "$step_text" ] || return 0
+	step_stop
+	base_uptime now
+	now=$((now - step_since))
+	if [ "$now" -ge 2 ] || [ -n "${1:-}" ]; then
+		log_info "$step_text: ${1:-done} ($now s)"
+	fi
+	step_text=
+}
+
+# base_sudo_user: true if root acts for another user by way of sudo.
+base_sudo_user()
+{
+	[ "$(id -u)" -eq 0 ] || return 1
+	case ${SUDO_UID:-}:${SUDO_GID:-} in
+	:* | *: | 0:* | *[!0-9:]*) return 1 ;;
+	esac
+}
+
+# base_owner_fix PATH...: what root made for a user under sudo is the user's.
+base_owner_fix()
+{
+	! base_sudo_user || run chown -RPh "$SUDO_UID:$SUDO_GID" -- "$@"
+}
+
+# as_user COMMAND [ARG...]: runs it as the user who called sudo, with that
+# user's HOME; without sudo runs it as it is.
+as_user()
+{
+	local home
+
+	if ! base_sudo_user; then
+		"$@"
+		return
+	fi
+	home=$(getent passwd "$SUDO_UID" | cut -d: -f6)
+	HOME=${home:-/} setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" \
+		--init-groups "$@"
+}

@@ -1,0 +1,101 @@
+# shellcheck shell=sh
+# conf.sh - the configuration: flag, ISOSPIN_KEY, file, default, in this order
+#
+# conf.awk reads and checks everything in one pass; what it prints is kept in
+# conf_data and looked up without a fork.
+
+conf_data=
+conf_flags=
+
+# conf_set_flag KEY VALUE: what the command line says. Call before conf_load.
+conf_set_flag()
+{
+	case $2 in
+	*"$base_nl"*) die 64 "$1: newline in '$2'" ;;
+	esac
+	conf_flags=$conf_flags$1=$2$base_nl
+}
+
+# conf_load [FILE]: reads the configuration, or ends the command with 78. FILE
+# was named by the user and must be there; without it etc/isospin.conf is read
+# if it is there.
+conf_load()
+{
+	local shown="${1:-}" file
+
+	file=$shown
+	if [ -z "$file" ]; then
+		shown=etc/isospin.conf
+		file=$TOP/$shown
+		[ -e "$file" ] || file=
+	elif [ ! -e "$file" ]; then
+		die 78 "$file: no such file"
+	fi
+	if [ -n "$file" ] && { [ ! -r "$file" ] || [ -d "$file" ]; }; then
+		die 78 "$shown: cannot be read"
+	fi
+	conf_data=$(CONF_TBL=$TOP/share/conf.tbl CONF_FILE=$file \
+		CONF_SHOWN=$shown CONF_FLAGS=$conf_flags LC_ALL=C \
+		awk -f "$TOP/lib/conf.awk") || die 78 "$conf_data"
+	conf_data=$base_nl$conf_data$base_nl
+	if [ "${opt_verbose:-0}" -eq 0 ]; then
+		conf_get conf_level LOG_LEVEL
+		base_set_level "$conf_level"
+	fi
+}
+
+# conf_get VAR KEY [NAME]: sets VAR to KEY's value, for the VM NAME if given.
+conf_get()
+{
+	local conf_rest
+
+	case $conf_data in
+	*"$base_nl$2@${3:-@}="*) conf_rest=${conf_data#*"$base_nl$2@$3="} ;;
+	*"$base_nl$2="*) conf_rest=${conf_data#*"$base_nl$2="} ;;
+	*) die 70 "conf_get: no key $2" ;;
+	esac
+	base_set "$1" "${conf_rest%%"$base_nl"*}"
+}
+
+# conf_get_bytes VAR KEY [NAME]: the same for a size, as a number of bytes.
+conf_get_bytes()
+{
+	local conf_size
+
+	conf_get conf_size "$2" "${3:-}"
+	case $conf_size in
+	*K) conf_size=$((${conf_size%K} << 10)) ;;
+	*M) conf_size=$((${conf_size%M} << 20)) ;;
+	*G) conf_size=$((${conf_size%G} << 30)) ;;
+	esac
+	base_set "$1" "$conf_size"
+}
+
+# conf_get_path VAR KEY [NAME]: the same for a path; relative ones begin at the
+# checkout.
+conf_get_path()
+{
+	local conf_path
+
+	conf_get conf_path "$2" "${3:-}"
+	case $conf_path in
+	/*) ;;
+	*) conf_path=$TOP/$conf_path ;;
+	esac
+	base_set "$1" "$conf_path"
+}
+
+# conf_print [NAME]: every KEY=value in the table's order, as it holds for NAME.
+conf_print()
+{
+	local line key value rest="${conf_data#"$base_nl"}"
+
+	while [ -n "$rest" ]; do
+		line=${rest%%"$base_nl"*}
+		rest=${rest#*"$base_nl"}
+		key=${line%%=*}
+		case $key in *@*) break ;; esac
+		conf_get value "$key" "${1:-}"
+		printf '%s=%s\n' "$key" "$value"
+	done
+}

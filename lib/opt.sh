@@ -1,0 +1,112 @@
+# shellcheck shell=sh
+# opt.sh - the flags that every command has
+#
+# A command names in opt_flags which of the optional ones it takes (dry-run,
+# json, instance), then:
+#
+#	while [ $# -gt 0 ]; do
+#		opt_take "$@"
+#		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+#		case $1 in
+#		--own) opt_need "$@"; own=$2; shift 2 ;;
+#		--) shift; break ;;
+#		-*) opt_unknown "$1" ;;
+#		*) break ;;
+#		esac
+#	done
+#
+# Leaves behind: DRY_RUN, opt_json (0 or 1), opt_conf (file or empty),
+# opt_instance (name or empty).
+
+opt_flags=
+opt_json=0
+opt_conf=
+opt_instance=
+opt_verbose=0
+
+# opt_take ARG...: handles ARG if it is a common flag. opt_n is set to the
+# number of words used, 0 if it is none of ours.
+opt_take()
+{
+	opt_n=1
+	case $1 in
+	-h | --help)
+		opt_usage
+		leave 0 ;;
+	-V | --version)
+		opt_version
+		leave 0 ;;
+	-v | --verbose)
+		opt_verbose=1
+		base_set_level debug ;;
+	-c | --config)
+		opt_need "$@"
+		opt_conf=$2
+		opt_n=2 ;;
+	-n | --dry-run)
+		opt_allowed dry-run "$1"
+		DRY_RUN=1 ;;
+	--json)
+		opt_allowed json "$1"
+		opt_json=1 ;;
+	--instance)
+		opt_allowed instance "$1"
+		opt_need "$@"
+		case $2 in
+		'' | *[!a-z0-9-]* | ?????????????????*)
+			die 64 "--instance: '$2': 1 to 16 of a-z, 0-9 and -" ;;
+		esac
+		opt_instance=$2
+		opt_n=2 ;;
+	*)
+		opt_n=0 ;;
+	esac
+}
+
+opt_allowed()
+{
+	case " $opt_flags " in
+	*" $1 "*) ;;
+	*) opt_unknown "$2" ;;
+	esac
+}
+
+# opt_need FLAG [VALUE...]: FLAG wants a value.
+opt_need()
+{
+	[ $# -ge 2 ] || die 64 "$1 wants a value; see -h"
+}
+
+opt_unknown()
+{
+	die 64 "unknown option '$1'; see -h"
+}
+
+# opt_none ARG...: the command takes no (more) operands.
+opt_none()
+{
+	[ $# -eq 0 ] || die 64 "unexpected operand '$1'; see -h"
+}
+
+# opt_usage: prints the header comment of the running script.
+opt_usage()
+{
+	local line
+
+	while IFS= read -r line; do
+		case $line in
+		'#!'*) ;;
+		'#') echo ;;
+		'# '*) printf '%s\n' "${line#??}" ;;
+		*) break ;;
+		esac
+	done <"$0"
+}
+
+opt_version()
+{
+	local version
+
+	read -r version <"$TOP/share/version"
+	printf 'isospin %s\n' "$version"
+}

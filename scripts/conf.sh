@@ -1,0 +1,39 @@
+#!/bin/sh
+# conf - print the configuration as it holds
+#
+# usage: isospin conf [-hVv] [-c FILE] [NAME]
+#
+# Prints KEY=value for every key of isospin.conf(5): from the environment
+# (ISOSPIN_KEY), else from the file, else the default. With NAME, as it holds
+# for the VM of that name.
+#
+#   -c FILE   read this file instead of etc/isospin.conf
+#   -v        say more
+#   -h, -V    this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+
+main()
+{
+	base_init "$0"
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	name=${1:-}
+	[ $# -eq 0 ] || shift
+	opt_none "$@"
+	conf_load "$opt_conf"
+	conf_print "$name"
+}
+
+main "$@"

@@ -1,0 +1,127 @@
+#!/bin/sh
+# gen/conf.sh - make from share/conf.tbl what follows from it
+#
+# usage: scripts/gen/conf.sh h|c|file|man
+#
+#   h, c   conf_tbl.h and conf_tbl.c, the table for programs in C
+#   file   etc/isospin.conf
+#   man    the list of keys in isospin.conf(5), in scdoc's markup
+#
+# Prints to stdout.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
+
+# Calls row(key, type, default, range, doc) for each row, and blank() where the
+# table has an empty line between two.
+read_table='
+	function trim(s) { gsub(/^[ \t]+|[ \t]+$/, "", s); return s }
+	BEGIN { FS = "[|]" }
+	/^#/ { next }
+	/^[ \t]*$/ { if (n) gap = 1; next }
+	{
+		if (gap) blank()
+		gap = 0
+		n++
+		row(trim($1), trim($2), trim($3), trim($4), trim($5))
+	}
+'
+
+gen_h()
+{
+	echo '/* Made from share/conf.tbl by scripts/gen/conf.sh. */'
+	echo '#pragma once'
+	echo
+	echo 'enum conf_key {'
+	awk "$read_table"'
+		function blank() { }
+		function row(key) { print "\tCONF_" key "," }
+	' "$TOP/share/conf.tbl"
+	echo '	CONF__COUNT'
+	echo '};'
+}
+
+gen_c()
+{
+	echo '/* Made from share/conf.tbl by scripts/gen/conf.sh. */'
+	echo '#include "base/conf.h"'
+	echo
+	echo 'const struct conf_row conf_rows[CONF__COUNT] = {'
+	awk "$read_table"'
+		function blank() { }
+		function bytes(s,    u) {
+			u = index("KMG", substr(s, length(s)))
+			if (u)
+				s = substr(s, 1, length(s) - 1)
+			return "UINT64_C(" s ")" (u ? " << " u * 10 : "")
+		}
+		function row(key, type, def, range, doc,    m, choices) {
+			m[1] = m[2] = 0
+			choices = ""
+			if (split(range, m, /[.][.]/) == 2) {
+				m[1] = bytes(m[1])
+				m[2] = bytes(m[2])
+			} else {
+				choices = range
+				m[1] = m[2] = 0
+			}
+			printf "\t{ \"%s\", CONF_T_%s, \"%s\", %s, %s, \"%s\" },\n",
+				key, toupper(type), def, m[1], m[2], choices
+		}
+	' "$TOP/share/conf.tbl"
+	echo '};'
+}
+
+gen_file()
+{
+	cat <<-'EOT'
+	# Configuration of isospin; isospin.conf(5) explains it.
+	#
+	# KEY=value, or KEY@NAME=value for the VM NAME alone. The value is everything
+	# after the sign up to the end of the line; there are no quotes and no
+	# expansion. What is commented out shows the default. The environment variable
+	# ISOSPIN_KEY and flags of a command come before this file.
+
+	EOT
+	awk "$read_table"'
+		function blank() { }
+		function row(key, type, def, range, doc) {
+			if (n > 1)
+				print ""
+			print "# " doc what(type, range)
+			print "#" key "=" def
+		}
+		function what(type, range) {
+			if (type == "bool")
+				return " (yes, no)"
+			if (type == "int" || type == "size" || type == "enum")
+				return " (" range ")"
+			return ""
+		}
+	' "$TOP/share/conf.tbl"
+}
+
+gen_man()
+{
+	awk "$read_table"'
+		function blank() { }
+		function esc(s) { gsub(/[_*\\]/, "\\\\&", s); return s }
+		function row(key, type, def, range, doc) {
+			print "*" key "* (" type (range == "" ? "" : ", " esc(range)) ")"
+			print "\t" esc(doc) "."
+			if (def != "")
+				print "\tDefault: " esc(def)
+			print ""
+		}
+	' "$TOP/share/conf.tbl"
+}
+
+case ${1:-} in
+h) gen_h ;;
+c) gen_c ;;
+file) gen_file ;;
+man) gen_man ;;
+*)
+	echo 'usage: conf.sh h|c|file|man' >&2
+	exit 64 ;;
+esac
