@@ -12,19 +12,13 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 
-# Calls row(key, type, default, range, doc) for each row, and blank() where the
-# table has an empty line between two.
+# Calls row(key, type, default, range, doc) for each row.
+# shellcheck disable=SC2016 # $1 is awk's
 read_table='
 	function trim(s) { gsub(/^[ \t]+|[ \t]+$/, "", s); return s }
 	BEGIN { FS = "[|]" }
-	/^#/ { next }
-	/^[ \t]*$/ { if (n) gap = 1; next }
-	{
-		if (gap) blank()
-		gap = 0
-		n++
-		row(trim($1), trim($2), trim($3), trim($4), trim($5))
-	}
+	/^#/ || /^[ \t]*$/ { next }
+	{ row(trim($1), trim($2), trim($3), trim($4), trim($5)) }
 '
 
 gen_h()
@@ -34,8 +28,9 @@ gen_h()
 	echo
 	echo 'enum conf_key {'
 	awk "$read_table"'
-		function blank() { }
-		function row(key) { print "\tCONF_" key "," }
+		function row(key, type, def, range, doc) {
+			print "\tCONF_" key ","
+		}
 	' "$TOP/share/conf.tbl"
 	echo '	CONF__COUNT'
 	echo '};'
@@ -48,7 +43,6 @@ gen_c()
 	echo
 	echo 'const struct conf_row conf_rows[CONF__COUNT] = {'
 	awk "$read_table"'
-		function blank() { }
 		function bytes(s,    u) {
 			u = index("KMG", substr(s, length(s)))
 			if (u)
@@ -84,9 +78,8 @@ gen_file()
 
 	EOT
 	awk "$read_table"'
-		function blank() { }
 		function row(key, type, def, range, doc) {
-			if (n > 1)
+			if (n++)
 				print ""
 			print "# " doc what(type, range)
 			print "#" key "=" def
@@ -104,7 +97,6 @@ gen_file()
 gen_man()
 {
 	awk "$read_table"'
-		function blank() { }
 		function esc(s) { gsub(/[_*\\]/, "\\\\&", s); return s }
 		function row(key, type, def, range, doc) {
 			print "*" key "* (" type (range == "" ? "" : ", " esc(range)) ")"
