@@ -44,23 +44,21 @@ gen_c()
 	echo 'const struct conf_row conf_rows[CONF__COUNT] = {'
 	awk "$read_table"'
 		function bytes(s,    u) {
-			u = index("KMG", substr(s, length(s)))
+			u = s ~ /[KMG]$/ ? index("KMG", substr(s, length(s))) : 0
 			if (u)
 				s = substr(s, 1, length(s) - 1)
 			return "UINT64_C(" s ")" (u ? " << " u * 10 : "")
 		}
-		function row(key, type, def, range, doc,    m, choices) {
-			m[1] = m[2] = 0
-			choices = ""
-			if (split(range, m, /[.][.]/) == 2) {
-				m[1] = bytes(m[1])
-				m[2] = bytes(m[2])
-			} else {
-				choices = range
-				m[1] = m[2] = 0
+		function row(key, type, def, range, doc,    dots, span) {
+			dots = index(range, "..")
+			span = "0, 0"
+			if (dots) {
+				span = bytes(substr(range, 1, dots - 1)) ", " \
+					bytes(substr(range, dots + 2))
+				range = ""
 			}
-			printf "\t{ \"%s\", CONF_T_%s, \"%s\", %s, %s, \"%s\" },\n",
-				key, toupper(type), def, m[1], m[2], choices
+			printf "\t{ \"%s\", CONF_T_%s, \"%s\", %s, \"%s\" },\n",
+				key, toupper(type), def, span, range
 		}
 	' "$TOP/share/conf.tbl"
 	echo '};'
