@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: MIT
+#
+# make             everything that runs on the host and in the guests
+# make help        the list of targets
+#
+# Outputs go to build/ (SAN=1: to build/san/, with the sanitizers).
+
+CC ?= cc
+MUSL_CC ?= musl-gcc
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= 2
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+ifdef SAN
+B := build/san
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all \
+	     -fno-omit-frame-pointer
+else
+B := build
+SAN_FLAGS :=
+endif
+GEN := build/gen
+S := build/static
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes \
+	-Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wundef \
+	-Wimplicit-fallthrough
+HARDEN := -fno-common -fno-strict-aliasing -fstack-protector-strong \
+	  -fstack-clash-protection -fcf-protection
+FORTIFY := $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+VERSION := $(shell cat share/version)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DISOSPIN_VERSION='"$(VERSION)"' \
+	     $(CFLAGS) $(WARN) $(HARDEN) -Isrc -I$(GEN) -MMD -MP
+DYN_CFLAGS = $(ALL_CFLAGS) $(FORTIFY) -fPIE $(SAN_FLAGS)
+DYN_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(SAN_FLAGS) $(LDFLAGS)
+# Debian's musl wrapper hides the kernel's headers; they come last.
+MUSL_CFLAGS = $(ALL_CFLAGS) -idirafter /usr/include \
+	      -idirafter /usr/include/x86_64-linux-gnu
+MUSL_LDFLAGS = -static -Wl,-z,relro,-z,now,-z,noexecstack
+
+# src/abi and src/base take the stricter conversions too.
+STRICT := src/abi/% src/base/%
+
+# ---- what is built --------------------------------------------------------
+
+LIB_SRC := $(sort $(wildcard src/abi/*.c src/base/*.c src/loop/*.c \
+	   src/sandbox/*.c)) $(GEN)/conf_tbl.c $(GEN)/abi_tables.c
+gpu-broker_SRC := $(sort $(wildcard src/broker/*.c src/broker/softrm/*.c))
+vsock-bridge_SRC := $(sort $(wildcard src/bridge/*.c))
+vsock-device_SRC := $(sort $(wildcard src/vsock-device/*.c))
+isospin-agent_SRC := $(sort $(wildcard src/agent/*.c))
+vmctl_SRC := $(sort $(wildcard src/vmctl/*.c))
+isospin-smi_SRC := $(sort $(wildcard src/smi/*.c))
+conf-dump_SRC := $(sort $(wildcard src/tools/conf-dump.c))
+
+HOST_ALL := gpu-broker vsock-bridge vsock-device vmctl conf-dump
+HOST := $(foreach p,$(HOST_ALL),$(if $($(p)_SRC),$(p)))
+STATIC_ALL := gpu-broker isospin-agent isospin-smi
+STATIC := $(foreach p,$(STATIC_ALL),$(if $($(p)_SRC),$(p)))
+
+UNIT := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
+FUZZ := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
+BENCH := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
+GUEST_TESTS := $(patsubst test/guest/%.c,%,$(wildcard test/guest/*.c))
+
+.PHONY: all static kmod check check-fast check-long bench lint fuzz install \
+	uninstall clean help unit
+
+all: $(HOST:%=$(B)/bin/%) static
+static: $(STATIC:%=$(S)/bin/%)
+unit: $(UNIT:%=$(B)/test/unit/%) $(HOST:%=$(B)/bin/%)
+
+help:
+	@printf '%s\n' \
+	'all         programs for host and guests' \
+	'static      those that run in guests (musl)' \
+	'kmod        nvidia-shim.ko for each kernel under .vm-assets/' \
+	'check-fast  tests that need no root, VM or network' \
+	'check       check-fast and the tests that boot guests' \
+	'check-long  what takes hours' \
+	'bench       measurements' \
+	'fuzz        fuzz targets (clang)' \
+	'lint        shellcheck, layers, one home for each fact' \
+	'install     to $$(DESTDIR)$$(PREFIX); uninstall' \
+	'clean       removes build/'
+
+# ---- generated ------------------------------------------------------------
+
+GEN_H := $(GEN)/conf_tbl.h $(GEN)/abi_gen.h
+ABI_TBL := $(wildcard share/abi/*.tbl)
+
+$(GEN)/conf_tbl.%: share/conf.tbl scripts/gen/conf.sh
+	@mkdir -p $(@D)
+	sh scripts/gen/conf.sh $* >$@.tmp
+	mv $@.tmp $@
+
+$(GEN)/abi_gen.h: $(ABI_TBL) scripts/gen/abi-c.sh
+	@mkdir -p $(@D)
+	sh scripts/gen/abi-c.sh h $(ABI_TBL) >$@.tmp
+	mv $@.tmp $@
+
+$(GEN)/abi_tables.c: $(ABI_TBL) scripts/gen/abi-c.sh
+	@mkdir -p $(@D)
+	sh scripts/gen/abi-c.sh c $(ABI_TBL) >$@.tmp
+	mv $@.tmp $@
+
+# The system calls that a program may make are named in `#syscalls` comments
+# beside their callers.
+$(GEN)/seccomp_%.h: scripts/gen/seccomp.sh $(LIB_SRC)
+	@mkdir -p $(@D)
+	sh scripts/gen/seccomp.sh $* $(filter %.c,$^) >$@.tmp
+	mv $@.tmp $@
+
+define seccomp_dep
+$(GEN)/seccomp_$(1).h: $($(1)_SRC)
+GEN_H += $(GEN)/seccomp_$(1).h
+endef
+$(foreach p,$(filter gpu-broker vsock-bridge vsock-device,$(HOST)),\
+	$(eval $(call seccomp_dep,$(p))))
+
+# ---- compiling ------------------------------------------------------------
+
+$(B)/obj/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(DYN_CFLAGS) $(if $(filter $(STRICT),$<),-Wconversion) -c $< -o $@
+
+$(S)/obj/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(MUSL_CFLAGS) -c $< -o $@
+
+$(B)/libisospin.a: $(LIB_SRC:%.c=$(B)/obj/%.o)
+	rm -f $@
+	ar rcs $@ $^
+
+$(S)/libisospin.a: $(LIB_SRC:%.c=$(S)/obj/%.o)
+	rm -f $@
+	ar rcs $@ $^
+
+define host_program
+$(B)/bin/$(1): $($(1)_SRC:%.c=$(B)/obj/%.o) $(B)/libisospin.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(DYN_LDFLAGS) $$^ -o $$@ -pthread
+endef
+$(foreach p,$(HOST),$(eval $(call host_program,$(p))))
+
+define static_program
+$(S)/bin/$(1): $($(1)_SRC:%.c=$(S)/obj/%.o) $(S)/libisospin.a
+	@mkdir -p $$(@D)
+	$$(MUSL_CC) $$(MUSL_LDFLAGS) $$^ -o $$@ -pthread
+endef
+$(foreach p,$(STATIC),$(eval $(call static_program,$(p))))
+
+# A unit test links the library and every object of the modules that it names
+# in a line `/* links: src/bridge src/broker/softrm */`, but for their main.c.
+unit_links = $(foreach d,$(shell sed -n \
+	's|^/\* links: \(.*\) \*/$$|\1|p' $(1)),$(filter-out \
+	%/main.c,$(sort $(wildcard $(d)/*.c))))
+
+define unit_program
+$(B)/test/unit/$(1): $(B)/obj/test/unit/$(1).o \
+		$(patsubst %.c,$(B)/obj/%.o,$(call unit_links,test/unit/$(1).c)) \
+		$(B)/libisospin.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(DYN_LDFLAGS) $$^ -o $$@ -pthread
+endef
+$(foreach p,$(UNIT),$(eval $(call unit_program,$(p))))
+
+# Programs that run inside a guest for a test or a benchmark.
+define guest_program
+$(S)/test/$(1): $(S)/obj/test/guest/$(1).o $(S)/libisospin.a
+	@mkdir -p $$(@D)
+	$$(MUSL_CC) $$(MUSL_LDFLAGS) $$^ -o $$@ -pthread
+endef
+$(foreach p,$(GUEST_TESTS),$(eval $(call guest_program,$(p))))
+guest-tests: $(GUEST_TESTS:%=$(S)/test/%)
+.PHONY: guest-tests
+
+define bench_program
+$(B)/bench/$(1): $(B)/obj/test/bench/$(1).o \
+		$(patsubst %.c,$(B)/obj/%.o,$(call unit_links,test/bench/$(1).c)) \
+		$(B)/libisospin.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(DYN_LDFLAGS) $$^ -o $$@ -pthread
+endef
+$(foreach p,$(BENCH),$(eval $(call bench_program,$(p))))
+
+# libFuzzer targets, whole programs compiled by clang.
+define fuzz_program
+build/fuzz/$(1): test/fuzz/$(1).c $(call unit_links,test/fuzz/$(1).c) \
+		$(LIB_SRC) | $$(GEN_H)
+	@mkdir -p $$(@D)
+	clang -std=c11 -D_GNU_SOURCE -DISOSPIN_VERSION='"$(VERSION)"' -O1 -g \
+		-fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -Isrc -I$(GEN) $$(filter %.c,$$^) \
+		-o $$@ -pthread
+endef
+$(foreach p,$(FUZZ),$(eval $(call fuzz_program,$(p))))
+fuzz: $(FUZZ:%=build/fuzz/%)
+
+# ---- kernel module --------------------------------------------------------
+
+# One build/kmod/RELEASE/nvidia-shim.ko for each unpacked kernel.
+KERNELS := $(notdir $(patsubst %/,%,$(dir $(wildcard \
+	.vm-assets/kernels/*/headers))))
+kmod: $(KERNELS:%=build/kmod/%/nvidia-shim.ko)
+
+build/kmod/%/nvidia-shim.ko: $(wildcard kmod/*.c kmod/*.h kmod/Kbuild) \
+		src/abi/iso_wire.h
+	@mkdir -p $(@D)
+	cp kmod/*.c kmod/*.h kmod/Kbuild $(@D)/
+	cp src/abi/iso_wire.h $(@D)/
+	$(MAKE) -s -C .vm-assets/kernels/$*/headers M=$(CURDIR)/$(@D) modules
+
+# ---- tests ----------------------------------------------------------------
+
+check-fast: all unit lint
+	sh test/run.sh fast
+
+check: all unit lint kmod guest-tests
+	sh test/run.sh all
+
+check-long: check fuzz
+	sh test/run.sh long
+
+lint:
+	sh scripts/lint.sh
+
+bench: all kmod guest-tests $(BENCH:%=$(B)/bench/%)
+	sh test/bench/run.sh
+
+# ---- install --------------------------------------------------------------
+
+install: all
+	sh scripts/gen/install.sh install "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	sh scripts/gen/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
+
+clean:
+	rm -rf build
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* log.h - lines `program: level: message` on stderr */
+#ifndef ISO_LOG_H
+#define ISO_LOG_H
+
+#include "base/base.h"
+
+enum log_level { LOG_LVL_ERROR, LOG_LVL_WARN, LOG_LVL_INFO, LOG_LVL_DEBUG };
+
+/* Names the program (a string that lives as long as the process). */
+void log_init(const char *program);
+void log_set_level(enum log_level level);
+bool log_enabled(enum log_level level);
+
+/*
+ * One line each; bytes outside printable ASCII come out as `?`, so that what a
+ * guest sent can be logged as it is. A line is cut at 1000 bytes. errno is
+ * kept.
+ */
+void log_error(const char *fmt, ...) _printf_(1, 2);
+void log_warn(const char *fmt, ...) _printf_(1, 2);
+void log_info(const char *fmt, ...) _printf_(1, 2);
+void log_debug(const char *fmt, ...) _printf_(1, 2);
+
+/* Says why and ends the process with `status` (enum iso_exit). For main. */
+_noreturn_ void die(int status, const char *fmt, ...) _printf_(2, 3);
+
+#endif /* ISO_LOG_H */
