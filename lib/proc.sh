@@ -1,0 +1,172 @@
+# shellcheck shell=sh
+# proc.sh - state directories, locks, and processes known by pid and start time
+#
+# State of one checkout is in $RUN_DIR/INSTANCE (proc_dir), that of one process
+# in proc_dir/NAME: `pid` (pid and start time), `log`, sockets. What the whole
+# machine shares (CIDs, PCI devices) is locked in $RUN_DIR itself (proc_run).
+
+# proc_init [INSTANCE]: sets proc_run and proc_dir and makes both, 0700. Needs
+# conf_load. INSTANCE defaults to a short hash of the checkout's path.
+proc_init()
+{
+	proc_where "${1:-}"
+	proc_mkdir "$proc_run"
+	proc_mkdir "$proc_dir"
+}
+
+# proc_where [INSTANCE]: the same without making anything.
+proc_where()
+{
+	local hash
+
+	conf_get proc_run RUN_DIR
+	if [ -z "$proc_run" ]; then
+		if [ "$(id -u)" -eq 0 ]; then
+			proc_run=/run/isospin
+		elif [ -n "${XDG_RUNTIME_DIR:-}" ]; then
+			proc_run=$XDG_RUNTIME_DIR/isospin
+		else
+			die 78 "no XDG_RUNTIME_DIR: set RUN_DIR to a directory of your own"
+		fi
+	fi
+	case $proc_run in
+	/*) ;;
+	*) die 78 "RUN_DIR: '$proc_run' is not absolute" ;;
+	esac
+	proc_instance=${1:-}
+	if [ -z "$proc_instance" ]; then
+		hash=$(printf '%s' "$TOP" | sha256sum)
+		proc_instance=${hash%"${hash#????????}"}
+	fi
+	proc_dir=$proc_run/$proc_instance
+}
+
+# proc_mkdir DIR: makes it 0700, or ends the command if it is not ours alone.
+proc_mkdir()
+{
+	local owner
+
+	[ -d "$1" ] || (umask 077 && mkdir -p -- "$1") || die 77 "$1: cannot be made"
+	owner=$(stat -c %u:%a:%F -- "$1") || die 74 "$1: cannot be read"
+	case $owner in
+	"$(id -u):700:directory") ;;
+	*) die 77 "$1: must be a directory of this user with mode 0700" ;;
+	esac
+}
+
+# proc_lock FILE [SECONDS]: holds an exclusive lock on FILE in fd 9 until
+# proc_unlock or the command's end; 1 if another holds it for longer than
+# SECONDS (0).
+proc_lock()
+{
+	exec 9>>"$1"
+	flock -w "${2:-0}" 9 || {
+		exec 9>&-
+		return 1
+	}
+}
+
+proc_unlock()
+{
+	exec 9>&-
+}
+
+# proc_start_time VAR PID: the process's start time in clock ticks since boot
+# (field 22 of stat); 1 if there is none or it is a zombie.
+proc_start_time()
+{
+	local proc_stat=''
+
+	{ IFS= read -r proc_stat <"/proc/$2/stat"; } 2>/dev/null || return 1
+	# The name in brackets may hold anything, brackets too.
+	proc_stat=${proc_stat##*) }
+	case $proc_stat in
+	[ZX]*) return 1 ;;
+	esac
+	proc_field "$1" 20 "$proc_stat"
+}
+
+# proc_field VAR N TEXT: the N-th word of TEXT.
+proc_field()
+{
+	local proc_var="$1" proc_n="$2"
+
+	# shellcheck disable=SC2086 # the words of the text
+	set -- $3
+	shift $((proc_n - 1))
+	base_set "$proc_var" "$1"
+}
+
+# proc_record NAME PID: remembers a running process.
+proc_record()
+{
+	local start
+
+	proc_start_time start "$2" || return 1
+	proc_mkdir "$proc_dir/$1"
+	printf '%s %s\n' "$2" "$start" >"$proc_dir/$1/pid.new" &&
+		mv -f "$proc_dir/$1/pid.new" "$proc_dir/$1/pid"
+}
+
+# proc_pid VAR NAME: the pid of a recorded process that still runs, else 1.
+proc_pid()
+{
+	local proc_p proc_s proc_now
+
+	{ read -r proc_p proc_s <"$proc_dir/$2/pid"; } 2>/dev/null || return 1
+	case $proc_p:$proc_s in
+	*[!0-9:]* | :* | *:) return 1 ;;
+	esac
+	proc_start_time proc_now "$proc_p" || return 1
+	[ "$proc_now" = "$proc_s" ] || return 1
+	base_set "$1" "$proc_p"
+}
+
+proc_alive()
+{
+	local pid
+
+	proc_pid pid "$1"
+}
+
+proc_gone()
+{
+	! proc_alive "$1"
+}
+
+# proc_spawn NAME COMMAND [ARG...]: starts it in a session of its own with its
+# output in the log, and records it. proc_spawned is its pid. The locks and a
+# test's fds stay here.
+proc_spawn()
+{
+	local name="$1"
+
+	shift
+	if [ "$DRY_RUN" -eq 1 ]; then
+		run setsid "$@"
+		return
+	fi
+	proc_mkdir "$proc_dir/$name"
+	log_debug "+ $(base_quote "$@") >$proc_dir/$name/log"
+	setsid "$@" </dev/null >"$proc_dir/$name/log" 2>&1 3>&- 8>&- 9>&- &
+	proc_spawned=$!
+	proc_record "$name" "$proc_spawned"
+}
+
+# proc_stop NAME [SECONDS]: ends a recorded process, first politely, after
+# SECONDS (5) for good, and forgets it. 1 if it is still there.
+proc_stop()
+{
+	local pid
+
+	if proc_pid pid "$1"; then
+		run kill -TERM "$pid" 2>/dev/null || :
+		[ "$DRY_RUN" -eq 0 ] || return 0
+		if ! poll_until "${2:-5}" proc_gone "$1"; then
+			log_warn "$1 (pid $pid) does not end; killing it"
+			run kill -KILL "$pid" 2>/dev/null || :
+			poll_until 5 proc_gone "$1" || return 1
+		fi
+	fi
+	run rm -f -- "$proc_dir/$1/pid"
+}
