@@ -99,12 +99,12 @@ $(GEN)/conf_tbl.%: share/conf.tbl scripts/gen/conf.sh
 	sh scripts/gen/conf.sh $* >$@.tmp
 	mv $@.tmp $@
 
-$(GEN)/abi_gen.h: $(ABI_TBL) scripts/gen/abi-c.sh
+$(GEN)/abi_gen.h: $(ABI_TBL) scripts/gen/abi-c.sh scripts/gen/abi-c.awk
 	@mkdir -p $(@D)
 	sh scripts/gen/abi-c.sh h $(ABI_TBL) >$@.tmp
 	mv $@.tmp $@
 
-$(GEN)/abi_tables.c: $(ABI_TBL) scripts/gen/abi-c.sh
+$(GEN)/abi_tables.c: $(ABI_TBL) scripts/gen/abi-c.sh scripts/gen/abi-c.awk
 	@mkdir -p $(@D)
 	sh scripts/gen/abi-c.sh c $(ABI_TBL) >$@.tmp
 	mv $@.tmp $@

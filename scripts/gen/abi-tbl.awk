@@ -122,8 +122,7 @@ $1 == "S" && $2 == "escape" {
 		size = "\"x%zu:%zu\", sizeof(" $4 "), sizeof(" $4 ") * " step
 	}
 	body[nbody++] = "#ifdef " $3 "\n"
-	size_text = "text(" size ")"
-	row("escape", $3, $3, size_text, items, $6,
+	row("escape", $3, $3, "text(" size ")", items, $6,
 		"\tprintf(\" dev=" $5 "\");\n" attrs($4, items))
 	body[nbody++] = "#endif\n"
 	next
@@ -135,6 +134,13 @@ $1 == "S" && $2 == "uvm" {
 	row("uvm", $3, $3, size, items, $5,
 		"\tprintf(\" dev=uvm\");\n" attrs(st, items))
 	next
+}
+# legacy: once exported, later converted by RM before its table is asked.
+$1 == "S" && $2 == "legacy" {
+	legacy_struct[$3] = $4; legacy_on[$3] = $5
+	$4 = $5 = ""
+	$2 = "control"
+	$0 = $0
 }
 $1 == "S" && $2 == "control" {
 	if (!($3 in id_of)) {
@@ -155,7 +161,6 @@ $1 == "E" {
 	if (!(id in on)) { order[norder++] = id; on[id] = $5 }
 	else on[id] = on[id] "," $5
 	struct[id] = $4; flags[id] = $3
-	func_seen[id] = 1
 	next
 }
 
@@ -175,11 +180,19 @@ $1 == "C" {
 
 $1 == "H" { print "#include \"" $2 "\"" }
 
-function controls(    i, id, f, priv, size) {
+function controls(    i, id, n, size) {
+	for (n in legacy_struct) {
+		id = id_of[n]
+		if (id in on)
+			continue
+		order[norder++] = id
+		struct[id] = legacy_struct[n]; on[id] = legacy_on[n]
+		flags[id] = "0x10"
+	}
 	for (i = 0; i < norder; i++) {
 		id = order[i]
-		# RMCTRL_FLAGS_NON_PRIVILEGED 0x10 and _INTERNAL 0x400 are
-		# tested in C, where hexadecimal is at home.
+		# 0x10 is RMCTRL_FLAGS_NON_PRIVILEGED; the test is in C,
+		# since awk has no bits.
 		size = struct[id] == "-" ? "\"0\"" : "text(\"%zu\", sizeof(" struct[id] "))"
 		row("control", id, (id in name_of ? name_of[id] : "CTRL_" substr(id, 3)),
 			size, ctl_items[id], (id in ctl_caps ? ctl_caps[id] : "-"),

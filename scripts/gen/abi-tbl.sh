@@ -27,6 +27,7 @@ includes() {
 
 # Every exported control: "E id flags struct class", from the NVOC tables.
 exports() {
+	# shellcheck disable=SC2016 # awk's, not the shell's
 	find "$1/src/nvidia/generated" -name '*_nvoc.c' | sort | xargs awk '
 	/\/\*flags=\*\//      { flags = $2; sub(/u?,$/, "", flags) }
 	/\/\*methodId=\*\//   { id = $2; sub(/u,$/, "", id) }
@@ -74,6 +75,7 @@ classes() {
 
 # "N id name" for each control command that a header defines by number.
 names() {
+	# shellcheck disable=SC2016 # awk's, not the shell's
 	find "$1/src/common/sdk/nvidia/inc/ctrl" -name '*.h' | sort | xargs awk '
 	$1 == "#define" && $2 ~ /_CTRL_CMD_/ && $3 ~ /^\(0x[0-9a-fA-F]+U?\)$/ {
 		n = tolower($3); gsub(/[(u)]/, "", n); print "N", n, $2

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+# Part of abi-c.sh. Input: "status 0xN NAME", "version V", and "V ROW" lines,
+# where ROW is: kind number name size direction capabilities attribute...
+#
+#   size       N | xSTEP:MAX | ?MAX (opaque, any size up to MAX)
+#   attribute  .field=off,size[,count,stride]  client=off  fd=off
+#              ptr=off:dir:rule:...  dev=  on=  ic=  parent=  opt multi priv
+
+function fail(msg) {
+	printf "abi-c.awk: %s\n", msg >"/dev/stderr"
+	bad = 1
+	exit 1
+}
+
+function number(name, value) {
+	if (name in num) {
+		if (num[name] != value)
+			moved[name] = 1
+		return
+	}
+	num[name] = value
+	num_order[n_num++] = name
+}
+
+function field_id(name) {
+	if (!(name in field)) { field[name] = 1; field_order[n_field++] = name }
+	return "ABI_F_" name
+}
+
+function ic_id(name) {
+	if (!(name in ic)) { ic[name] = 1; ic_order[n_ic++] = name }
+	return "ABI_IC_" name
+}
+
+function mask(s, prefix,    f, n, i, out) {
+	if (s == "-")
+		return "0"
+	n = split(s, f, ",")
+	for (i = 1; i <= n; i++)
+		out = out (i > 1 ? " | " : "") prefix toupper(f[i])
+	return out
+}
+
+function dir(s) { return "ABI_" toupper(s) }
+
+function pointer(s,    f, c) {
+	split(s, f, ":")
+	if (f[3] == "fixed")
+		return "{ " f[1] ", 0, 0, " f[4] ", " f[4] ", 0, ABI_LEN_FIXED, " dir(f[2]) " }"
+	if (f[3] == "class")
+		return "{ " f[1] ", " f[4] ", 0, 0, " f[5] ", 0, ABI_LEN_CLASS, " dir(f[2]) " }"
+	if (f[3] == "control") {
+		split(f[5], c, "/")
+		return "{ " f[1] ", " f[4] ", " c[1] ", " f[6] ", " f[7] ", " c[2] ", ABI_LEN_CONTROL, " dir(f[2]) " }"
+	}
+	if (f[3] != "count")
+		fail("pointer " s)
+	split(f[4], c, "/")
+	return "{ " f[1] ", 0, " c[1] ", " f[5] ", " f[6] ", " c[2] ", ABI_LEN_COUNT, " dir(f[2]) " }"
+}
+
+# A static array of one type; equal ones are shared. Gives its name, and its
+# length in LEN.
+function array(type, list, n,    key) {
+	LEN = n
+	if (n == 0)
+		return "NULL"
+	key = type "{" list
+	if (!(key in arrays)) {
+		arrays[key] = "a" n_arrays++
+		text[n_text++] = "static const " type " " arrays[key] "[] = {" list " };"
+	}
+	return arrays[key]
+}
+
+function names_to_ids(s,    f, n, i, out) {
+	if (s == "-" || s == "*")
+		return s == "*" ? " " ic_id("any") "," : ""
+	n = split(s, f, ",")
+	for (i = 1; i <= n; i++)
+		out = out " " ic_id(f[i]) ","
+	LEN = n
+	return out
+}
+
+function row(    i, a, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on, no, dev, cls, opt, multi, priv, any, step, sizes, out) {
+	dev = "0"; cls = "0"; opt = multi = priv = any = step = 0
+	sizes = " " $5 ","
+	if ($5 ~ /^x/) {
+		split(substr($5, 2), f, ":")
+		step = f[1]; sizes = " " f[2] ","
+	} else if ($5 ~ /^[?]/) {
+		any = 1; sizes = " " substr($5, 2) ","
+	}
+	for (i = 8; i <= NF; i++) {
+		v = $i
+		sub(/^[^=]*=/, "", v)
+		if ($i ~ /^[.]/) {
+			a = substr($i, 2)
+			sub(/=.*/, "", a)
+			if (split(v, f, ",") == 2) { f[3] = 1; f[4] = 0 }
+			fields = fields " { " field_id(a) ", " f[2] ", " f[1] ", " f[3] ", " f[4] " },"
+			nf++
+		} else if ($i ~ /^ptr=/) { ptrs = ptrs " " pointer(v) ","; np++ }
+		else if ($i ~ /^client=/) { clients = clients " " v ","; nc++ }
+		else if ($i ~ /^fd=/) { fds = fds " " v ","; nd++ }
+		else if ($i ~ /^dev=/) dev = mask(v, "ABI_DEV_")
+		else if ($i ~ /^ic=/) cls = ic_id(v)
+		else if ($i ~ /^(on|parent)=/) {
+			on = names_to_ids(v)
+			no = gsub(/,/, ",", on)
+		}
+		else if ($i == "opt") opt = 1
+		else if ($i == "multi") multi = 1
+		else if ($i == "priv") priv = 1
+		else fail($1 " " $4 ": " $i)
+	}
+	if ($7 != "-")
+		number($4, $3)
+	out = "\t{ \"" $4 "\", " array("uint32_t", sizes, 1)
+	out = out ", " array("struct abi_ptr", ptrs, np)
+	out = out ", " array("struct abi_field", fields, nf)
+	out = out ", " array("uint32_t", clients, nc)
+	out = out ", " array("uint32_t", fds, nd)
+	out = out ", " array("uint16_t", on, no)
+	out = out ",\n\t  " $3 ", " step ", " cls ", ABI_" toupper($2) ", " dev
+	out = out ", " dir($6) ", " mask($7, "ABI_CAP_") ", 1, " np + 0 ", " nf + 0
+	out = out ", " nc + 0 ", " nd + 0 ", " no + 0 ", " any ", " opt ", " multi ", " priv " },"
+	rows[$1, $2] = rows[$1, $2] out "\n"
+	count[$1, $2]++
+}
+
+$2 ~ /^#/ { next }
+$1 == "status" { number($3, $2); status[n_status++] = $3; next }
+$1 == "version" { version[n_version++] = $2; next }
+$2 == "const" { number($4, $3); next }
+NF < 7 { fail($0) }
+{ row() }
+
+function header(    i) {
+	print "/* Made from share/abi by scripts/gen/abi-c.sh. */"
+	print "#ifndef ISOSPIN_ABI_GEN_H\n#define ISOSPIN_ABI_GEN_H\n"
+	print "/* NVIDIA's numbers by NVIDIA's names. */\nenum {"
+	for (i = 0; i < n_num; i++)
+		if (num_order[i] in moved)
+			continue # no one number: only the rows know it
+		else if (length(num[num_order[i]]) == 10 && num[num_order[i]] ~ /^0x[89a-fA-F]/)
+			big[n_big++] = num_order[i]
+		else
+			print "\t" num_order[i] " = " num[num_order[i]] ","
+	print "};\n"
+	for (i = 0; i < n_big; i++)
+		print "#define " big[i] " " num[big[i]] "u"
+	print "\n/* Fields, whatever the row. */\nenum abi_f {"
+	for (i = 0; i < n_field; i++)
+		print "\tABI_F_" field_order[i] ","
+	print "};\n\n/* RM's internal classes; any: below every object. */\nenum abi_ic {\n\tABI_IC_none,"
+	for (i = 0; i < n_ic; i++)
+		print "\tABI_IC_" ic_order[i] ","
+	print "};\n\n#endif"
+}
+
+function tables(    i, k, v, n, kinds) {
+	print "/* Made from share/abi by scripts/gen/abi-c.sh. */"
+	print "#include \"abi/abi_tables.h\"\n"
+	for (i = 0; i < n_text; i++)
+		print text[i]
+	n = split("escape control class uvm", kinds, " ")
+	for (v = 0; v < n_version; v++)
+		for (k = 1; k <= n; k++)
+			printf "\nstatic const struct abi_row %s_%d[] = {\n%s};\n",
+				kinds[k], v, rows[version[v], kinds[k]]
+	print "\nconst struct abi abi_tables[] = {"
+	for (v = 0; v < n_version; v++) {
+		printf "\t{ \"%s\", {", version[v]
+		for (k = 1; k <= n; k++)
+			printf " %s_%d,", kinds[k], v
+		printf " }, {"
+		for (k = 1; k <= n; k++)
+			printf " %d,", count[version[v], kinds[k]]
+		print " } },"
+	}
+	print "};\nconst unsigned int abi_n_tables = " n_version ";\n"
+	print "const struct abi_status abi_statuses[] = {"
+	for (i = 0; i < n_status; i++)
+		printf "\t{ %s, \"%s\" },\n", num[status[i]], status[i]
+	print "};\nconst unsigned int abi_n_statuses = " n_status ";"
+}
+
+END {
+	if (bad)
+		exit 1
+	if (mode == "h")
+		header()
+	else
+		tables()
+}

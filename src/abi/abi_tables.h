@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* What build/gen/abi_tables.c defines for abi.c: private to the two. */
+#ifndef ISOSPIN_ABI_TABLES_H
+#define ISOSPIN_ABI_TABLES_H
+
+#include "abi.h"
+
+struct abi_status {
+	uint32_t nr;
+	const char *name;
+};
+
+extern const struct abi abi_tables[]; /* ascending versions */
+extern const unsigned int abi_n_tables;
+extern const struct abi_status abi_statuses[]; /* ascending numbers */
+extern const unsigned int abi_n_statuses;
+
+#endif
