@@ -172,6 +172,11 @@ base_quote()
 run()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
+		if [ "$1" = as_user ]; then
+			shift
+			! base_sudo_user || set -- setpriv --reuid "$SUDO_UID" \
+				--regid "$SUDO_GID" --init-groups "$@"
+		fi
 		printf '+ %s\n' "$(base_quote "$@")"
 		return 0
 	fi

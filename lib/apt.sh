@@ -1,0 +1,213 @@
+# shellcheck shell=sh
+# apt.sh - apt with one clear line for what can go wrong, and an apt of our own
+# that reads Debian's signed archive without touching the machine's
+#
+# apt_etc is where the machine's source lists are.
+
+apt_etc=${APT_ETC:-/etc/apt}
+apt_lock_wait=120
+
+# apt_run TEXT COMMAND [ARG...]: runs an apt command as a step called TEXT, its
+# output in apt_log. While another program holds apt's lock it tries again,
+# for apt_lock_wait seconds. On failure returns 1 and sets apt_reason (a line)
+# and apt_status (of exit). apt_log must name a file.
+apt_run()
+{
+	local text="$1" rc since now
+
+	shift
+	if [ "$DRY_RUN" -eq 1 ]; then
+		run "$@"
+		return 0
+	fi
+	log_debug "+ $(base_quote "$@")"
+	step_begin "$text"
+	base_uptime since
+	while :; do
+		rc=0
+		LC_ALL=C "$@" </dev/null >"$apt_log" 2>&1 || rc=$?
+		[ "$rc" -ne 0 ] || break
+		apt_explain "$rc"
+		[ "$apt_status" -eq 75 ] || break
+		base_uptime now
+		[ $((now - since)) -lt "$apt_lock_wait" ] || break
+		log_info "$apt_reason; waiting"
+		sleep 2
+	done
+	[ "$rc" -eq 0 ] || {
+		step_stop
+		return 1
+	}
+	step_end
+}
+
+# apt_explain STATUS: finds in apt_log what went wrong.
+apt_explain()
+{
+	local line
+
+	if apt_said 'Could not get lock|Unable to acquire the dpkg|Unable to lock'; then
+		apt_status=75
+		apt_reason="another program holds apt's lock"
+	elif apt_said 'No space left on device|have enough free space'; then
+		apt_status=74
+		apt_reason="the disk is full"
+	elif apt_said 'NO_PUBKEY|BADSIG|EXPKEYSIG|invalid signature|not signed|verification failed|Missing key|sqv returned'; then
+		apt_status=65
+		apt_reason="a signature is wrong or its key is not in Debian's keyring"
+	elif apt_said 'Hash Sum mismatch|File has unexpected size'; then
+		apt_status=65
+		apt_reason="a download does not match the signed index"
+	elif apt_said 'resolving|Could not resolve|[Cc]ould not connect|Unable to connect|Network is unreachable|Connection (failed|timed out|refused)|No route to host'; then
+		apt_status=69
+		apt_reason="no network: the package mirror cannot be reached"
+	elif apt_said 'does not have a Release file|404 +Not Found'; then
+		apt_status=69
+		apt_reason="the mirror does not have what is asked for"
+	elif apt_said 'Unable to locate package|no installation candidate|has no available version'; then
+		apt_status=69
+		apt_reason="the machine's apt sources lack a package"
+	else
+		apt_status=69
+		apt_reason="apt failed (status $1)"
+	fi
+	line=$(grep -E '^(E|W|Err):' "$apt_log" | head -n 1) || line=
+	[ -z "$line" ] || apt_reason="$apt_reason ($line)"
+}
+
+apt_said()
+{
+	grep -qE "$1" "$apt_log"
+}
+
+# apt_missing PACKAGE...: prints those that are not installed.
+apt_missing()
+{
+	local have pkg
+
+	# It fails when one of them is unknown, and lists the others.
+	# shellcheck disable=SC2016 # dpkg's fields
+	have=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" \
+		2>/dev/null) || :
+	for pkg; do
+		case "$base_nl$have$base_nl" in
+		*"$base_nl$pkg installed$base_nl"*) ;;
+		*) printf '%s\n' "$pkg" ;;
+		esac
+	done
+}
+
+# apt_sources: the machine's sources, "URI SUITE COMPONENT..." a line.
+apt_sources()
+{
+	local file
+
+	set --
+	for file in "$apt_etc/sources.list" "$apt_etc"/sources.list.d/*.list \
+		"$apt_etc"/sources.list.d/*.sources; do
+		[ ! -f "$file" ] || set -- "$@" "$file"
+	done
+	[ $# -eq 0 ] || awk -f "$TOP/lib/sources.awk" "$@"
+}
+
+# apt_mirrors CODENAME: sets apt_main and apt_security to the machine's mirrors
+# of Debian and of its security updates; 1 if it has none of Debian.
+apt_mirrors()
+{
+	local uri suite components list
+
+	apt_main=
+	apt_security=
+	list=$(apt_sources)
+	while read -r uri suite components; do
+		case " $uri $components " in
+		*[dD]ebian*' main '*) ;;
+		*) continue ;;
+		esac
+		uri=${uri%/}
+		case $suite in
+		"$1-security" | "$1/updates" | *stable-security)
+			apt_security=${apt_security:-$uri} ;;
+		"$1" | stable | oldstable)
+			apt_main=${apt_main:-$uri} ;;
+		esac
+	done <<-EOT
+	$list
+	EOT
+	[ -n "$apt_main" ] || return 1
+	apt_security=${apt_security:-$apt_main-security}
+}
+
+# apt_own_init DIR: an apt that lives in DIR: its lists, cache and sources,
+# nothing of the machine's but proxies. apt_own runs it as the calling user.
+apt_own_init()
+{
+	apt_dir=$1
+	run as_user mkdir -p "$apt_dir/lists/partial" \
+		"$apt_dir/cache/archives/partial" "$apt_dir/sources.d"
+	run as_user cp /dev/null "$apt_dir/status"
+	apt_write "$apt_dir/apt.conf" "Dir::Etc::sourcelist \"/dev/null\";
+Dir::Etc::sourceparts \"$apt_dir/sources.d\";
+Dir::Etc::preferences \"/dev/null\";
+Dir::Etc::preferencesparts \"/dev/null\";
+Dir::State::lists \"$apt_dir/lists\";
+Dir::State::status \"$apt_dir/status\";
+Dir::Cache \"$apt_dir/cache\";
+APT::Architecture \"amd64\";
+APT::Architectures { \"amd64\"; };
+APT::Sandbox::User \"\";
+APT::Get::List-Cleanup \"false\";
+APT::Update::Error-Mode \"any\";
+Acquire::Languages \"none\";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;"
+}
+
+# apt_write FILE TEXT: writes a file of the calling user's; honours --dry-run.
+apt_write()
+{
+	if [ "$DRY_RUN" -eq 1 ]; then
+		printf "+ cat > %s <<'EOF'\n%s\nEOF\n" "$(base_quote "$1")" "$2"
+		return 0
+	fi
+	# shellcheck disable=SC2016 # the inner shell's words
+	as_user sh -c 'printf "%s\n" "$2" >"$1"' sh "$1" "$2"
+}
+
+apt_own()
+{
+	local tool="$1"
+
+	shift
+	as_user "$tool" -c "$apt_dir/apt.conf" -q "$@"
+}
+
+# apt_own_source NAME URI SUITE COMPONENT...: adds a source, signed by Debian.
+apt_own_source()
+{
+	local name="$1" uri="$2" suite="$3"
+
+	shift 3
+	apt_write "$apt_dir/sources.d/$name.sources" "Types: deb
+URIs: $uri
+Suites: $suite
+Components: $*
+Architectures: amd64
+Signed-By: $apt_keyring"
+}
+
+# apt_field PACKAGE=VERSION FIELD: prints a field of a package of our own apt.
+apt_field()
+{
+	apt_own apt-cache show --no-all-versions "$1" |
+		awk -v "field=$2: " 'index($0, field) == 1 {
+			print substr($0, length(field) + 1); exit }'
+}
+
+# apt_versions PACKAGE: prints its versions, newest first.
+apt_versions()
+{
+	apt_own apt-cache madison "$1" | awk '{ print $3 }'
+}

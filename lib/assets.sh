@@ -1,0 +1,89 @@
+# shellcheck shell=sh
+# assets.sh - where kernels and NVIDIA's programs are; isospin setup puts them
+#
+# $ASSETS_DIR/kernels/RELEASE/   one Debian kernel:
+#     vmlinuz                    the kernel, a bzImage
+#     lib/modules/RELEASE/       its modules, with modules.dep
+#     headers/                   make -C headers M=DIR modules
+# $ASSETS_DIR/nvidia/VERSION/    NVIDIA's user space of one version:
+#     nvidia-smi                 the program
+#     lib/                       libnvidia-ml.so.1, libcuda.so.1
+#     root/                      the packages as they were unpacked
+# $ASSETS_DIR/nvidia/missing     "BRANCH REASON" for what could not be had
+#
+# A directory appears under its name only when it is complete. The functions
+# print their answer. Call assets_init first.
+
+# assets_init: sets assets_dir. Needs conf_load.
+assets_init()
+{
+	conf_get_path assets_dir ASSETS_DIR
+}
+
+# assets_kernels: every release, newest first.
+assets_kernels()
+{
+	local dir
+
+	for dir in "$assets_dir"/kernels/[0-9]*; do
+		[ ! -d "$dir" ] || printf '%s\n' "${dir##*/}"
+	done | sort -rV
+}
+
+# assets_kernel [PREFIX]: the newest release that begins with PREFIX, as in 6.1
+# (never 6.12), by default KERNEL's, else the newest; 1 if there is none.
+assets_kernel()
+{
+	local prefix="${1:-}" list release
+
+	[ -n "$prefix" ] || conf_get prefix KERNEL
+	list=$(assets_kernels)
+	while read -r release; do
+		case $prefix:$release in
+		*:) return 1 ;;
+		auto:* | "$prefix:$prefix" | "$prefix:$prefix"[!0-9]*)
+			printf '%s\n' "$release"
+			return 0 ;;
+		esac
+	done <<-EOT
+	$list
+	EOT
+	return 1
+}
+
+# assets_kernel_dir RELEASE
+assets_kernel_dir()
+{
+	printf '%s\n' "$assets_dir/kernels/$1"
+}
+
+# assets_nvidia_versions [BRANCH]: versions that are there, newest first.
+assets_nvidia_versions()
+{
+	local dir
+
+	for dir in "$assets_dir/nvidia/${1:-}"[0-9.]*; do
+		[ ! -d "$dir" ] || printf '%s\n' "${dir##*/}"
+	done | sort -rV
+}
+
+# assets_nvidia_dir VERSION
+assets_nvidia_dir()
+{
+	printf '%s\n' "$assets_dir/nvidia/$1"
+}
+
+# assets_nvidia_missing BRANCH: why that branch is not there; 1 if nobody tried.
+assets_nvidia_missing()
+{
+	local branch reason
+
+	[ -f "$assets_dir/nvidia/missing" ] || return 1
+	while read -r branch reason; do
+		if [ "$branch" = "$1" ]; then
+			printf '%s\n' "$reason"
+			return 0
+		fi
+	done <"$assets_dir/nvidia/missing"
+	return 1
+}

@@ -1,0 +1,218 @@
+# shellcheck shell=sh
+# fetch.sh - download kernels and NVIDIA's programs from Debian's archive and
+# unpack them where assets.sh finds them; nothing is installed
+#
+# All of it is done as the calling user, so that it belongs to them and a
+# package is never unpacked by root for somebody else. fetch_plan holds a line
+# "KIND NAME PACKAGE=VERSION..." for each directory to be made.
+
+fetch_plan=
+fetch_download=0
+fetch_disk=0
+
+# fetch_init: needs assets_init. Removes what a killed run left.
+fetch_init()
+{
+	local keyring
+
+	apt_keyring=
+	for keyring in "$fetch_keyrings/debian-archive-keyring.gpg" \
+		"$fetch_keyrings/debian-archive-keyring.pgp"; do
+		[ -n "$apt_keyring" ] || [ ! -r "$keyring" ] || apt_keyring=$keyring
+	done
+	[ -n "$apt_keyring" ] ||
+		die 66 "no $fetch_keyrings/debian-archive-keyring.gpg: install debian-archive-keyring"
+	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia"
+	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new"
+	apt_own_init "$assets_dir/apt"
+}
+
+fetch_keyrings=${KEYRINGS:-/usr/share/keyrings}
+
+# fetch_sources CODENAME OTHER NONFREE: lists the suites of this Debian and of
+# the other one and fetches their indexes. This one must be had, a suite of the
+# other that cannot be is left out; fetch_left_out says so.
+fetch_sources()
+{
+	local suite nonfree=''
+
+	fetch_left_out=
+	[ "$3" != yes ] || nonfree=non-free
+	apt_mirrors "$1" || die 78 "no source of Debian $1 main in $apt_etc"
+	run as_user rm -f "$apt_dir/sources.d"/*.sources
+	for suite in "$1" "$2"; do
+		# shellcheck disable=SC2086 # nothing if nonfree is empty
+		apt_own_source "$suite-security" "$apt_security" \
+			"$suite-security" main $nonfree
+		[ -n "$nonfree" ] || continue
+		apt_own_source "$suite" "$apt_main" "$suite" non-free
+		apt_own_source "$suite-updates" "$apt_main" \
+			"$suite-updates" non-free
+	done
+	fetch_update 'fetching indexes' && return
+	[ "$apt_status" -ne 75 ] || die 75 "$apt_reason"
+	for suite in "$2" "$2-updates" "$2-security"; do
+		[ -f "$apt_dir/sources.d/$suite.sources" ] || continue
+		as_user mv "$apt_dir/sources.d/$suite.sources" \
+			"$apt_dir/sources.d/$suite.off"
+	done
+	fetch_update "fetching indexes of $1 alone" ||
+		die "$apt_status" "$apt_reason"
+	for suite in "$2" "$2-updates" "$2-security"; do
+		[ -f "$apt_dir/sources.d/$suite.off" ] || continue
+		as_user mv "$apt_dir/sources.d/$suite.off" \
+			"$apt_dir/sources.d/$suite.sources"
+		fetch_update "fetching the index of $suite" && continue
+		as_user rm -f "$apt_dir/sources.d/$suite.sources"
+		fetch_left_out="$suite is left out: $apt_reason"
+		log_warn "$fetch_left_out"
+	done
+}
+
+fetch_update()
+{
+	apt_run "$1" as_user apt-get -c "$apt_dir/apt.conf" -q update
+}
+
+# fetch_add KIND NAME PACKAGE=VERSION...: puts a directory on the plan and
+# counts its bytes.
+fetch_add()
+{
+	local kind="$1" name="$2" pkg bytes
+
+	shift 2
+	fetch_plan="$fetch_plan$kind $name $*$base_nl"
+	for pkg; do
+		bytes=$(apt_field "$pkg" Size)
+		fetch_download=$((fetch_download + ${bytes:-0}))
+		bytes=$(apt_field "$pkg" Installed-Size)
+		fetch_disk=$((fetch_disk + ${bytes:-0} * 1024))
+	done
+}
+
+# fetch_plan_kernel PREFIX DEBIAN: plans the newest cloud kernel and its headers
+# that begin with PREFIX and were made for that Debian (12, 13); 1 if the
+# sources offer none.
+fetch_plan_kernel()
+{
+	local image release version deps
+
+	image=$(apt_own apt-cache pkgnames "linux-image-$1." |
+		grep -E '^linux-image-[0-9.]+(-[0-9]+|[+]deb'"$2"'[.0-9]*)-cloud-amd64-unsigned$' |
+		sort -V | tail -n 1)
+	[ -n "$image" ] || return 1
+	release=${image#linux-image-}
+	release=${release%-unsigned}
+	[ ! -d "$assets_dir/kernels/$release" ] || return 0
+	version=$(apt_versions "$image" | head -n 1)
+	[ -n "$version" ] || return 1
+	deps=$(apt_field "linux-headers-$release=$version" Depends |
+		tr ',' '\n' | sed -n 's/^ *\(linux-\(kbuild\|headers\)-[^ ]*\).*/\1/p')
+	set -- "$image=$version" "linux-headers-$release=$version"
+	for image in $deps; do
+		set -- "$@" "$image=$(apt_versions "$image" | head -n 1)"
+	done
+	fetch_add kernel "$release" "$@"
+}
+
+# fetch_plan_nvidia BRANCH: plans its newest version; 1 if nobody offers one.
+fetch_plan_nvidia()
+{
+	local version
+
+	version=$(apt_versions nvidia-smi | grep "^$1[.]" | sort -rV | head -n 1)
+	[ -n "$version" ] || return 1
+	fetch_add nvidia "${version%%-*}" "nvidia-smi=$version" \
+		"libnvidia-ml1=$version" "libcuda1=$version"
+}
+
+# fetch_all: carries out the plan.
+fetch_all()
+{
+	local kind name pkgs
+
+	while read -r kind name pkgs; do
+		[ -n "$kind" ] || continue
+		# shellcheck disable=SC2086 # a list of packages
+		fetch_unpack "$kind" "$name" $pkgs
+	done <<-EOT
+	$fetch_plan
+	EOT
+}
+
+# fetch_unpack KIND NAME PACKAGE=VERSION...: downloads, unpacks beside, renames.
+fetch_unpack()
+{
+	local kind="$1" name="$2" dir new debs="$apt_dir/cache/$2" deb
+
+	shift 2
+	case $kind in
+	kernel) dir=$assets_dir/kernels ;;
+	nvidia) dir=$assets_dir/nvidia ;;
+	esac
+	new=$dir/.new
+	run as_user mkdir -p "$debs" "$new/root"
+	# apt checks each file against the signed index, one already there too.
+	apt_run "downloading $kind $name" as_user env -C "$debs" \
+		apt-get -c "$apt_dir/apt.conf" -q download "$@" ||
+		die "$apt_status" "$kind $name: $apt_reason"
+	step_begin "unpacking $kind $name"
+	for deb in "$debs"/*.deb; do
+		fetch_unpack_deb "$deb" "$new/root" || {
+			apt_explain $?
+			die "$apt_status" "${deb##*/}: $apt_reason"
+		}
+	done
+	step_end
+	"fetch_finish_$kind" "$new" "$name"
+	run as_user mv -T "$new" "$dir/$name"
+	run as_user rm -rf "$debs"
+	log_info "$kind $name is in $dir/$name"
+}
+
+fetch_unpack_deb()
+{
+	if [ "$DRY_RUN" -eq 1 ]; then
+		run as_user dpkg-deb -x "$1" "$2"
+	else
+		as_user dpkg-deb -x "$1" "$2" >"$apt_log" 2>&1
+	fi
+}
+
+# fetch_finish_kernel NEW RELEASE: the packages expect to be in /usr/src; here
+# they are made to work anywhere.
+fetch_finish_kernel()
+{
+	local new="$1" release="$2" src common cc
+
+	src=usr/src/linux-headers-$release
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'cd "$1" && mv root/* . && rmdir root' sh "$new"
+	[ -d "$new/lib" ] || run as_user ln -s usr/lib "$new/lib"
+	run as_user ln -s "boot/vmlinuz-$release" "$new/vmlinuz"
+	run as_user ln -s "$src" "$new/headers"
+	run as_user rm -rf "$new/usr/share" "$new/lib/modules/$release/build" \
+		"$new/lib/modules/$release/source"
+	# With a vmlinux but no pahole the build deletes the finished module.
+	run as_user rm -f "$new/$src/vmlinux"
+	run as_user depmod -b "$new" "$release"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	common=$(sed -n 's|^include /usr/src/\(.*\)/Makefile$|\1|p' \
+		"$new/$src/Makefile")
+	[ -d "$new/usr/src/${common:-none}" ] ||
+		die 65 "kernel $release: its headers are not laid out as expected"
+	# shellcheck disable=SC2016 # make's
+	apt_write "$new/$src/Makefile" \
+		'include $(dir $(lastword $(MAKEFILE_LIST)))../'"$common/Makefile"
+	cc=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$new/$src/.kernelvariables")
+	command -v "x86_64-linux-gnu-$cc" >/dev/null ||
+		as_user sed -i "/^CC = /s/$cc\$/gcc/" "$new/$src/.kernelvariables"
+}
+
+fetch_finish_nvidia()
+{
+	run as_user ln -s root/usr/lib/nvidia/current/nvidia-smi "$1/nvidia-smi"
+	run as_user ln -s root/usr/lib/x86_64-linux-gnu/nvidia/current "$1/lib"
+	[ "$DRY_RUN" -eq 1 ] || [ -x "$1/nvidia-smi" ] ||
+		die 65 "NVIDIA $2: its packages are not laid out as expected"
+}

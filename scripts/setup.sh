@@ -1,0 +1,281 @@
+#!/bin/sh
+# setup - fetch what isospin needs on this machine
+#
+# usage: isospin setup [-hVvn] [-c FILE] [--no-nonfree] [--lock-wait SECONDS]
+#                      [demo|check]
+#
+# Installs the missing tools with apt-get (as root) and unpacks kernels, their
+# headers and NVIDIA's programs under .vm-assets/, each verified by Debian's
+# archive keys, none of them installed. `check` adds what the tests need. Says
+# first what is missing and how much it takes. What is there stays: a second
+# run needs no network.
+#
+#   --no-nonfree         go without NVIDIA's programs, which are not free
+#   --lock-wait SECONDS  wait so long for another apt (120)
+#   -n, --dry-run        print the commands instead
+#   -c FILE              read this file instead of etc/isospin.conf
+#   -v                   say more
+#   -h, -V               this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/apt.sh"
+. "$TOP/lib/assets.sh"
+. "$TOP/lib/fetch.sh"
+
+# Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
+tools_demo='
+qemu-system-x86 runs the virtual machines
+qemu-system-data has their firmware
+make builds
+gcc builds
+libc6-dev builds
+musl-tools builds what runs inside the VMs
+libelf1/libelf1t64 is needed to build the kernel module
+libssl3/libssl3t64 is needed to build the kernel module
+kmod reads kernel modules
+cpio packs what the VMs boot from
+busybox-static is the user space of the VMs
+jq writes and reads JSON
+socat connects sockets
+pciutils names PCI devices
+tmux shows the stack in windows
+'
+tools_check='
+bats runs the tests
+shellcheck checks the shell
+scdoc builds the manual
+strace watches the sandbox
+'
+
+main()
+{
+	base_init "$0"
+	set_name=
+	opt_flags=dry-run
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--no-nonfree)
+			conf_set_flag NONFREE no
+			shift ;;
+		--lock-wait)
+			opt_need "$@"
+			case $2 in
+			'' | *[!0-9]* | ?????*) die 64 "--lock-wait: '$2' is no number of seconds" ;;
+			esac
+			apt_lock_wait=$2
+			shift 2 ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	set_name=${1:-demo}
+	[ $# -eq 0 ] || shift
+	opt_none "$@"
+	case $set_name in
+	demo | check) ;;
+	*) die 64 "'$set_name': demo or check" ;;
+	esac
+	conf_load "$opt_conf"
+	conf_get nonfree NONFREE
+	assets_init
+
+	machine
+	find_missing
+	if [ -z "$tools$kernels$branches" ]; then
+		log_info "everything for $set_name is here"
+		leave 0
+	fi
+	say_missing
+	apt_log=$(mktemp)
+	on_exit rm -f "$apt_log"
+	[ -z "$tools" ] || install_tools
+	[ -z "$kernels$branches" ] || fetch_assets
+}
+
+# What this machine is: sets debian (12 or 13), codename and the other Debian,
+# which has the other kernel and the other branch of NVIDIA's.
+machine()
+{
+	local key value id=''
+
+	[ "$(uname -m)" = x86_64 ] ||
+		die 69 "isospin runs on x86-64 only; this is $(uname -m)"
+	debian=
+	while IFS='=' read -r key value; do
+		value=${value#\"}
+		value=${value%\"}
+		case $key in
+		ID) id=$value ;;
+		VERSION_ID) debian=$value ;;
+		esac
+	done <"${OS_RELEASE:-/etc/os-release}"
+	case $id:$debian in
+	debian:12) codename=bookworm other=trixie ;;
+	debian:13) codename=trixie other=bookworm ;;
+	*) die 69 "setup knows Debian 12 and 13; this is ${id:-unknown} $debian" ;;
+	esac
+}
+
+# Sets tools (packages), kernels (prefixes) and branches: what is missing.
+find_missing()
+{
+	local list="$tools_demo" pkg why prefix branch
+
+	[ "$set_name" = demo ] || list=$list$tools_check
+	set --
+	while read -r pkg why; do
+		[ -n "$pkg" ] || continue
+		case $debian in
+		12) set -- "$@" "${pkg%/*}" ;;
+		13) set -- "$@" "${pkg#*/}" ;;
+		esac
+	done <<-EOT
+	$list
+	EOT
+	tools=$(apt_missing "$@")
+
+	kernels=
+	prefix=6.12
+	[ "$set_name" = demo ] || prefix='6.12 6.1'
+	for prefix in $prefix; do
+		assets_kernel "$prefix" >/dev/null || kernels="$kernels $prefix"
+	done
+
+	branches=
+	[ "$nonfree" = yes ] || return 0
+	for branch in 535 550; do
+		[ -z "$(assets_nvidia_versions "$branch")" ] || continue
+		assets_nvidia_missing "$branch" >/dev/null ||
+			branches="$branches $branch"
+	done
+}
+
+say_missing()
+{
+	local pkg why name
+
+	while read -r pkg why; do
+		[ -n "$pkg" ] || continue
+		for name in "${pkg%/*}" "${pkg#*/}"; do
+			case "$base_nl$tools$base_nl" in
+			*"$base_nl$name$base_nl"*)
+				log_info "missing tool: $name $why"
+				break ;;
+			esac
+		done
+	done <<-EOT
+	$tools_demo
+	$tools_check
+	EOT
+	for name in $kernels; do
+		log_info "missing kernel: $name with its headers, boots the VMs"
+	done
+	for name in $branches; do
+		log_info "missing NVIDIA programs: branch $name, for the workers"
+	done
+	[ -z "$branches" ] || log_info "NVIDIA's programs are non-free" \
+		"software under NVIDIA's licence; --no-nonfree goes without"
+}
+
+install_tools()
+{
+	# shellcheck disable=SC2086 # a list of packages
+	set -- $tools
+	if [ "$DRY_RUN" -eq 0 ] && [ "$(id -u)" -ne 0 ]; then
+		die 77 "needs root: sudo apt-get install --no-install-recommends $*"
+	fi
+	apt_run 'fetching the package lists' apt-get -q update ||
+		die "$apt_status" "$apt_reason"
+	if [ "$DRY_RUN" -eq 0 ]; then
+		LC_ALL=C apt-get -q install --assume-no \
+			--no-install-recommends "$@" >"$apt_log" 2>&1 || :
+		say_lines 'Need to get|After this operation|Download size|Space needed'
+	fi
+	apt_run 'installing tools' env DEBIAN_FRONTEND=noninteractive \
+		apt-get -q -y install --no-install-recommends "$@" ||
+		die "$apt_status" "$apt_reason"
+}
+
+# say_lines PATTERN: what apt says about sizes.
+say_lines()
+{
+	local line
+
+	while IFS= read -r line; do
+		! printf '%s\n' "$line" | grep -qE "$1" || log_info "tools: $line"
+	done <"$apt_log"
+}
+
+fetch_assets()
+{
+	local name reasons=''
+
+	run as_user mkdir -p "$assets_dir"
+	if [ "$DRY_RUN" -eq 0 ]; then
+		as_user touch "$assets_dir/lock"
+		exec 9<"$assets_dir/lock"
+		flock -n 9 || {
+			log_info "another setup is at work here; waiting for it"
+			flock -w 1800 9 || die 75 "another setup holds $assets_dir/lock"
+			find_missing
+		}
+	fi
+	fetch_init
+	fetch_sources "$codename" "$other" "$nonfree"
+	if [ "$DRY_RUN" -eq 1 ]; then
+		printf '# names and versions follow from these indexes;'
+		printf ' with those at hand:\n'
+		[ -f "$assets_dir/apt/apt.conf" ] || leave 0
+	fi
+	for name in $kernels; do
+		plan_kernel "$name"
+	done
+	for name in $branches; do
+		fetch_plan_nvidia "$name" && continue
+		reason="the package mirror offers no nvidia-smi $name in non-free"
+		reason="$reason${fetch_left_out:+ ($fetch_left_out)}"
+		log_warn "$reason; isospin-smi stands in for it"
+		reasons="$reasons$name $reason$base_nl"
+	done
+	check_space
+	fetch_all
+	[ -z "$reasons" ] ||
+		apt_write "$assets_dir/nvidia/missing" "${reasons%"$base_nl"}"
+}
+
+# plan_kernel PREFIX: from the security updates, else from the main suite, whose
+# index is larger.
+plan_kernel()
+{
+	local suite=bookworm
+
+	fetch_plan_kernel "$1" "$debian" && return
+	[ "$1" = 6.1 ] || suite=$codename
+	apt_own_source "$suite-main" "$apt_main" "$suite" main
+	fetch_update "fetching the index of $suite main" ||
+		die "$apt_status" "$apt_reason"
+	fetch_plan_kernel "$1" "$debian" ||
+		die 69 "the package mirror offers no cloud kernel $1"
+}
+
+check_space()
+{
+	local free need
+
+	free=$(df -Pk "$assets_dir" | awk 'NR == 2 { print $4 }')
+	need=$(((fetch_download + fetch_disk) / 1024))
+	log_info "downloading $((fetch_download >> 20)) MiB;" \
+		"needs $((need >> 10)) MiB in $assets_dir, $((free >> 10)) MiB are free"
+	[ "$free" -gt "$need" ] ||
+		die 74 "the disk is full: $((need >> 10)) MiB wanted in $assets_dir," \
+			"$((free >> 10)) MiB free"
+}
+
+main "$@"
