@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+#include "smi/rm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* NVIDIA's ioctls are all of this type (nv-ioctl-numbers.h). */
+#define NV_IOCTL_MAGIC 'F'
+#define CTL_DEVICE "/dev/nvidiactl"
+#define VERSION_FILE "/proc/driver/nvidia/version"
+
+static _printf_(3, 4) int fail(struct rm *rm, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(rm->error, sizeof(rm->error), fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+static int escape(struct rm *rm, int fd, const struct abi_row *row, void *arg,
+		  uint32_t size)
+{
+	unsigned long nr = _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, row->nr,
+				size);
+	int r;
+
+	do {
+		r = ioctl(fd, nr, arg);
+	} while (r < 0 && (errno == EINTR || errno == EAGAIN));
+	if (r < 0)
+		return fail(rm, -errno, "%s: %s", row->name, strerror(errno));
+	return 0;
+}
+
+/* One escape whose argument is the row's smallest form; RM's status checked. */
+static int rm_escape(struct rm *rm, const struct abi_row *row, void *arg)
+{
+	uint32_t status;
+	int r = escape(rm, rm->ctl, row, arg, row->sizes[0]);
+
+	if (r < 0)
+		return r;
+	status = (uint32_t)abi_get(row, ABI_F_status, 0, arg, row->sizes[0]);
+	if (status)
+		return fail(rm, -EREMOTEIO, "%s: %s", row->name,
+			    abi_status_name(status));
+	return 0;
+}
+
+/* The row of an escape whatever its size: the last, largest form. */
+static const struct abi_row *escape_row(struct rm *rm, uint32_t nr)
+{
+	const struct abi_row *best = NULL;
+
+	for (uint32_t i = 0; i < rm->abi->n_rows[ABI_ESCAPE]; i++)
+		if (rm->abi->rows[ABI_ESCAPE][i].nr == nr)
+			best = &rm->abi->rows[ABI_ESCAPE][i];
+	return best;
+}
+
+/* The first word of the driver's line that looks like 550.163.01. */
+static int read_version(struct rm *rm)
+{
+	char line[512], *save = NULL;
+	FILE *f = fopen(VERSION_FILE, "re");
+
+	if (!f)
+		return fail(rm, -errno, VERSION_FILE ": %s", strerror(errno));
+	if (!fgets(line, sizeof(line), f))
+		line[0] = 0;
+	fclose(f);
+	for (char *w = strtok_r(line, " \t\n", &save); w;
+	     w = strtok_r(NULL, " \t\n", &save)) {
+		if (strspn(w, "0123456789.") == strlen(w) && strchr(w, '.') &&
+		    strlen(w) < sizeof(rm->version)) {
+			snprintf(rm->version, sizeof(rm->version), "%s", w);
+			return 0;
+		}
+	}
+	return fail(rm, -EPROTO, VERSION_FILE ": no version in it");
+}
+
+static int check_version(struct rm *rm)
+{
+	const struct abi_row *row = escape_row(rm, NV_ESC_CHECK_VERSION_STR);
+	_cleanup_free_ void *arg = calloc(1, row->sizes[0]);
+	size_t room;
+	char *text;
+	int r;
+
+	if (!arg)
+		return fail(rm, -ENOMEM, "out of memory");
+	text = abi_bytes(row, ABI_F_versionString, 0, arg, row->sizes[0],
+			 &room);
+	if (!text)
+		return fail(rm, -ENOTSUP, "%s: no such field", row->name);
+	snprintf(text, room, "%s", rm->version);
+	abi_put(row, ABI_F_cmd, 0, arg, row->sizes[0],
+		NV_RM_API_VERSION_CMD_STRICT);
+	r = escape(rm, rm->ctl, row, arg, row->sizes[0]);
+	if (r < 0)
+		return r;
+	if (abi_get(row, ABI_F_reply, 0, arg, row->sizes[0]) !=
+	    NV_RM_API_VERSION_REPLY_RECOGNIZED)
+		return fail(rm, -EPROTO, "the driver does not take version %s",
+			    rm->version);
+	return 0;
+}
+
+int rm_open(struct rm *rm)
+{
+	int r;
+
+	*rm = (struct rm){ .ctl = -1, .next_handle = 0xbeef0001 };
+	r = read_version(rm);
+	if (r < 0)
+		return r;
+	rm->abi = abi_find_nearest(rm->version);
+	if (!rm->abi)
+		return fail(rm, -ENOTSUP, "driver %s: no ABI table of its branch",
+			    rm->version);
+	rm->ctl = open(CTL_DEVICE, O_RDWR | O_CLOEXEC);
+	if (rm->ctl < 0)
+		return fail(rm, -errno, CTL_DEVICE ": %s", strerror(errno));
+	r = check_version(rm);
+	if (r == 0)
+		r = rm_alloc(rm, 0, NV01_ROOT_CLIENT, ABI_F_status, 0,
+			     &rm->client);
+	if (r < 0)
+		close_fd(&rm->ctl);
+	return r;
+}
+
+void rm_close(struct rm *rm)
+{
+	close_fd(&rm->ctl);
+}
+
+int rm_params_init(struct rm *rm, uint32_t cmd, struct rm_params *ret_params)
+{
+	const struct abi_row *row = abi_control(rm->abi, cmd);
+	void *buf;
+
+	if (!row)
+		return fail(rm, -ENOTSUP, "control 0x%08x is not in the table",
+			    cmd);
+	buf = calloc(1, row->sizes[0]);
+	if (!buf)
+		return fail(rm, -ENOMEM, "out of memory");
+	*ret_params = (struct rm_params){ row, buf, row->sizes[0] };
+	return 0;
+}
+
+void rm_params_free(struct rm_params *params)
+{
+	free(params->buf);
+	params->buf = NULL;
+}
+
+int rm_control(struct rm *rm, uint32_t object, struct rm_params *params)
+{
+	const struct abi_row *row = escape_row(rm, NV_ESC_RM_CONTROL);
+	uint32_t size = row->sizes[0];
+	_cleanup_free_ void *arg = calloc(1, size);
+
+	if (!arg)
+		return fail(rm, -ENOMEM, "out of memory");
+	abi_put(row, ABI_F_hClient, 0, arg, size, rm->client);
+	abi_put(row, ABI_F_hObject, 0, arg, size, object);
+	abi_put(row, ABI_F_cmd, 0, arg, size, params->row->nr);
+	abi_put(row, ABI_F_params, 0, arg, size, (uintptr_t)params->buf);
+	abi_put(row, ABI_F_paramsSize, 0, arg, size, params->size);
+	if (rm_escape(rm, row, arg) < 0) {
+		char why[sizeof(rm->error)];
+
+		memcpy(why, rm->error, sizeof(why));
+		return fail(rm, -EREMOTEIO, "%.100s: %.140s", params->row->name,
+			    why);
+	}
+	return 0;
+}
+
+int rm_alloc(struct rm *rm, uint32_t parent, uint32_t class_id,
+	     enum abi_f field, uint64_t value, uint32_t *ret_handle)
+{
+	const struct abi_row *row = escape_row(rm, NV_ESC_RM_ALLOC);
+	const struct abi_row *class_row = abi_class(rm->abi, class_id);
+	uint32_t size = row->sizes[0], handle = 0;
+	_cleanup_free_ void *arg = calloc(1, size);
+	_cleanup_free_ void *params = NULL;
+	int r;
+
+	if (!class_row)
+		return fail(rm, -ENOTSUP, "class 0x%x is not in the table",
+			    class_id);
+	params = calloc(1, class_row->sizes[0] + 1);
+	if (!arg || !params)
+		return fail(rm, -ENOMEM, "out of memory");
+	if (rm->client)
+		handle = rm->next_handle++;
+	abi_put(class_row, field, 0, params, class_row->sizes[0], value);
+	abi_put(row, ABI_F_hRoot, 0, arg, size, rm->client);
+	abi_put(row, ABI_F_hObjectParent, 0, arg, size, parent);
+	abi_put(row, ABI_F_hObjectNew, 0, arg, size, handle);
+	abi_put(row, ABI_F_hClass, 0, arg, size, class_id);
+	if (rm->client)
+		abi_put(row, ABI_F_pAllocParms, 0, arg, size,
+			(uintptr_t)params);
+	r = rm_escape(rm, row, arg);
+	if (r < 0)
+		return r;
+	*ret_handle =
+		(uint32_t)abi_get(row, ABI_F_hObjectNew, 0, arg, size);
+	return 0;
+}
+
+int rm_free(struct rm *rm, uint32_t parent, uint32_t object)
+{
+	const struct abi_row *row = escape_row(rm, NV_ESC_RM_FREE);
+	uint32_t size = row->sizes[0];
+	_cleanup_free_ void *arg = calloc(1, size);
+
+	if (!arg)
+		return fail(rm, -ENOMEM, "out of memory");
+	abi_put(row, ABI_F_hRoot, 0, arg, size, rm->client);
+	abi_put(row, ABI_F_hObjectParent, 0, arg, size, parent);
+	abi_put(row, ABI_F_hObjectOld, 0, arg, size, object);
+	return rm_escape(rm, row, arg);
+}
+
+int rm_open_gpu(struct rm *rm, uint32_t minor)
+{
+	const struct abi_row *row = escape_row(rm, NV_ESC_REGISTER_FD);
+	_cleanup_close_ int fd = -1;
+	int32_t ctl = rm->ctl;
+	char path[32];
+	int r;
+
+	snprintf(path, sizeof(path), "/dev/nvidia%u", minor);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return fail(rm, -errno, "%s: %s", path, strerror(errno));
+	r = escape(rm, fd, row, &ctl, sizeof(ctl));
+	return r < 0 ? r : take_fd(&fd);
+}
+
+int rm_card(struct rm *rm, uint32_t gpu_id, struct rm_card *ret_card)
+{
+	const struct abi_row *row = escape_row(rm, NV_ESC_CARD_INFO);
+	const uint32_t size = 32 * row->step, step = row->step;
+	_cleanup_free_ uint8_t *arg = calloc(1, size);
+	int r;
+
+	if (!arg)
+		return fail(rm, -ENOMEM, "out of memory");
+	r = escape(rm, rm->ctl, row, arg, size);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < 32; i++) {
+		const uint8_t *card = arg + i * step;
+
+		if (!abi_get(row, ABI_F_valid, 0, card, step) ||
+		    abi_get(row, ABI_F_gpu_id, 0, card, step) != gpu_id)
+			continue;
+#define CARD(f) abi_get(row, ABI_F_##f, 0, card, step)
+		*ret_card = (struct rm_card){
+			.minor = (uint32_t)CARD(minor_number),
+			.domain = (uint32_t)CARD(pci_info_domain),
+			.bus = (uint8_t)CARD(pci_info_bus),
+			.slot = (uint8_t)CARD(pci_info_slot),
+			.function = (uint8_t)CARD(pci_info_function),
+		};
+#undef CARD
+		return 0;
+	}
+	return fail(rm, -ENODEV, "no card has gpu id 0x%x", gpu_id);
+}
