@@ -183,30 +183,32 @@ fetch_unpack_deb()
 # they are made to work anywhere.
 fetch_finish_kernel()
 {
-	local new="$1" release="$2" src common cc
+	local new="$1" release="$2" src cc
 
-	src=usr/src/linux-headers-$release
+	src=$new/usr/src/linux-headers-$release
 	# shellcheck disable=SC2016 # the inner shell's words
-	run as_user sh -c 'cd "$1" && mv root/* . && rmdir root' sh "$new"
-	[ -d "$new/lib" ] || run as_user ln -s usr/lib "$new/lib"
+	run as_user sh -c 'cd "$1" && mv root/* . && rmdir root &&
+		{ [ -e lib ] || ln -s usr/lib lib; }' sh "$new"
 	run as_user ln -s "boot/vmlinuz-$release" "$new/vmlinuz"
-	run as_user ln -s "$src" "$new/headers"
+	run as_user ln -s "usr/src/linux-headers-$release" "$new/headers"
 	run as_user rm -rf "$new/usr/share" "$new/lib/modules/$release/build" \
 		"$new/lib/modules/$release/source"
-	# With a vmlinux but no pahole the build deletes the finished module.
-	run as_user rm -f "$new/$src/vmlinux"
 	run as_user depmod -b "$new" "$release"
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	common=$(sed -n 's|^include /usr/src/\(.*\)/Makefile$|\1|p' \
-		"$new/$src/Makefile")
-	[ -d "$new/usr/src/${common:-none}" ] ||
-		die 65 "kernel $release: its headers are not laid out as expected"
 	# shellcheck disable=SC2016 # make's
-	apt_write "$new/$src/Makefile" \
-		'include $(dir $(lastword $(MAKEFILE_LIST)))../'"$common/Makefile"
-	cc=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$new/$src/.kernelvariables")
+	run as_user sed -i \
+		's|^include /usr/src/|include $(dir $(lastword $(MAKEFILE_LIST)))../|' \
+		"$src/Makefile"
+	# Type information for modules takes pahole; with a vmlinux but no
+	# pahole the build deletes the finished module.
+	run as_user sed -i '/^CONFIG_DEBUG_INFO_BTF_MODULES=/d' \
+		"$src/include/config/auto.conf"
+	run as_user rm -f "$src/vmlinux"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	grep -q '^include .*MAKEFILE_LIST' "$src/Makefile" ||
+		die 65 "kernel $release: its headers are not laid out as expected"
+	cc=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$src/.kernelvariables")
 	command -v "x86_64-linux-gnu-$cc" >/dev/null ||
-		as_user sed -i "/^CC = /s/$cc\$/gcc/" "$new/$src/.kernelvariables"
+		as_user sed -i "/^CC = /s/$cc\$/gcc/" "$src/.kernelvariables"
 }
 
 fetch_finish_nvidia()
