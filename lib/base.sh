@@ -111,8 +111,14 @@ die()
 
 base_log()
 {
-	[ "$1" -gt "$base_level" ] || printf '%s: %s: %s\n' \
-		"$base_cmd" "$2" "$3" >&2
+	local text="$3"
+
+	[ "$1" -le "$base_level" ] || return 0
+	# What came from outside must not steer the terminal.
+	case $text in
+	*[!\ -~]*) text=$(printf '%s' "$text" | tr -c ' -~' '?') ;;
+	esac
+	printf '%s: %s: %s\n' "$base_cmd" "$2" "$text" >&2
 }
 
 log_error() { base_log 0 error "$*"; }

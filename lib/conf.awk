@@ -121,6 +121,8 @@ function read_table(    line, f, name, n)
 
 function read_line(place, line,    eq, key, name, at, v)
 {
+	if (length(line) > 1022)
+		fail(place, "line is too long")
 	if (line ~ /^#/ || line ~ /^[ \t]*$/)
 		return
 	eq = index(line, "=")

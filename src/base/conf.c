@@ -72,9 +72,12 @@ static bool all_in_list(const char *v, const char *list)
 static bool is_number(const char *v, bool size, uint64_t min, uint64_t max)
 {
 	size_t digits = strspn(v, "0123456789");
+	const char *unit = v + digits;
 	uint64_t n;
 
 	if (digits == 0 || digits > MAX_DIGITS || (v[0] == '0' && digits > 1))
+		return false;
+	if (*unit && (!size || !strchr("KMG", *unit) || unit[1]))
 		return false;
 	return (size ? parse_size(v, min, max, &n) :
 		       parse_u64(v, min, max, &n)) == 0;

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# common.sh - what the bats files share; load it in each
+
+bats_require_minimum_version 1.5.0
+
+TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd -P)
+export LC_ALL=C
+
+# Every shell that commands must run under.
+shells=('dash' 'busybox ash')
+
+# with_shells FUNCTION: runs it once for each shell, with $shell set.
+with_shells()
+{
+	for shell in "${shells[@]}"; do
+		echo "# under $shell"
+		"$1" || return 1
+	done
+}
+
+# sh_lib TEXT: runs TEXT under $shell with the libraries in place and the
+# configuration not yet loaded; use it with `run`.
+sh_lib()
+{
+	# shellcheck disable=SC2086 # busybox ash is two words
+	TOP=$TOP $shell -c 'set -eu
+		for lib in base opt conf poll proc apt assets fetch; do
+			. "$TOP/lib/$lib.sh"
+		done
+		base_init t
+		'"$1"
+}
+
+# fake NAME: a program before all others on PATH; its text comes on stdin.
+fake()
+{
+	mkdir -p "$BATS_TEST_TMPDIR/fake"
+	{ echo '#!/bin/sh'; cat; } >"$BATS_TEST_TMPDIR/fake/$1"
+	chmod +x "$BATS_TEST_TMPDIR/fake/$1"
+	case $PATH in
+	"$BATS_TEST_TMPDIR/fake:"*) ;;
+	*) PATH=$BATS_TEST_TMPDIR/fake:$PATH ;;
+	esac
+}
+
+# equal EXPECTED GOT
+equal()
+{
+	[ "$1" = "$2" ] || {
+		printf 'expected: %s\n     got: %s\n' "$1" "$2"
+		return 1
+	}
+}
+
+# has TEXT PART
+has()
+{
+	[[ $1 == *"$2"* ]] || {
+		printf 'no: %s\nin: %s\n' "$2" "$1"
+		return 1
+	}
+}
