@@ -110,7 +110,7 @@ $1 == "N" { if (!($2 in name_of)) name_of[$2] = $3; id_of[$3] = $2; next }
 $1 == "S" && (NF < 2 || $2 ~ /^#/) { next }
 $1 == "S" && $2 == "const" {
 	for (i = 3; i <= NF; i++)
-		body[nbody++] = "#ifdef " $i "\n\tconstant(\"" $i "\", " $i ");\n#endif\n"
+		body[nbody++] = "\tconstant(\"" $i "\", " $i ");\n"
 	next
 }
 $1 == "S" && $2 == "escape" {
@@ -216,6 +216,7 @@ END {
 	print "#include \"nvos.h\"\n#include \"nv-ioctl.h\"\n#include \"nv_escape.h\""
 	print "#include \"nv-ioctl-numbers.h\"\n#include \"nv-ioctl-numa.h\""
 	print "#include \"nv-unix-nvos-params-wrappers.h\""
+	print "#include \"swref/published/nv_ref.h\""
 	print "#include \"uvm_ioctl.h\"\n#include \"uvm_linux_ioctl.h\""
 	print "static const char *text(const char *f, ...)\n{"
 	print "\tstatic char s[64]; va_list ap;"

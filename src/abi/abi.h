@@ -25,8 +25,8 @@
  *   vetting                    row->clients lists the offsets of handles that
  *                              name an RM client, row->fds those of fds
  */
-#ifndef ISOSPIN_ABI_H
-#define ISOSPIN_ABI_H
+#ifndef ISO_ABI_H
+#define ISO_ABI_H
 
 #include <stddef.h>
 #include <stdint.h>

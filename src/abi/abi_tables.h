@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What build/gen/abi_tables.c defines for abi.c: private to the two. */
-#ifndef ISOSPIN_ABI_TABLES_H
-#define ISOSPIN_ABI_TABLES_H
+#ifndef ISO_ABI_TABLES_H
+#define ISO_ABI_TABLES_H
 
 #include "abi.h"
 

@@ -7,18 +7,18 @@
  * never sees a guest address, nor follows one. It writes its reply into the
  * same buffers. The address fields in the argument hold whatever the guest
  * wrote: the real driver overwrites them with the ptr of the matching
- * drv_mem, the soft driver does not look at them, and the broker puts the
+ * drv_mem, the soft driver follows none of them, and the broker puts the
  * guest's own values back before it answers.
  *
  * Every operation may be called from several threads at once, but a file is
  * closed only when no call on it is out.
  */
-#ifndef ISOSPIN_DRV_H
-#define ISOSPIN_DRV_H
+#ifndef ISO_DRV_H
+#define ISO_DRV_H
 
 #include <stdint.h>
 
-#include "../abi/abi.h"
+#include "abi/abi.h"
 
 struct drv;
 struct drv_file;
