@@ -8,17 +8,47 @@
 
 #include "softrm.h"
 
-/* Opcodes of the thermal instruction list. */
+/* Opcodes of the thermal instruction list, and their first operands. */
 enum {
-	THERMAL_GET_TARGETS = 0x100,
-	THERMAL_GET_TARGET_TYPE = 0x101,
-	THERMAL_GET_TEMPERATURE = 0x1500,
+	THERMAL_COUNT_SENSORS = 0x100, /* out: how many */
+	THERMAL_SENSOR_TARGET = 0x101, /* in: sensor; out: what it measures */
+	THERMAL_READ_SENSOR = 0x1500, /* in: sensor; out: degrees Celsius */
 };
+
+/* Runs instruction i; false if there is no such thing. */
+static bool thermal_step(struct soft_ctl *c, uint32_t i)
+{
+	switch (CTL_GET_AT(c, opcode, i)) {
+	case THERMAL_COUNT_SENSORS:
+		CTL_PUT_AT(c, operand0, i, 1);
+		return true;
+	case THERMAL_SENSOR_TARGET:
+		CTL_PUT_AT(c, operand1, i, 1); /* the GPU */
+		return true;
+	case THERMAL_READ_SENSOR:
+		CTL_PUT_AT(c, operand1, i, c->rm->model.temp_celsius);
+		return true;
+	default:
+		return false;
+	}
+}
 
 static uint32_t thermal(struct soft_ctl *c)
 {
-	(void)c;
-	return NV_ERR_NOT_SUPPORTED;
+	const struct abi_field *f = abi_field(c->row, ABI_F_opcode);
+	uint32_t n = CTL_GET(c, count), done = 0;
+
+	if (!f || n > f->count)
+		return NV_ERR_INVALID_ARGUMENT;
+	for (uint32_t i = 0; i < n; i++) {
+		bool ok = thermal_step(c, i);
+
+		CTL_PUT_AT(c, executed, i, 1);
+		CTL_PUT_AT(c, result, i, ok ? NV_OK : NV_ERR_NOT_SUPPORTED);
+		done += ok;
+	}
+	CTL_PUT(c, succeeded, done);
+	return NV_OK;
 }
 
 /* Sets words [0, n) to v. */
