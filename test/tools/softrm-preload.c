@@ -257,11 +257,13 @@ static void trace(const struct drv_call *call, const struct abi_row *ctl, int r)
 	dprintf((int)fd, " -> %d %s\n", r, abi_status_name(status));
 	if (!ctl || ctl->nr != env_number("SOFTRM_DUMP", 0) || !call->n_mem)
 		return;
-	w = call->mem[0].ptr;
-	for (uint32_t i = 0; i < call->mem[0].len / 4; i++)
-		if (w[i])
-			dprintf((int)fd, "  [%u]=%x", i, w[i]);
-	dprintf((int)fd, "\n");
+	for (uint32_t m = 0; m < call->n_mem; m++) {
+		w = call->mem[m].ptr;
+		for (uint32_t i = 0; i < call->mem[m].len / 4; i++)
+			if (w[i])
+				dprintf((int)fd, "  %u[%u]=%x", m, i, w[i]);
+		dprintf((int)fd, "\n");
+	}
 }
 
 static const struct abi_row *find_row(struct drv_file *file,
@@ -301,7 +303,6 @@ static int soft_call(struct drv_file *file, const struct abi_row *row, void *arg
 		call.n_fd = 1;
 	}
 	if (r == 0) {
-		trace(&call, ctl, r);
 		r = drv->ops->ioctl(file, &call);
 		trace(&call, ctl, r);
 	}

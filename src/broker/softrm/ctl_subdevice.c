@@ -93,6 +93,55 @@ static uint32_t fb_info(struct soft_ctl *c)
 	return NV_OK;
 }
 
+/* One { index, data } pair of the lists that older calls pass by pointer. */
+struct info {
+	uint32_t index;
+	uint32_t data;
+};
+
+static uint32_t bus_value(const struct soft_gpu *g, uint32_t index)
+{
+	switch (index) {
+	case NV2080_CTRL_BUS_INFO_INDEX_TYPE:
+		return NV2080_CTRL_BUS_INFO_TYPE_PCI;
+	case NV2080_CTRL_BUS_INFO_INDEX_DOMAIN_NUMBER:
+		return g->domain;
+	case NV2080_CTRL_BUS_INFO_INDEX_BUS_NUMBER:
+		return g->bus;
+	case NV2080_CTRL_BUS_INFO_INDEX_DEVICE_NUMBER:
+		return g->slot;
+	default:
+		return 0;
+	}
+}
+
+static uint32_t bus_info(struct soft_ctl *c)
+{
+	struct drv_mem *m =
+		soft_mem(c->call, c->mem, c->row, ABI_F_busInfoList, NULL);
+	struct info *list = m ? m->ptr : NULL;
+
+	if (!m)
+		return NV_ERR_INVALID_ARGUMENT;
+	for (uint32_t i = 0; i < m->len / sizeof(*list); i++)
+		list[i].data = bus_value(c->obj->gpu, list[i].index);
+	return NV_OK;
+}
+
+static uint32_t bus_info_v2(struct soft_ctl *c)
+{
+	const struct abi_field *f = abi_field(c->row, ABI_F_busInfoList_index);
+	uint32_t n = CTL_GET(c, busInfoListSize);
+
+	if (!f || n > f->count)
+		return NV_ERR_INVALID_ARGUMENT;
+	for (uint32_t i = 0; i < n; i++)
+		CTL_PUT_AT(c, busInfoList_data, i,
+			   bus_value(c->obj->gpu,
+				     CTL_GET_AT(c, busInfoList_index, i)));
+	return NV_OK;
+}
+
 /* Every property of the GPU that has an index is one it does not have. */
 static uint32_t gpu_info(struct soft_ctl *c)
 {
@@ -170,6 +219,10 @@ uint32_t soft_ctl_subdevice(struct soft_ctl *c)
 		CTL_PUT(c, pciRevisionId, CHIP_REVISION);
 		CTL_PUT(c, pciExtDeviceId, PCI_DEVICE);
 		return NV_OK;
+	case NV2080_CTRL_CMD_BUS_GET_INFO:
+		return bus_info(c);
+	case NV2080_CTRL_CMD_BUS_GET_INFO_V2:
+		return bus_info_v2(c);
 	case NV2080_CTRL_CMD_MC_GET_ARCH_INFO:
 		return arch_info(c);
 	case NV2080_CTRL_CMD_TIMER_GET_GPU_CPU_TIME_CORRELATION_INFO:
