@@ -1,0 +1,206 @@
+#!/bin/sh
+# gpu-vm - start the VM that has the GPU and lends it
+#
+# usage: isospin gpu-vm [-hnVv] [-c FILE] [--instance NAME] [--json]
+#                       [--name NAME] [--driver DRIVER] [--detach [--owner PID]]
+#        isospin gpu-vm --exec NAME [-- COMMAND [ARG...]]
+#
+# Boots the GPU VM and waits until its broker serves. Then shows its console
+# until Ctrl-C, which stops it; with --detach returns and leaves it running.
+#
+#   --name NAME     its name (gpu0)
+#   --driver DRIVER auto, real or soft, in the place of GPU_DRIVER
+#   --detach        leave it running; isospin kill-vms stops it
+#   --owner PID     with --detach: leave it running as long as process PID is
+#                   there; the next command removes it after that
+#   --exec NAME     run COMMAND, or a shell, in a GPU VM that runs; its status,
+#                   or 125 if it could not be run
+#   --json          with --detach: one object instead of a line
+#   -n, --dry-run   print the commands that would start it
+#   -c FILE         read this configuration
+#   --instance NAME another set of VMs than this checkout's own
+#   -v              say more
+#   -h, -V          this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/assets.sh"
+. "$TOP/lib/image.sh"
+. "$TOP/lib/qemu.sh"
+. "$TOP/lib/vm.sh"
+
+sysfs=${SYSFS_ROOT:-/sys}
+
+# choose_driver: sets driver and driver_why. Never soft in the place of a GPU
+# that is there, unless somebody said so.
+choose_driver()
+{
+	local bdf at
+
+	conf_get driver GPU_DRIVER "$vm_name"
+	conf_get bdf GPU_BDF "$vm_name"
+	at=$(readlink -- "$sysfs/bus/pci/devices/$bdf/driver") || at=
+	case $driver in
+	auto)
+		if [ "${at##*/}" = vfio-pci ]; then
+			driver=real
+			driver_why="$bdf is bound to vfio-pci"
+		elif find_nvidia; then
+			die 69 "this host has an NVIDIA GPU ($found); bind it: \
+isospin vfio-bind $found, or ask for the soft driver: --driver soft"
+		else
+			driver=soft
+			driver_why='this host has no NVIDIA GPU'
+		fi ;;
+	real)
+		[ "${at##*/}" = vfio-pci ] || die 69 \
+			"$bdf is not bound to vfio-pci; run: isospin vfio-bind $bdf" ;;
+	soft)
+		driver_why='asked for' ;;
+	replay:*)
+		die 69 'GPU_DRIVER=replay is not there yet' ;;
+	esac
+	[ "$driver" = soft ] || die 69 "a GPU VM with real hardware ($bdf) needs \
+an image with NVIDIA's driver, which isospin cannot build yet"
+}
+
+# find_nvidia: sets found to the first NVIDIA display device, or 1.
+find_nvidia()
+{
+	local dir vendor class
+
+	for dir in "$sysfs"/bus/pci/devices/*; do
+		{ read -r vendor <"$dir/vendor" &&
+			read -r class <"$dir/class"; } 2>/dev/null || continue
+		case $vendor:$class in
+		0x10de:0x03*)
+			found=${dir##*/}
+			return 0 ;;
+		esac
+	done
+	return 1
+}
+
+# choose_version: sets version: that of NVIDIA's programs at hand, the newest of
+# the branch wanted; without any, the newest that the tables know.
+choose_version()
+{
+	local branch nonfree
+
+	conf_get branch NVIDIA_BRANCH "$vm_name"
+	[ "$branch" != auto ] || branch=
+	conf_get nonfree NONFREE "$vm_name"
+	version=
+	[ "$nonfree" = no ] ||
+		version=$(assets_nvidia_versions "$branch" | head -n 1)
+	[ -z "$version" ] || return 0
+	version=$(cd "$TOP/share/abi" && printf '%s\n' [0-9]*.tbl |
+		grep "^$branch" | sort -V | tail -n 1)
+	version=${version%.tbl}
+	[ -n "$version" ] || die 66 "no table of branch $branch in share/abi"
+}
+
+prepare()
+{
+	local release dir cid
+
+	choose_driver
+	qemu_init
+	log_info "driver: $driver ($driver_why); accelerator: $qemu_accel \
+($qemu_accel_why); vsock: $qemu_vsock ($qemu_vsock_why)"
+	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
+	dir=$(assets_kernel_dir "$release")
+	vm_kernel=$dir/vmlinuz
+	vm_initrd=$vm_home/initrd
+	conf_get vm_cpus GPU_VM_CPUS "$vm_name"
+	conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name"
+	vm_claim
+	conf_get cid GPU_VM_CID "$vm_name"
+	vm_take_cid "$cid"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	choose_version
+	vm_note ROLE gpu
+	vm_note DRIVER "$driver"
+	vm_note DRIVER_VERSION "$version"
+	vm_note_common "$release"
+	vm_secret "$vm_home/broker.secret"
+	conf_print "$vm_name" >"$vm_home/isospin.conf"
+	{
+		vm_boot_conf
+		printf '%s\n' "DRIVER=$driver" "DRIVER_VERSION=$version"
+	} >"$vm_home/boot.conf"
+	vm_make_initrd "$release"
+}
+
+register()
+{
+	local port
+
+	conf_get port BROKER_PORT "$vm_name"
+	vm_register gpu <<-EOT
+	connect=$(vm_stream_to "$port")
+	secret_file=$vm_home/broker.secret
+	EOT
+}
+
+# stay: shows the console until the VM ends or somebody ends us.
+stay()
+{
+	local pid
+
+	log_info "GPU VM '$vm_name' is up; Ctrl-C stops it"
+	tail -n +1 -f --pid="$$" -- "$vm_home/console.log" | vm_printable &
+	on_exit kill "$!"
+	proc_pid pid "$vm_key/vmm" || pid=0
+	wait "$pid" || :
+	vm_explain 1 'it was told to' console.log "isospin logs $vm_name"
+}
+
+main()
+{
+	name=gpu0 detach=0 owner='' exec_in=''
+	base_init "$0"
+	opt_flags='dry-run json instance'
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--name) opt_need "$@"; name=$2; shift 2 ;;
+		--driver)
+			opt_need "$@"
+			conf_set_flag GPU_DRIVER "$2"
+			shift 2 ;;
+		--detach) detach=1; shift ;;
+		--owner) opt_need "$@"; owner=$2; shift 2 ;;
+		--exec) opt_need "$@"; exec_in=$2; shift 2 ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	[ -n "$exec_in" ] || opt_none "$@"
+	vm_init
+	if [ -n "$exec_in" ]; then
+		vm_pass_through "$exec_in" gpu "$@"
+	fi
+	vm_select "$name"
+	vm_role=gpu
+	vm_kept=$detach
+	prepare
+	vm_boot_seconds seconds
+	step_begin "booting GPU VM '$vm_name'"
+	vm_boot 'Broker running' "$seconds"
+	[ "$DRY_RUN" -eq 0 ] || leave 0
+	register
+	step_end
+	[ "$detach" -eq 1 ] || stay
+	vm_keep "$owner"
+	vm_show "$vm_name"
+}
+
+main "$@"

@@ -1,0 +1,106 @@
+#!/bin/sh
+# logs - show what VMs and the bridge said
+#
+# usage: isospin logs [-fhVv] [-c FILE] [--instance NAME] [NAME...]
+#
+# NAME is a VM or `bridge`; without it, all that there are. A VM has a console,
+# what its monitor said, and what its vsock-device said. Of a VM that is gone
+# the end of the last logs is kept.
+#
+#   -f, --follow    go on as they grow
+#   -c FILE         read this configuration
+#   --instance NAME another set of VMs than this checkout's own
+#   -v              say more
+#   -h, -V          this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/vm.sh"
+
+# collect NAME: adds its logs to the list `files`, one a line.
+collect()
+{
+	local home="$proc_dir/vms/$1" part found=''
+
+	case $1 in
+	'' | *[!a-z0-9-]*) die 64 "'$1' is no name of a VM" ;;
+	bridge) set -- bridge "$proc_dir/bridge/log" ;;
+	*)
+		if [ -d "$home" ]; then
+			set -- "$1" "$home/console.log" "$home/vmm/log" \
+				"$home/vsock-device/log"
+		else
+			set -- "$1" "$proc_dir/log/$1.console" \
+				"$proc_dir/log/$1.vmm" "$proc_dir/log/$1.vsock-device"
+		fi ;;
+	esac
+	name=$1
+	shift
+	for part; do
+		[ -f "$part" ] || continue
+		found=1
+		files=$files$part$base_nl
+	done
+	[ -n "$found" ] || die 66 "there is no log of '$name'"
+}
+
+collect_all()
+{
+	local name
+
+	[ ! -f "$proc_dir/bridge/log" ] || collect bridge
+	for name in $(vm_names); do
+		collect "$name"
+	done
+	[ -n "$files" ] || die 66 'there are no logs: nothing runs; see isospin status'
+}
+
+show()
+{
+	local IFS="$base_nl"
+
+	set -f
+	# shellcheck disable=SC2086 # one path a line
+	set -- $files
+	set +f
+	unset IFS
+	if [ "$follow" -eq 1 ]; then
+		tail -n 20 -F -- "$@" 2>/dev/null | vm_printable
+	else
+		tail -n +1 -v -- "$@" | vm_printable
+	fi
+}
+
+main()
+{
+	follow=0 files=''
+	base_init "$0"
+	opt_flags='instance'
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		-f | --follow) follow=1; shift ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	conf_load "$opt_conf"
+	proc_where "$opt_instance"
+	if [ $# -gt 0 ]; then
+		for name; do
+			collect "$name"
+		done
+	else
+		collect_all
+	fi
+	show
+}
+
+main "$@"

@@ -1,0 +1,64 @@
+#!/bin/sh
+# status - show the VMs and the bridge of this checkout
+#
+# usage: isospin status [-hVv] [-c FILE] [--instance NAME] [--json]
+#
+# One line, or with --json one object, for each VM and the bridge. The status is
+# 0 if at least one VM runs, else 1.
+#
+#   --json          one JSON object a line
+#   -c FILE         read this configuration
+#   --instance NAME another set of VMs than this checkout's own
+#   -v              say more
+#   -h, -V          this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/vm.sh"
+
+show_bridge()
+{
+	local pid=0 state=absent
+
+	[ ! -e "$proc_dir/bridge/pid" ] || state=ended
+	! proc_pid pid bridge || state=running
+	if [ "$opt_json" -eq 1 ]; then
+		jq -cn --arg pid "$pid" --arg state "$state" '{name: "bridge",
+			role: "bridge", state: $state, pid: ($pid | tonumber)}'
+	else
+		printf '%-12s %-7s %-9s pid %s\n' bridge bridge "$state" "$pid"
+	fi
+}
+
+main()
+{
+	base_init "$0"
+	opt_flags='json instance'
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	opt_none "$@"
+	conf_load "$opt_conf"
+	proc_where "$opt_instance"
+	show_bridge
+	running=1
+	for name in $(vm_names); do
+		vm_show "$name"
+		vm_state state "$name"
+		[ "$state" != running ] || running=0
+	done
+	leave "$running"
+}
+
+main "$@"

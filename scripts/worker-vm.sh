@@ -1,0 +1,150 @@
+#!/bin/sh
+# worker-vm - run a command in a fresh VM that sees the GPU
+#
+# usage: isospin worker-vm [-hnVv] [-c FILE] [--instance NAME] [--json]
+#                          [--name NAME] [--gpu NAME] [--tty] [-- COMMAND [ARG...]]
+#        isospin worker-vm [...] --detach [--owner PID]
+#        isospin worker-vm --exec NAME [--tty] [-- COMMAND [ARG...]]
+#
+# Boots a worker VM, runs COMMAND there with our stdin, stdout and stderr, and
+# removes the VM. Without COMMAND, on a terminal: a shell. The status is the
+# command's, 126 or 127 if it cannot be run there, 128+n after signal n, and 125
+# for a failure of our own. The GPU VM and the bridge must be running.
+#
+#   --name NAME     its name (the first free of w1, w2, ...)
+#   --gpu NAME      the GPU VM that serves it (gpu0)
+#   --tty           give COMMAND a terminal, as the shell has
+#   --detach        leave it running; isospin kill-vms stops it
+#   --owner PID     with --detach: leave it running as long as process PID is
+#                   there; the next command removes it after that
+#   --exec NAME     run COMMAND, or a shell, in a worker that runs
+#   --json          with --detach: one object instead of a line
+#   -n, --dry-run   print the commands that would start it
+#   -c FILE         read this configuration
+#   --instance NAME another set of VMs than this checkout's own
+#   -v              say more
+#   -h, -V          this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/assets.sh"
+. "$TOP/lib/image.sh"
+. "$TOP/lib/qemu.sh"
+. "$TOP/lib/vm.sh"
+
+# need_others: the GPU VM and the bridge. A worker without them would wait for
+# a link that never comes.
+need_others()
+{
+	local state
+
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	vm_state state "$gpu"
+	[ "$state" = running ] || die 69 "the GPU VM '$gpu' is $state; \
+start it: isospin gpu-vm --detach --name $gpu"
+	proc_alive bridge ||
+		die 69 'the bridge does not run; start it: isospin vsock-bridge --detach'
+}
+
+prepare()
+{
+	local release dir cid
+
+	need_others
+	qemu_init
+	log_debug "accelerator: $qemu_accel ($qemu_accel_why); \
+vsock: $qemu_vsock ($qemu_vsock_why)"
+	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
+	dir=$(assets_kernel_dir "$release")
+	if [ -n "$name" ]; then
+		vm_select "$name"
+		vm_claim
+	else
+		vm_claim_next w
+	fi
+	vm_kernel=$dir/vmlinuz
+	vm_initrd=$vm_home/initrd
+	conf_get vm_cpus WORKER_CPUS "$vm_name"
+	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
+	conf_get cid WORKER_CID "$vm_name"
+	vm_take_cid "$cid"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	vm_get vm_version DRIVER_VERSION "$gpu" || :
+	vm_note ROLE worker
+	vm_note GPU "$gpu"
+	vm_note DRIVER_VERSION "$vm_version"
+	vm_note_common "$release"
+	vm_boot_conf >"$vm_home/boot.conf"
+	vm_make_initrd "$release"
+}
+
+# register: before the boot, so that the shim's first connection finds the way.
+register()
+{
+	local port caps
+
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	conf_get port BROKER_PORT "$vm_name"
+	conf_get caps CAPABILITIES "$vm_name"
+	vm_register worker <<-EOT
+	listen=$(vm_stream_from "$port")
+	gpu=$gpu
+	caps=$caps
+	quota_class=0
+	EOT
+}
+
+parse()
+{
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--name) opt_need "$@"; name=$2; shift 2 ;;
+		--gpu) opt_need "$@"; gpu=$2; shift 2 ;;
+		--tty) tty=1; shift ;;
+		--detach) detach=1; shift ;;
+		--owner) opt_need "$@"; owner=$2; shift 2 ;;
+		--exec) opt_need "$@"; exec_in=$2; shift 2 ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) die 64 "'$1': a command comes after --; see -h" ;;
+		esac
+	done
+	words=$#
+	[ "$detach" -eq 0 ] || opt_none "$@"
+	if [ "$detach$DRY_RUN" = 00 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
+		die 64 'no terminal for a shell: give a command after --, or --detach'
+	fi
+}
+
+main()
+{
+	name='' gpu=gpu0 tty=0 detach=0 owner='' exec_in=''
+	base_init "$0"
+	opt_flags='dry-run json instance'
+	parse "$@"
+	shift $(($# - words))
+	[ "$detach" -eq 1 ] || base_own_status=125
+	vm_init
+	[ -z "$exec_in" ] || vm_pass_through "$exec_in" worker "$@"
+	vm_role=worker
+	vm_kept=$detach
+	prepare
+	register
+	vm_boot_seconds seconds
+	step_begin "booting worker VM '$vm_name'"
+	vm_boot 'isospin: shim ready' "$seconds"
+	[ "$DRY_RUN" -eq 0 ] || leave 0
+	step_end
+	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"
+	vm_keep "$owner"
+	vm_show "$vm_name"
+}
+
+main "$@"
