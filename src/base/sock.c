@@ -165,6 +165,32 @@ int sock_unix_connect_nb(const char *path)
 	return take_fd(&fd);
 }
 
+int sock_connect_nb(const struct sock_addr *a)
+{
+	struct sockaddr_vm vm = vsock_addr(a);
+	_cleanup_close_ int fd = -1;
+
+	if (a->kind != SOCK_VSOCK)
+		return sock_unix_connect_nb(a->path);
+	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&vm, sizeof(vm)) < 0 &&
+	    errno != EINPROGRESS)
+		return -errno;
+	return take_fd(&fd);
+}
+
+int sock_error(int fd)
+{
+	int err;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
+}
+
 /* Waits for events on fd until deadline_ns (0: no deadline). */
 static int wait_fd(int fd, short events, uint64_t deadline_ns)
 {
@@ -221,33 +247,19 @@ static int hybrid_handshake(int fd, uint32_t port, uint64_t deadline_ns)
 int sock_connect(const struct sock_addr *a, int timeout_ms)
 {
 	uint64_t deadline = 0;
-	struct sockaddr_vm vm = vsock_addr(a);
-	struct sockaddr_un un = unix_addr(a->path);
 	_cleanup_close_ int fd = -1;
-	bool vsock = a->kind == SOCK_VSOCK;
-	int err = 0, r;
-	socklen_t len = sizeof(err);
+	int r;
 
 	if (timeout_ms >= 0)
 		deadline = now_ns() + (uint64_t)timeout_ms * 1000000u + 1;
-	fd = socket(vsock ? AF_VSOCK : AF_UNIX,
-		    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = sock_connect_nb(a);
 	if (fd < 0)
-		return -errno;
-	r = vsock ? connect(fd, (struct sockaddr *)&vm, sizeof(vm)) :
-		    connect(fd, (struct sockaddr *)&un, sizeof(un));
-	if (r < 0 && errno != EINPROGRESS)
-		return -errno;
-	if (r < 0) {
-		r = wait_fd(fd, POLLOUT, deadline);
-		if (r < 0)
-			return r;
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-			return -errno;
-		if (err)
-			return -err;
-	}
-	r = sock_set_nonblock(fd, false);
+		return fd;
+	r = wait_fd(fd, POLLOUT, deadline);
+	if (r == 0)
+		r = sock_error(fd);
+	if (r == 0)
+		r = sock_set_nonblock(fd, false);
 	if (r == 0 && a->kind == SOCK_HYBRID)
 		r = hybrid_handshake(fd, a->port, deadline);
 	return r < 0 ? r : take_fd(&fd);

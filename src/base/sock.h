@@ -42,6 +42,13 @@ int sock_connect(const struct sock_addr *a, int timeout_ms);
  * peer's backlog is full). */
 int sock_unix_connect_nb(const char *path);
 
+/* Starts to connect without blocking; of a hybrid address only the Unix socket,
+ * the CONNECT line is the caller's. Done when the fd is writable and
+ * sock_error() says 0. The fd, or -errno. */
+int sock_connect_nb(const struct sock_addr *a);
+/* The fd's pending error, taken off it: 0 or -errno. */
+int sock_error(int fd);
+
 int sock_set_nonblock(int fd, bool on);
 
 /* One message with up to 8 fds over a Unix socket (SOCK_SEQPACKET or

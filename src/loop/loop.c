@@ -44,6 +44,7 @@ void loop_del(struct loop *l, struct iso_ev *ev)
 	ev->events = 0;
 }
 
+/* #syscalls: epoll_wait epoll_pwait epoll_ctl timerfd_settime */
 int loop_once(struct loop *l, int timeout_ms)
 {
 	struct epoll_event e[BATCH];

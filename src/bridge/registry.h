@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * registry.h - the files that tell the bridge which VMs there are
+ *
+ * One file per VM, lines KEY=value, empty lines and lines that begin with `#`
+ * aside; each key at most once. The name of the VM is the file's.
+ *
+ *	NAME.gpu	connect=hybrid:PATH:PORT | vsock:CID:PORT | unix:PATH
+ *			secret_file=PATH
+ *	NAME.worker	listen=unix:PATH | vsock:CID
+ *			gpu=NAME
+ *			caps=utility[,compute,...]	(may be empty)
+ *			quota_class=0			(optional)
+ */
+#ifndef ISO_BRIDGE_REGISTRY_H
+#define ISO_BRIDGE_REGISTRY_H
+
+#include "abi/iso_wire.h"
+#include "base/base.h"
+#include "base/sock.h"
+
+#define REG_FILE_MAX 4096u	/* bytes of one file */
+#define REG_NAME_MAX 33		/* with its NUL */
+#define REG_PATH_MAX 256
+
+enum reg_kind { REG_GPU, REG_WORKER };
+
+struct reg_entry {
+	enum reg_kind kind;
+	char name[REG_NAME_MAX];
+	struct sock_addr addr;		/* connect or listen */
+	char secret_file[REG_PATH_MAX];	/* GPU */
+	char gpu[REG_NAME_MAX];		/* worker: name of its GPU VM */
+	uint32_t caps;			/* worker: ISO_CAP_* */
+	uint32_t quota_class;		/* worker */
+};
+
+/* Where and why a file is bad. */
+struct reg_error {
+	unsigned int line;	/* 0: the whole file */
+	const char *why;	/* static */
+};
+
+/* `NAME.gpu` or `NAME.worker`. 0, or -EINVAL for any other name. */
+int reg_file_name(const char *file, char ret_name[static REG_NAME_MAX],
+		  enum reg_kind *ret_kind);
+
+/* 0, or -EINVAL with *ret_error filled instead of *ret. */
+int reg_parse(enum reg_kind kind, const char *name, const char *text, size_t n,
+	      struct reg_entry *ret, struct reg_error *ret_error);
+
+bool reg_same(const struct reg_entry *a, const struct reg_entry *b);
+
+/* A secret: ISO_SECRET_LEN bytes, or as many in hexadecimal and a newline.
+ * 0, or -EINVAL. */
+int reg_parse_secret(const char *text, size_t n,
+		     uint8_t ret_secret[static ISO_SECRET_LEN]);
+
+#endif /* ISO_BRIDGE_REGISTRY_H */
