@@ -78,6 +78,9 @@ struct drv_gpu {
 	uint32_t minor;
 	uint32_t domain;
 	uint8_t bus, slot, function;
+	uint8_t revision;
+	uint16_t vendor_id, device_id;
+	uint32_t class_code; /* 24 bits, as in PCI configuration space */
 	char name[64];
 	char uuid[48]; /* "GPU-8-4-4-4-12" */
 };

@@ -5,11 +5,6 @@
 
 #include "softrm.h"
 
-/* NVIDIA's vendor id, and a device id that no board of theirs has. */
-#define PCI_VENDOR 0x10deu
-#define PCI_DEVICE 0xffffu
-#define CHIP_REVISION 0xa1u
-
 uint64_t soft_mem_used(const struct softrm *rm)
 {
 	(void)rm; /* no class that takes video memory can be allocated yet */
@@ -179,7 +174,7 @@ static uint32_t arch_info(struct soft_ctl *c)
 	/* The register's four bits are the upper ones of RM's number. */
 	CTL_PUT(c, architecture, NV_PMC_BOOT_42_ARCHITECTURE_GH100 << 4);
 	CTL_PUT(c, implementation, 0);
-	CTL_PUT(c, revision, CHIP_REVISION);
+	CTL_PUT(c, revision, SOFT_CHIP_REVISION);
 	CTL_PUT(c, subRevision, 0);
 	return NV_OK;
 }
@@ -214,10 +209,10 @@ uint32_t soft_ctl_subdevice(struct soft_ctl *c)
 	case NV2080_CTRL_CMD_FB_GET_INFO_V2:
 		return fb_info(c);
 	case NV2080_CTRL_CMD_BUS_GET_PCI_INFO:
-		CTL_PUT(c, pciDeviceId, PCI_DEVICE << 16 | PCI_VENDOR);
+		CTL_PUT(c, pciDeviceId, SOFT_PCI_DEVICE << 16 | SOFT_PCI_VENDOR);
 		CTL_PUT(c, pciSubSystemId, 0);
-		CTL_PUT(c, pciRevisionId, CHIP_REVISION);
-		CTL_PUT(c, pciExtDeviceId, PCI_DEVICE);
+		CTL_PUT(c, pciRevisionId, SOFT_CHIP_REVISION);
+		CTL_PUT(c, pciExtDeviceId, SOFT_PCI_DEVICE);
 		return NV_OK;
 	case NV2080_CTRL_CMD_BUS_GET_INFO:
 		return bus_info(c);

@@ -25,6 +25,10 @@ static void card_info(struct softrm *rm, struct drv_call *call)
 		abi_put(row, ABI_F_pci_info_bus, 0, p, step, g->bus);
 		abi_put(row, ABI_F_pci_info_slot, 0, p, step, g->slot);
 		abi_put(row, ABI_F_pci_info_function, 0, p, step, g->function);
+		abi_put(row, ABI_F_pci_info_vendor_id, 0, p, step,
+			SOFT_PCI_VENDOR);
+		abi_put(row, ABI_F_pci_info_device_id, 0, p, step,
+			SOFT_PCI_DEVICE);
 		abi_put(row, ABI_F_gpu_id, 0, p, step, g->id);
 		abi_put(row, ABI_F_fb_size, 0, p, step, rm->model.mem_bytes);
 		abi_put(row, ABI_F_minor_number, 0, p, step, g->minor);

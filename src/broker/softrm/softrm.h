@@ -2,6 +2,7 @@
 /*
  * A Resource Manager in software: the parts of the soft driver.
  *
+ *   drv_soft.c   the operations of drv.h: opens, locks, hands on
  *   model.c      the GPUs that it pretends to drive
  *   object.c     clients and their trees of objects
  *   escape.c     the calls on /dev/nvidiactl and /dev/nvidiaN
@@ -23,6 +24,13 @@
 #include "broker/drv.h"
 
 #define SOFT_MAX_GPUS 32u
+
+/* NVIDIA's vendor id, a device id that no board of theirs has, a stepping
+ * that exists, and the class of a GPU without outputs ("3D controller"). */
+#define SOFT_PCI_VENDOR 0x10deu
+#define SOFT_PCI_DEVICE 0xffffu
+#define SOFT_CHIP_REVISION 0xa1u
+#define SOFT_PCI_CLASS 0x030200u
 
 struct soft_gpu {
 	uint32_t id; /* RM's gpuId */

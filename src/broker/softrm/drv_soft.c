@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "broker/drv.h"
-#include "softrm/softrm.h"
+#include "softrm.h"
 
 static struct softrm *rm_of(struct drv *drv)
 {
@@ -113,6 +113,10 @@ static int soft_gpu(struct drv *drv, unsigned int i, struct drv_gpu *ret)
 	ret->bus = m->gpu[i].bus;
 	ret->slot = m->gpu[i].slot;
 	ret->function = m->gpu[i].function;
+	ret->vendor_id = SOFT_PCI_VENDOR;
+	ret->device_id = SOFT_PCI_DEVICE;
+	ret->revision = SOFT_CHIP_REVISION;
+	ret->class_code = SOFT_PCI_CLASS;
 	memcpy(ret->name, m->name, sizeof(ret->name));
 	memcpy(ret->uuid, m->gpu[i].uuid_text, sizeof(ret->uuid));
 	return 0;
