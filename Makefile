@@ -73,7 +73,8 @@ GUEST_TESTS := $(patsubst test/guest/%.c,%,$(wildcard test/guest/*.c))
 
 all: $(HOST:%=$(B)/bin/%) static
 static: $(STATIC:%=$(S)/bin/%)
-unit: $(UNIT:%=$(B)/test/unit/%) $(HOST:%=$(B)/bin/%)
+unit: $(UNIT:%=$(B)/test/unit/%) $(HOST:%=$(B)/bin/%) \
+	build/test/softrm-preload.so
 
 help:
 	@printf '%s\n' \
@@ -169,6 +170,14 @@ $(B)/test/unit/$(1): $(B)/obj/test/unit/$(1).o \
 	$$(CC) $$(DYN_LDFLAGS) $$^ -o $$@ -pthread
 endef
 $(foreach p,$(UNIT),$(eval $(call unit_program,$(p))))
+
+# The soft driver under an unmodified program, without a VM.
+build/test/softrm-preload.so: test/tools/softrm-preload.c src/abi/abi.c \
+		$(GEN)/abi_tables.c $(wildcard src/broker/softrm/*.c) \
+		src/broker/softrm/softrm.h src/broker/drv.h | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fPIC -shared \
+		$(filter %.c,$^) -o $@ -ldl -pthread
 
 # Programs that run inside a guest for a test or a benchmark.
 define guest_program

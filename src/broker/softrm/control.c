@@ -70,7 +70,7 @@ static uint32_t control(struct softrm *rm, struct soft_file *file,
 		c.len = params->len;
 	}
 	c.row = abi_control(rm->base.abi, cmd);
-	if (c.len != size || (size == 0 && ARG_GET(call, params) != 0) ||
+	if (c.len != size ||
 	    (c.row && !abi_size_ok(c.row, size)))
 		return NV_ERR_INVALID_ARGUMENT;
 	c.obj = soft_object_find(client, ARG_GET(call, hObject));

@@ -71,6 +71,12 @@ uint32_t soft_ctl_display(struct soft_ctl *c)
 		CTL_PUT(c, numHeads, 0);
 		return NV_OK;
 	default:
-		return NV_ERR_NOT_SUPPORTED;
+		break;
 	}
+	/* GET_SUPPORTED and GET_CONNECT_STATE, whose numbers differ between
+	 * versions: no outputs, none connected. */
+	if (!abi_field(c->row, ABI_F_displayMask))
+		return NV_ERR_NOT_SUPPORTED;
+	CTL_PUT(c, displayMask, 0);
+	return NV_OK;
 }

@@ -123,6 +123,20 @@ static uint32_t bus_info(struct soft_ctl *c)
 	return NV_OK;
 }
 
+/* No VBIOS: each of its revisions is 0. */
+static uint32_t bios_info(struct soft_ctl *c)
+{
+	struct drv_mem *m =
+		soft_mem(c->call, c->mem, c->row, ABI_F_biosInfoList, NULL);
+	struct info *list = m ? m->ptr : NULL;
+
+	if (!m)
+		return NV_ERR_INVALID_ARGUMENT;
+	for (uint32_t i = 0; i < m->len / sizeof(*list); i++)
+		list[i].data = 0;
+	return NV_OK;
+}
+
 static uint32_t bus_info_v2(struct soft_ctl *c)
 {
 	const struct abi_field *f = abi_field(c->row, ABI_F_busInfoList_index);
@@ -214,6 +228,8 @@ uint32_t soft_ctl_subdevice(struct soft_ctl *c)
 		CTL_PUT(c, pciRevisionId, SOFT_CHIP_REVISION);
 		CTL_PUT(c, pciExtDeviceId, SOFT_PCI_DEVICE);
 		return NV_OK;
+	case NV2080_CTRL_CMD_BIOS_GET_INFO:
+		return bios_info(c);
 	case NV2080_CTRL_CMD_BUS_GET_INFO:
 		return bus_info(c);
 	case NV2080_CTRL_CMD_BUS_GET_INFO_V2:
