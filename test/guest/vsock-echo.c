@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vsock-echo - AF_VSOCK traffic from inside a guest, for tests and benchmarks
+ *
+ *	vsock-echo serve PORT			echo every connection, for ever
+ *	vsock-echo connect CID PORT [options]	talk to an echo
+ *	  --size N     bytes of a message (64; at most 65536)
+ *	  --count N    round trips (100)
+ *	  --bulk N     then send N bytes and read them all back (0)
+ *	  --json       one line for a program
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <linux/vm_sockets.h>
+
+#include "base/base.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/sock.h"
+
+#define MAX_CONNS 256
+#define BUF_BYTES 65536u
+
+struct options {
+	uint64_t size, count, bulk;
+	bool json;
+};
+
+struct conn {
+	uint8_t buf[BUF_BYTES];
+	size_t off, len;
+	bool eof;
+};
+
+/* One step of an echo. False: the connection is over. */
+static bool echo_step(int fd, struct conn *c)
+{
+	ssize_t n;
+
+	if (c->len == 0) {
+		n = read(fd, c->buf, sizeof(c->buf));
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			return false;
+		c->off = 0;
+		c->len = (size_t)MAX(n, 0);
+	}
+	if (c->len > 0) {
+		n = send(fd, c->buf + c->off, c->len, MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN)
+			return false;
+		n = MAX(n, 0);
+		c->off += (size_t)n;
+		c->len -= (size_t)n;
+	}
+	return true;
+}
+
+static void add_conn(struct pollfd *p, struct conn **c, nfds_t *n)
+{
+	int fd = accept4(p[0].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	c[*n] = *n < MAX_CONNS ? calloc(1, sizeof(**c)) : NULL;
+	if (!c[*n]) {
+		close(fd);
+		return;
+	}
+	p[*n] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	(*n)++;
+}
+
+static int serve(uint64_t port)
+{
+	static struct pollfd p[MAX_CONNS + 1];
+	static struct conn *c[MAX_CONNS + 1];
+	struct sock_addr a = { .kind = SOCK_VSOCK, .cid = VMADDR_CID_ANY,
+			       .port = (uint32_t)port };
+	nfds_t n = 1;
+	int fd = sock_listen(&a, 128);
+
+	if (fd < 0)
+		die(ISO_EX_UNAVAILABLE, "port %llu: %s",
+		    (unsigned long long)port, strerror(-fd));
+	p[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	printf("vsock-echo: ready\n");
+	fflush(stdout);
+	for (;;) {
+		if (poll(p, n, -1) < 0 && errno != EINTR)
+			die(ISO_EX_BUG, "poll: %s", strerror(errno));
+		for (nfds_t i = n - 1; i > 0; i--) {
+			if (!p[i].revents)
+				continue;
+			if (echo_step(p[i].fd, c[i])) {
+				p[i].events = c[i]->len ? POLLOUT : POLLIN;
+				continue;
+			}
+			close(p[i].fd);
+			free(c[i]);
+			n--;
+			p[i] = p[n];
+			c[i] = c[n];
+		}
+		if (p[0].revents)
+			add_conn(p, c, &n);
+	}
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void fill(uint8_t *p, size_t n, uint64_t at)
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = (uint8_t)((at + i) * 31 >> 3);
+}
+
+/* Round trip times, sorted, ns. */
+static uint64_t *ping(int fd, const struct options *o)
+{
+	uint64_t *t = calloc(o->count + 1, sizeof(*t));
+	uint8_t *out = malloc(o->size), *in = malloc(o->size);
+	int r = 0;
+
+	if (!t || !out || !in)
+		die(ISO_EX_TEMPFAIL, "out of memory");
+	for (uint64_t i = 0; i < o->count; i++) {
+		fill(out, o->size, i);
+		t[i] = now_ns();
+		r = write_full(fd, out, o->size);
+		if (r == 0)
+			r = read_full(fd, in, o->size);
+		if (r < 0)
+			die(ISO_EX_IO, "message %llu: %s",
+			    (unsigned long long)i, strerror(-r));
+		t[i] = now_ns() - t[i];
+		if (memcmp(in, out, o->size) != 0)
+			die(ISO_EX_DATA, "message %llu came back changed",
+			    (unsigned long long)i);
+	}
+	qsort(t, o->count, sizeof(*t), by_value);
+	free(in);
+	free(out);
+	return t;
+}
+
+/* Sends o->bulk bytes and reads them back at the same time. ns. */
+static uint64_t bulk(int fd, const struct options *o)
+{
+	static uint8_t out[BUF_BYTES], in[BUF_BYTES], want[BUF_BYTES];
+	uint64_t sent = 0, got = 0, start = now_ns();
+	ssize_t n;
+
+	if (sock_set_nonblock(fd, true) < 0)
+		die(ISO_EX_BUG, "fcntl");
+	while (got < o->bulk) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		size_t part = (size_t)MIN(o->bulk - sent, sizeof(out));
+
+		if (part)
+			p.events |= POLLOUT;
+		if (poll(&p, 1, -1) < 0)
+			die(ISO_EX_IO, "poll: %s", strerror(errno));
+		fill(out, part, sent);
+		n = part ? send(fd, out, part, MSG_NOSIGNAL) : 0;
+		if (n < 0 && errno != EAGAIN)
+			die(ISO_EX_IO, "send: %s", strerror(errno));
+		sent += (uint64_t)MAX(n, 0);
+		n = read(fd, in, sizeof(in));
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			die(ISO_EX_IO, "read: %s",
+			    n ? strerror(errno) : "early end");
+		n = MAX(n, 0);
+		fill(want, (size_t)n, got);
+		if (memcmp(in, want, (size_t)n) != 0)
+			die(ISO_EX_DATA, "bytes after %llu came back changed",
+			    (unsigned long long)got);
+		got += (uint64_t)n;
+	}
+	return now_ns() - start;
+}
+
+static int client(const char *cid, const char *port, const struct options *o)
+{
+	struct sock_addr a = { .kind = SOCK_VSOCK };
+	uint64_t c, p, p50, p90, bulk_ns = 0;
+	uint64_t *t;
+	int fd;
+
+	if (parse_u64(cid, 0, UINT32_MAX - 1, &c) < 0 ||
+	    parse_u64(port, 0, UINT32_MAX - 1, &p) < 0)
+		die(ISO_EX_USAGE, "bad CID or port");
+	a.cid = (uint32_t)c;
+	a.port = (uint32_t)p;
+	fd = sock_connect(&a, 10000);
+	if (fd < 0)
+		die(ISO_EX_UNAVAILABLE, "CID %s port %s: %s", cid, port,
+		    strerror(-fd));
+	t = ping(fd, o);
+	if (o->bulk)
+		bulk_ns = bulk(fd, o);
+	p50 = t[o->count / 2];
+	p90 = t[o->count * 9 / 10];
+	printf(o->json ? "{\"size\":%llu,\"count\":%llu,\"p50_ns\":%llu,"
+			 "\"p90_ns\":%llu,\"bulk_bytes\":%llu,"
+			 "\"bulk_ns\":%llu}\n" :
+			 "size %llu count %llu p50 %llu ns p90 %llu ns "
+			 "bulk %llu bytes in %llu ns\n",
+	       (unsigned long long)o->size, (unsigned long long)o->count,
+	       (unsigned long long)p50, (unsigned long long)p90,
+	       (unsigned long long)o->bulk, (unsigned long long)bulk_ns);
+	free(t);
+	close(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPT_SIZE = 256, OPT_COUNT, OPT_BULK, OPT_JSON };
+	static const struct option longs[] = {
+		{ "size", required_argument, NULL, OPT_SIZE },
+		{ "count", required_argument, NULL, OPT_COUNT },
+		{ "bulk", required_argument, NULL, OPT_BULK },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ 0 },
+	};
+	struct options o = { .size = 64, .count = 100 };
+	uint64_t port;
+	int c, r = 0;
+
+	log_init("vsock-echo");
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == OPT_SIZE)
+			r = parse_u64(optarg, 1, BUF_BYTES, &o.size);
+		else if (c == OPT_COUNT)
+			r = parse_u64(optarg, 0, 1u << 20, &o.count);
+		else if (c == OPT_BULK)
+			r = parse_u64(optarg, 0, 1ull << 40, &o.bulk);
+		else if (c == OPT_JSON)
+			o.json = true;
+		else
+			r = -EINVAL;
+		if (r < 0)
+			die(ISO_EX_USAGE, "bad option");
+	}
+	argv += optind;
+	argc -= optind;
+	if (argc == 2 && strcmp(argv[0], "serve") == 0 &&
+	    parse_u64(argv[1], 1, UINT32_MAX - 1, &port) == 0)
+		return serve(port);
+	if (argc == 3 && strcmp(argv[0], "connect") == 0)
+		return client(argv[1], argv[2], &o);
+	die(ISO_EX_USAGE, "serve PORT, or connect CID PORT");
+}
