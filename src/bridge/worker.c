@@ -168,9 +168,9 @@ int worker_add(struct bridge *b, const struct reg_entry *reg)
 
 void worker_free(struct worker *w)
 {
+	stop_listening(w);
 	for (struct conn *c = w->conns; c; c = conn_next(c))
 		conn_kill(c);
 	conn_reap(w);
-	stop_listening(w);
 	free(w);
 }

@@ -5,6 +5,19 @@
 
 #include "base/base.h"
 
+/* The sanitizers' runtime makes calls of its own, and at the end of a process
+ * traces it and looks into /proc. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED true
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED false
+#endif
+
 /* From now on any system call but those n (1..SANDBOX_MAX_SYSCALLS) kills the
  * process. Needs no_new_privs. 0 or -errno. */
 int filter_install(const int *syscalls, size_t n);

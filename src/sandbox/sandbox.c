@@ -96,10 +96,12 @@ static int landlock_add(int ruleset, const struct sandbox_path *p,
 	return 0;
 }
 
-/* A ruleset that allows s->paths: an fd, -1 where the kernel has no landlock,
- * or -errno below -1. */
+/* *ret_fd is a ruleset that allows s->paths, or -1 where the kernel has no
+ * landlock. 0 or -errno. */
 static int landlock_rules(const struct sandbox *s, int *ret_fd)
 {
+	const struct sandbox_path proc = { "/proc",
+					   SANDBOX_LIST | SANDBOX_READ };
 	long abi = syscall(__NR_landlock_create_ruleset, NULL, 0,
 			   LANDLOCK_CREATE_RULESET_VERSION);
 	struct ruleset_attr attr = { .handled_net = NET_ALL,
@@ -118,6 +120,11 @@ static int landlock_rules(const struct sandbox *s, int *ret_fd)
 			  landlock_abi[abi].size, 0);
 	if (fd < 0)
 		return -errno;
+	if (SANITIZED) {
+		r = landlock_add(fd, &proc, attr.handled_fs);
+		if (r < 0)
+			return r;
+	}
 	for (size_t i = 0; i < s->n_paths; i++) {
 		r = landlock_add(fd, &s->paths[i], attr.handled_fs);
 		if (r < 0) {
@@ -211,7 +218,7 @@ int sandbox_enter(const struct sandbox *s)
 		r = drop_capabilities();
 	if (r < 0)
 		return r;
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+	if (prctl(PR_SET_DUMPABLE, SANITIZED, 0, 0, 0) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	if (rules >= 0 && syscall(__NR_landlock_restrict_self, rules, 0) < 0)
