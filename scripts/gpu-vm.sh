@@ -33,6 +33,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/image.sh"
 . "$TOP/lib/qemu.sh"
 . "$TOP/lib/vm.sh"
+. "$TOP/lib/boot.sh"
 
 sysfs=${SYSFS_ROOT:-/sys}
 
@@ -121,20 +122,20 @@ prepare()
 	conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name"
 	vm_claim
 	conf_get cid GPU_VM_CID "$vm_name"
-	vm_take_cid "$cid"
+	boot_take_cid "$cid"
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	choose_version
 	vm_note ROLE gpu
 	vm_note DRIVER "$driver"
 	vm_note DRIVER_VERSION "$version"
-	vm_note_common "$release"
-	vm_secret "$vm_home/broker.secret"
+	boot_note "$release"
+	boot_secret "$vm_home/broker.secret"
 	conf_print "$vm_name" >"$vm_home/isospin.conf"
 	{
-		vm_boot_conf
+		boot_conf
 		printf '%s\n' "DRIVER=$driver" "DRIVER_VERSION=$version"
 	} >"$vm_home/boot.conf"
-	vm_make_initrd "$release"
+	boot_initrd "$release"
 }
 
 register()
@@ -142,8 +143,8 @@ register()
 	local port
 
 	conf_get port BROKER_PORT "$vm_name"
-	vm_register gpu <<-EOT
-	connect=$(vm_stream_to "$port")
+	boot_register gpu <<-EOT
+	connect=$(boot_stream_to "$port")
 	secret_file=$vm_home/broker.secret
 	EOT
 }
@@ -158,7 +159,7 @@ stay()
 	on_exit kill "$!"
 	proc_pid pid "$vm_key/vmm" || pid=0
 	wait "$pid" || :
-	vm_explain 1 'it was told to' console.log "isospin logs $vm_name"
+	boot_explain 1 'it was told to' console.log "isospin logs $vm_name"
 }
 
 main()
@@ -192,9 +193,9 @@ main()
 	vm_role=gpu
 	vm_kept=$detach
 	prepare
-	vm_boot_seconds seconds
+	boot_seconds seconds
 	step_begin "booting GPU VM '$vm_name'"
-	vm_boot 'Broker running' "$seconds"
+	boot_vm 'Broker running' "$seconds"
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	register
 	step_end

@@ -36,6 +36,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/image.sh"
 . "$TOP/lib/qemu.sh"
 . "$TOP/lib/vm.sh"
+. "$TOP/lib/boot.sh"
 
 # need_others: the GPU VM and the bridge. A worker without them would wait for
 # a link that never comes.
@@ -72,15 +73,15 @@ vsock: $qemu_vsock ($qemu_vsock_why)"
 	conf_get vm_cpus WORKER_CPUS "$vm_name"
 	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
 	conf_get cid WORKER_CID "$vm_name"
-	vm_take_cid "$cid"
+	boot_take_cid "$cid"
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	vm_get vm_version DRIVER_VERSION "$gpu" || :
 	vm_note ROLE worker
 	vm_note GPU "$gpu"
 	vm_note DRIVER_VERSION "$vm_version"
-	vm_note_common "$release"
-	vm_boot_conf >"$vm_home/boot.conf"
-	vm_make_initrd "$release"
+	boot_note "$release"
+	boot_conf >"$vm_home/boot.conf"
+	boot_initrd "$release"
 }
 
 # register: before the boot, so that the shim's first connection finds the way.
@@ -91,8 +92,8 @@ register()
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	conf_get port BROKER_PORT "$vm_name"
 	conf_get caps CAPABILITIES "$vm_name"
-	vm_register worker <<-EOT
-	listen=$(vm_stream_from "$port")
+	boot_register worker <<-EOT
+	listen=$(boot_stream_from "$port")
 	gpu=$gpu
 	caps=$caps
 	quota_class=0
@@ -137,9 +138,9 @@ main()
 	vm_kept=$detach
 	prepare
 	register
-	vm_boot_seconds seconds
+	boot_seconds seconds
 	step_begin "booting worker VM '$vm_name'"
-	vm_boot 'isospin: shim ready' "$seconds"
+	boot_vm 'isospin: shim ready' "$seconds"
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	step_end
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"

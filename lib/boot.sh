@@ -1,0 +1,223 @@
+# shellcheck shell=sh
+# boot.sh - boot the VM that vm.sh has selected and claimed
+#
+# Takes vm_role (gpu or worker), vm_cpus, vm_mem (in bytes), vm_kernel, vm_initrd
+# (where it is to be made), vm_kept (1: the VM outlives this command) and in a
+# worker vm_version (whose programs go in). Needs assets image qemu vm.
+
+vm_kept=0
+
+# boot_take_cid WANTED: sets vm_cid to the first from WANTED on that no VM of this
+# machine has.
+boot_take_cid()
+{
+	vm_cid=$1
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	proc_mkdir "$proc_run/cids"
+	proc_lock "$proc_run/cids/.lock" 10 ||
+		die 75 "another command holds $proc_run/cids/.lock; try again"
+	while boot_cid_used "$vm_cid"; do
+		vm_cid=$((vm_cid + 1))
+	done
+	vm_note CID "$vm_cid"
+	printf '%s\n' "$vm_home" >"$proc_run/cids/$vm_cid"
+	proc_unlock
+	[ "$vm_cid" = "$1" ] ||
+		log_info "CID $1 is taken; VM '$vm_name' gets $vm_cid"
+}
+
+boot_cid_used()
+{
+	local proc_dir=''
+
+	{ IFS= read -r proc_dir <"$proc_run/cids/$1"; } 2>/dev/null || return 1
+	proc_alive vmm || proc_alive owner
+}
+
+# boot_await PROC FILE LINE SECONDS: waits until FILE holds LINE, as long as PROC
+# runs. Sets vm_at to the time in ns. 1: the process ended or the guest gave
+# up; 75: the deadline.
+boot_await()
+{
+	local pid start rc=0
+
+	read -r pid start <"$proc_dir/$vm_key/$1/pid"
+	# In the background, so that a signal to us is heard at once.
+	"$vm_vmctl" wait --pid "$pid" --start-time "$start" \
+		--file "$vm_home/$2" --line "$3" --fail 'isospin: failed:' \
+		--timeout-ms "$(($4 * 1000))" >"$vm_home/at" &
+	wait "$!" || rc=$?
+	read -r vm_at <"$vm_home/at" || vm_at=
+	return "$rc"
+}
+
+# boot_explain RC WHAT FILE HINT: ends the command after a step that failed, with
+# the last lines of the log.
+boot_explain()
+{
+	local why='ended before' file="$vm_home/$3"
+
+	case $1 in
+	75) why='did not get there in time:' ;;
+	esac
+	step_stop
+	if [ -s "$file" ]; then
+		log_error "last lines of $3:"
+		tail -n "$vm_fail_lines" -- "$file" | tr -cd '\11\12\40-\176' |
+			sed 's/^/  | /' >&2
+	fi
+	die 69 "VM '$vm_name' $why $2; $4"
+}
+
+# boot_secret FILE: 32 random bytes for this boot.
+boot_secret()
+{
+	head -c 32 /dev/urandom >"$1"
+	[ "$(stat -c %s -- "$1")" -eq 32 ] || die 74 "$1: cannot be written"
+}
+
+# boot_spawn_vmm COMMAND [ARG...]: starts the monitor. It can gain no privilege
+# and as root has no capability; unless the VM will be kept it ends with us.
+boot_spawn_vmm()
+{
+	[ "$(id -u)" -ne 0 ] ||
+		set -- --inh-caps=-all --bounding-set=-all "$@"
+	[ "$vm_kept" -eq 1 ] || set -- --pdeathsig TERM "$@"
+	proc_spawn "$vm_key/vmm" setpriv --no-new-privs "$@"
+}
+
+# boot_device: the vsock of a QEMU guest where the host has none.
+boot_device()
+{
+	local device rc=0
+
+	vm_tool device vsock-device
+	proc_spawn "$vm_key/vsock-device" "$device" --socket "$vm_home/vhost.sock" \
+		--uds "$vm_home/vsock.sock" --cid "$vm_cid"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	boot_await vsock-device vsock-device/log 'vsock-device: info: ready' 10 ||
+		rc=$?
+	[ "$rc" -eq 0 ] || boot_explain "$rc" 'its vsock was there' \
+		vsock-device/log 'is the disk full?'
+}
+
+# boot_vm LINE SECONDS: starts the selected VM and waits until the console says
+# LINE. Takes vm_role, vm_cpus, vm_mem (bytes), vm_cid, vm_kernel, vm_initrd and
+# vm_kept (1: it outlives this command). Sets vm_boot_ns.
+boot_vm()
+{
+	local from rc=0
+
+	[ "$qemu_vsock" = vhost ] || boot_device
+	[ "$DRY_RUN" -eq 1 ] || : >"$vm_home/console.log"
+	[ "$DRY_RUN" -eq 1 ] || vm_now from
+	qemu_vm boot_spawn_vmm
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	boot_await vmm console.log "$1" "$2" || rc=$?
+	if [ "$rc" -ne 0 ]; then
+		[ -s "$vm_home/console.log" ] || boot_explain "$rc" \
+			"its console said '$1'" vmm/log 'see isospin doctor'
+		boot_explain "$rc" "its console said '$1'" console.log \
+			"see isospin logs $vm_name"
+	fi
+	rm -f -- "$vm_initrd"
+	vm_boot_ns=$((vm_at - from))
+	vm_note BOOT_NS "$vm_boot_ns"
+	vm_note READY_NS "$vm_at"
+}
+
+# boot_seconds VAR: how long a boot may take here.
+boot_seconds()
+{
+	local vm_s=180
+
+	[ "$qemu_accel" = tcg ] || vm_s=60
+	base_set "$1" "$vm_s"
+}
+
+# boot_register SUFFIX: tells the bridge about the selected VM; stdin is the text.
+# It sees the whole file or none.
+boot_register()
+{
+	proc_mkdir "$proc_dir/bridge.d"
+	if ! cat >"$proc_dir/bridge.d/.$vm_name.$1" ||
+		! mv -f -- "$proc_dir/bridge.d/.$vm_name.$1" \
+			"$proc_dir/bridge.d/$vm_name.$1"; then
+		die 74 "$proc_dir/bridge.d: cannot be written"
+	fi
+}
+
+# boot_stream_to PORT, boot_stream_from PORT: where the bridge reaches the selected
+# VM's PORT; where it hears a connection of the VM to the host's PORT.
+boot_stream_to()
+{
+	if [ "$qemu_vsock" = vhost ]; then
+		printf 'vsock:%s:%s\n' "$vm_cid" "$1"
+	else
+		printf 'hybrid:%s:%s\n' "$vm_home/vsock.sock" "$1"
+	fi
+}
+
+boot_stream_from()
+{
+	if [ "$qemu_vsock" = vhost ]; then
+		printf 'vsock:%s\n' "$vm_cid"
+	else
+		printf 'unix:%s\n' "$vm_home/vsock.sock_$1"
+	fi
+}
+
+# boot_note RELEASE
+boot_note()
+{
+	local port
+
+	conf_get port AGENT_PORT "$vm_name"
+	vm_note NAME "$vm_name"
+	vm_note AGENT_PORT "$port"
+	vm_note VMM qemu
+	vm_note ACCEL "$qemu_accel"
+	vm_note VSOCK "$qemu_vsock"
+	vm_note KERNEL "$1"
+}
+
+# boot_initrd RELEASE: from the images and what only this boot may know,
+# which is in the VM's home. In a worker vm_version says whose programs go in.
+boot_initrd()
+{
+	local nonfree private='boot.conf agent.secret'
+
+	boot_secret "$vm_home/agent.secret"
+	if [ "$vm_role" = gpu ]; then
+		private="$private broker.secret isospin.conf"
+		image_gpu "$1"
+		set -- "$image_file"
+	else
+		conf_get nonfree NONFREE "$vm_name"
+		image_worker "$1"
+		set -- "$image_file"
+		if [ "$nonfree" = yes ] &&
+			[ -n "$vm_version" ] &&
+			[ -d "$(assets_nvidia_dir "$vm_version")" ]; then
+			image_nvidia "$vm_version"
+			set -- "$@" "$image_file"
+		fi
+	fi
+	# shellcheck disable=SC2086 # a list of names
+	image_boot "$vm_home/boot.cpio" "$vm_home" $private ||
+		die 74 "$vm_home/boot.cpio: cannot be made"
+	image_concat "$vm_initrd" "$@" "$vm_home/boot.cpio" ||
+		die 74 "$vm_initrd: cannot be made"
+	rm -f -- "$vm_home/boot.cpio"
+}
+
+# boot_conf: what the guest's agent is told, KEY=value lines on stdout.
+boot_conf()
+{
+	local agent broker
+
+	conf_get agent AGENT_PORT "$vm_name"
+	conf_get broker BROKER_PORT "$vm_name"
+	printf '%s\n' "ROLE=$vm_role" "NAME=$vm_name" "CID=$vm_cid" \
+		"AGENT_PORT=$agent" "BROKER_PORT=$broker"
+}
