@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * main.c - load, unload, and the thread that keeps the link up
+ */
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/vm_sockets.h>
+
+#include "shim.h"
+
+/* Between two tries to connect: doubled from the first to the second. */
+#define RETRY_MIN_MS 50
+#define RETRY_MAX_MS 1000
+/* From connect() to HELLO_OK. */
+#define HELLO_MS 10000
+
+static struct shim the_shim = {
+	.cid = VMADDR_CID_HOST,
+	.port = ISO_BROKER_PORT,
+	.open_wait_ms = 5000,
+};
+
+module_param_named(cid, the_shim.cid, uint, 0444);
+MODULE_PARM_DESC(cid, "vsock CID of the broker's side (2: the host)");
+module_param_named(port, the_shim.port, ushort, 0444);
+MODULE_PARM_DESC(port, "vsock port of the broker");
+module_param_named(open_wait_ms, the_shim.open_wait_ms, uint, 0644);
+MODULE_PARM_DESC(open_wait_ms, "how long open() waits for the broker");
+
+static bool thread_due(const struct shim_link *link)
+{
+	return kthread_should_stop() || READ_ONCE(link->dead) ||
+	       READ_ONCE(link->rx_owner) == &link->thread_wait ||
+	       READ_ONCE(link->tx_kick);
+}
+
+/* One turn of the thread's work on a link, waiting `timeout` at most. */
+static void serve_once(struct shim_link *link, long timeout)
+{
+	wait_event_idle_timeout(link->thread_wait, thread_due(link), timeout);
+	if (READ_ONCE(link->rx_owner) == &link->thread_wait)
+		shim_rx_pump(link);
+	if (READ_ONCE(link->tx_kick))
+		shim_link_send_more(link);
+}
+
+static bool serving(const struct shim_link *link)
+{
+	return !kthread_should_stop() && !READ_ONCE(link->dead);
+}
+
+static void send_ping(struct shim_link *link)
+{
+	struct shim_frame *frame;
+	struct iso_ping *ping;
+
+	frame = shim_frame_new(ISO_PING, 0, 0, sizeof(*ping),
+			       GFP_KERNEL | __GFP_NOFAIL);
+	ping = shim_frame_body(frame);
+	ping->cookie = cpu_to_le64(jiffies);
+	shim_link_send(link, frame);
+	shim_frame_put(frame);
+}
+
+static void send_bye(struct shim_link *link)
+{
+	struct shim_frame *frame;
+	struct iso_bye *bye;
+
+	frame = shim_frame_new(ISO_BYE, 0, 0, sizeof(*bye),
+			       GFP_KERNEL | __GFP_NOFAIL);
+	bye = shim_frame_body(frame);
+	*bye = (struct iso_bye){
+		.reason = cpu_to_le32(ISO_BYE_SHUTDOWN),
+	};
+	shim_link_send(link, frame);
+	shim_frame_put(frame);
+}
+
+/* Until HELLO_OK. True if it came. */
+static bool greet(struct shim_link *link)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(HELLO_MS);
+
+	while (serving(link) && !READ_ONCE(link->up)) {
+		if (time_after_eq(jiffies, end))
+			return false;
+		serve_once(link, end - jiffies);
+	}
+	return serving(link);
+}
+
+/* Until the link is dead or the module goes: receives what nobody waits for,
+ * sends what others could not, and asks a silent peer for a sign of life. */
+static void serve(struct shim_link *link)
+{
+	unsigned long ping = msecs_to_jiffies(link->hello.ping_ms);
+	unsigned long asked = 0;	/* PINGs since the last byte came */
+
+	while (serving(link)) {
+		unsigned long last = READ_ONCE(link->last_rx);
+		unsigned long silent = jiffies - last;
+
+		if (silent < ping)
+			asked = 0;
+		if (silent >= 3 * ping) {
+			shim_link_fail(link, "no sign of life");
+			break;
+		}
+		if (silent >= (asked + 1) * ping) {
+			send_ping(link);
+			asked = silent / ping;
+		}
+		serve_once(link, last + (asked + 1) * ping - jiffies);
+	}
+}
+
+static void publish(struct shim *shim, struct shim_link *link)
+{
+	shim_dev_gpus(shim, &link->hello);
+	shim_proc_update(shim, &link->hello);
+	refcount_inc(&link->refs);
+	spin_lock(&shim->lock);
+	shim->link = link;
+	spin_unlock(&shim->lock);
+	wake_up_all(&shim->up_wait);
+	pr_shim(KERN_INFO, "link up: driver %s, %u GPU(s)\n",
+		link->hello.ok->version, le16_to_cpu(link->hello.ok->n_gpu));
+}
+
+static void unpublish(struct shim *shim, struct shim_link *link)
+{
+	spin_lock(&shim->lock);
+	shim->link = NULL;
+	spin_unlock(&shim->lock);
+	shim_link_put(link);
+}
+
+/* One connection from its start to its end. True if it was up. */
+static bool run_link(struct shim *shim)
+{
+	struct shim_link *link = shim_link_connect(shim);
+	bool up;
+
+	if (IS_ERR(link))
+		return false;
+	up = greet(link);
+	if (up) {
+		publish(shim, link);
+		serve(link);
+		unpublish(shim, link);
+	}
+	if (kthread_should_stop())
+		send_bye(link);
+	shim_link_fail(link, NULL);
+	shim_link_close(link);
+	shim_link_put(link);
+	return up;
+}
+
+static int link_thread(void *data)
+{
+	struct shim *shim = data;
+	unsigned int delay_ms = RETRY_MIN_MS;
+
+	while (!kthread_should_stop()) {
+		if (run_link(shim))
+			delay_ms = RETRY_MIN_MS;
+		wait_event_idle_timeout(shim->up_wait, kthread_should_stop(),
+					msecs_to_jiffies(delay_ms));
+		delay_ms = min(2 * delay_ms, RETRY_MAX_MS);
+	}
+	return 0;
+}
+
+static int __init shim_init(void)
+{
+	struct shim *shim = &the_shim;
+	int err;
+
+	spin_lock_init(&shim->lock);
+	init_waitqueue_head(&shim->up_wait);
+	shim->thread = kthread_create(link_thread, shim, "nvidia-shim");
+	if (IS_ERR(shim->thread))
+		return PTR_ERR(shim->thread);
+	/* Last, for from here on files can be open. */
+	err = shim_dev_init(shim);
+	if (err) {
+		kthread_stop(shim->thread);	/* never ran */
+		return err;
+	}
+	wake_up_process(shim->thread);
+	return 0;
+}
+
+static void __exit shim_exit(void)
+{
+	struct shim *shim = &the_shim;
+
+	kthread_stop(shim->thread);
+	shim_proc_exit(shim);
+	shim_dev_exit(shim);
+}
+
+module_init(shim_init);
+module_exit(shim_exit);
+
+MODULE_DESCRIPTION("NVIDIA device files served by gpu-broker over vsock");
+MODULE_LICENSE("Dual MIT/GPL");

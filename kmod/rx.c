@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * rx.c - frames in, handed to those who wait
+ *
+ * Receiving is a role. When bytes come, the socket's callback gives it to the
+ * newest request that waits: its task was going to be woken anyway, and
+ * is most likely the one that the answer is for, so that a call costs no
+ * thread hop. With none waiting, the thread gets it. The role ends when
+ * the socket is empty.
+ */
+#include <linux/net.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <net/sock.h>
+
+#include "shim.h"
+
+void shim_rx_dispatch(struct shim_link *link)
+{
+	wait_queue_head_t *owner = &link->thread_wait;
+
+	if (!link->rx_kick || link->rx_owner || link->dead)
+		return;
+	if (!list_empty(&link->waiting))
+		owner = &list_last_entry(&link->waiting, struct shim_req,
+					 node)->wait;
+	WRITE_ONCE(link->rx_owner, owner);
+	wake_up(owner);
+}
+
+void shim_rx_leave(struct shim_link *link)
+{
+	WRITE_ONCE(link->rx_owner, NULL);
+	shim_rx_dispatch(link);
+	if (link->dead)
+		wake_up(&link->idle_wait);
+}
+
+static void send_small(struct shim_link *link, enum iso_type type, u32 tag,
+		       u32 file, const void *body, size_t len)
+{
+	struct shim_frame *frame = shim_frame_new(type, tag, file, len,
+						  GFP_KERNEL | __GFP_NOFAIL);
+
+	memcpy(shim_frame_body(frame), body, len);
+	shim_link_send(link, frame);
+	shim_frame_put(frame);
+}
+
+/* An answer to a request whose task is gone leaves nothing open behind. */
+static void rx_orphan(struct shim_link *link, const struct iso_hdr *hdr,
+		      const void *body)
+{
+	const struct iso_opened *opened = body;
+	struct iso_more more = { .err = cpu_to_le32(EINTR) };
+
+	if (le16_to_cpu(hdr->type) == ISO_OPENED && !opened->err)
+		send_small(link, ISO_CLOSE, 0, le32_to_cpu(hdr->file), NULL, 0);
+	else if (le16_to_cpu(hdr->type) == ISO_NEED)
+		send_small(link, ISO_MORE, le32_to_cpu(hdr->tag), 0, &more,
+			   sizeof(more));
+}
+
+static bool rx_fits(const struct shim_req *req, u16 type, u32 len)
+{
+	if (req->state == REQ_BUSY || len > req->cap)
+		return false;
+	switch (type) {
+	case ISO_OPENED:
+		return req->asked == ISO_OPEN &&
+		       len == sizeof(struct iso_opened);
+	case ISO_MAPPED:
+		return req->asked == ISO_MAP &&
+		       len == sizeof(struct iso_mapped);
+	default:	/* NEED, RESULT */
+		return req->asked == ISO_IOCTL;
+	}
+}
+
+/* The request that a frame answers, with a reference, or NULL. */
+static struct shim_req *rx_find(struct shim_link *link, u32 tag, u16 type,
+				u32 len)
+{
+	struct shim_req *req = NULL;
+
+	spin_lock_bh(&link->lock);
+	if (tag >= 1 && tag <= link->n_slot)
+		req = link->slot[tag - 1];
+	if (req && !rx_fits(req, type, len))
+		req = NULL;
+	if (req)
+		refcount_inc(&req->refs);
+	spin_unlock_bh(&link->lock);
+	return req;
+}
+
+static int rx_answer(struct shim_link *link, const struct iso_hdr *hdr,
+		     const void *body, u32 len)
+{
+	u16 type = le16_to_cpu(hdr->type);
+	struct shim_req *req = rx_find(link, le32_to_cpu(hdr->tag), type, len);
+	bool last = type != ISO_NEED;
+	bool orphan;
+
+	if (!req)
+		return -EPROTO;
+	/* Its task reads this only after the state has changed below. */
+	memcpy(req->reply, body, len);
+
+	spin_lock_bh(&link->lock);
+	if (last) {
+		link->slot[req->tag - 1] = NULL;
+		__clear_bit(req->tag - 1, link->slot_used);
+		wake_up(&link->slot_wait);
+	}
+	orphan = req->state == REQ_ORPHAN;
+	if (req->state == REQ_WAITING) {
+		list_del_init(&req->node);
+		req->type = type;
+		req->file = le32_to_cpu(hdr->file);
+		req->len = len;
+		WRITE_ONCE(req->state, REQ_BUSY);
+		wake_up(&req->wait);
+	}
+	spin_unlock_bh(&link->lock);
+
+	if (last)
+		shim_req_put(req);	/* the slot's */
+	if (orphan)
+		rx_orphan(link, hdr, body);
+	shim_req_put(req);
+	return 0;
+}
+
+/* An EVENT may cross the CLOSE of its file; then nobody wants it. */
+static void rx_event(struct shim_link *link, u32 id, u32 events)
+{
+	struct shim_file *sf;
+
+	xa_lock(&link->files);
+	sf = xa_load(&link->files, id);
+	if (sf) {
+		sf->ready |= events & (EPOLLIN | EPOLLPRI | EPOLLRDNORM |
+				       EPOLLOUT | EPOLLERR | EPOLLHUP);
+		sf->watched = false;
+	}
+	xa_unlock(&link->files);
+	if (sf)
+		wake_up_poll(&link->poll_wait, events);
+}
+
+static int rx_hello(struct shim_link *link, const void *body, u32 len)
+{
+	struct shim_req **slot = NULL;
+	unsigned long *used = NULL;
+	u32 n;
+	int err;
+
+	err = shim_hello_parse(&link->hello, body, len);
+	if (err)
+		return err;
+	n = min_t(u32, le32_to_cpu(link->hello.ok->max_inflight),
+		  SHIM_MAX_SLOTS);
+	slot = kvcalloc(n, sizeof(*slot), GFP_KERNEL);
+	used = bitmap_zalloc(n, GFP_KERNEL);
+	if (!slot || !used) {
+		kvfree(slot);
+		bitmap_free(used);
+		return -ENOMEM;
+	}
+	spin_lock_bh(&link->lock);
+	link->slot = slot;
+	link->slot_used = used;
+	link->n_slot = n;
+	WRITE_ONCE(link->up, true);
+	spin_unlock_bh(&link->lock);
+	wake_up(&link->thread_wait);
+	return 0;
+}
+
+/* 0, or why the link ends: -EPROTO, -ENOMEM, -ESHUTDOWN (the peer's BYE). */
+static int rx_frame(struct shim_link *link, const struct iso_hdr *hdr,
+		    const void *body, u32 len)
+{
+	u16 type = le16_to_cpu(hdr->type);
+	const struct iso_poll *event = body;
+	const struct iso_bye *bye = body;
+
+	if (hdr->flags)
+		return -EPROTO;
+	if (type == ISO_BYE && len == sizeof(*bye)) {
+		pr_shim(KERN_INFO, "broker says bye, reason %u\n",
+			le32_to_cpu(bye->reason));
+		return -ESHUTDOWN;
+	}
+	if (!link->up)
+		return type == ISO_HELLO_OK ? rx_hello(link, body, len) :
+					      -EPROTO;
+	switch (type) {
+	case ISO_OPENED:
+	case ISO_NEED:
+	case ISO_RESULT:
+	case ISO_MAPPED:
+		return rx_answer(link, hdr, body, len);
+	case ISO_EVENT:
+		if (len != sizeof(*event) || event->pad)
+			return -EPROTO;
+		rx_event(link, le32_to_cpu(hdr->file),
+			 le32_to_cpu(event->events));
+		return 0;
+	case ISO_PING:
+		if (len != sizeof(struct iso_ping))
+			return -EPROTO;
+		send_small(link, ISO_PONG, le32_to_cpu(hdr->tag), 0, body, len);
+		return 0;
+	case ISO_PONG:
+		return len == sizeof(struct iso_ping) ? 0 : -EPROTO;
+	default:
+		return -EPROTO;
+	}
+}
+
+/* Takes the whole frames out of rx_buf. */
+static int rx_frames(struct shim_link *link)
+{
+	size_t off = 0;
+	int err = 0;
+
+	while (link->rx_len - off >= sizeof(struct iso_hdr)) {
+		struct iso_hdr hdr;
+		u32 len;
+
+		memcpy(&hdr, link->rx_buf + off, sizeof(hdr));
+		len = le32_to_cpu(hdr.len);
+		if (len < sizeof(hdr) || len > ISO_MAX_FRAME)
+			return -EPROTO;
+		if (len > link->rx_len - off)
+			break;
+		/* Bodies are read as structs: they start where kvmalloc or a
+		 * multiple of 8 does, for all lengths are multiples of 8. */
+		if (len & 7)
+			return -EPROTO;
+		err = rx_frame(link, &hdr, link->rx_buf + off + sizeof(hdr),
+			       len - sizeof(hdr));
+		if (err)
+			return err;
+		off += len;
+	}
+	link->rx_len -= off;
+	if (off && link->rx_len)
+		memmove(link->rx_buf, link->rx_buf + off, link->rx_len);
+	return 0;
+}
+
+/* True if there may be more. */
+static bool rx_some(struct shim_link *link)
+{
+	struct kvec vec = {
+		.iov_base = link->rx_buf + link->rx_len,
+		.iov_len = ISO_MAX_FRAME - link->rx_len,
+	};
+	struct msghdr msg = { };
+	size_t room = vec.iov_len;
+	int n, err;
+
+	n = kernel_recvmsg(link->sock, &msg, &vec, 1, room, MSG_DONTWAIT);
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		shim_link_fail(link, n ? "receive failed" : "closed by peer");
+		return false;
+	}
+	WRITE_ONCE(link->last_rx, jiffies);
+	link->rx_len += n;
+	err = rx_frames(link);
+	if (err)
+		shim_link_fail(link, err == -EPROTO ? "protocol error" :
+			       err == -ESHUTDOWN ? "closed by broker" :
+						   "out of memory");
+	return !err && n == room;
+}
+
+void shim_rx_pump(struct shim_link *link)
+{
+	bool more;
+
+	do {
+		spin_lock_bh(&link->lock);
+		link->rx_kick = false;
+		more = !link->dead;
+		spin_unlock_bh(&link->lock);
+	} while (more && rx_some(link));
+
+	spin_lock_bh(&link->lock);
+	shim_rx_leave(link);
+	spin_unlock_bh(&link->lock);
+}

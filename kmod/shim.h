@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * shim.h - what the files of nvidia-shim share
+ *
+ * The module knows nothing of NVIDIA but two device numbers and what the
+ * broker's HELLO_OK told it. It protects nobody: every rule is the broker's.
+ *
+ *   main.c   load, unload, the thread that keeps the link up
+ *   link.c   one connection: frames out, requests, its end
+ *   rx.c     frames in, handed to those who wait
+ *   hello.c  HELLO_OK: checked, kept, looked up
+ *   dev.c    device nodes; open, release, poll
+ *   xfer.c   ioctl
+ *   map.c    mmap
+ *   proc.c   /proc/driver/nvidia
+ */
+#ifndef SHIM_H
+#define SHIM_H
+
+#include <linux/bitmap.h>
+#include <linux/cdev.h>
+#include <linux/list.h>
+#include <linux/proc_fs.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include "iso_wire.h"
+
+#define pr_shim(level, fmt, ...) \
+	printk_ratelimited(level "nvidia-shim: " fmt, ##__VA_ARGS__)
+
+/* The driver's own numbers: kernel-open/common/inc/nv-chardev-numbers.h */
+#define SHIM_MAJOR 195
+#define SHIM_MINORS 256
+#define SHIM_MINOR_CTL 255
+
+/* Requests in flight on one link, whatever the broker would allow. */
+#define SHIM_MAX_SLOTS 1024
+
+struct socket;
+struct class;
+struct task_struct;
+
+/* The module's only instance is main.c's; all others are given a pointer. */
+struct shim {
+	struct cdev cdev_nv;
+	struct cdev cdev_uvm;
+	dev_t uvm_dev;
+	struct class *class;
+	unsigned int cid;
+	unsigned short port;
+	unsigned int open_wait_ms;
+
+	struct task_struct *thread;
+	spinlock_t lock;		/* guards link */
+	struct shim_link *link;		/* the one that is up, or NULL */
+	wait_queue_head_t up_wait;	/* for link to be set */
+
+	/* The thread's own: */
+	DECLARE_BITMAP(gpus, SHIM_MINOR_CTL);	/* nodes that exist */
+	struct proc_dir_entry *proc;	/* /proc/driver/nvidia */
+	void *proc_texts;		/* the bytes its files show */
+	size_t proc_len;
+};
+
+/* A frame to send: its sender, who reads its copies, and the queue own it. */
+struct shim_frame {
+	struct list_head node;	/* in link->tx; link->lock */
+	refcount_t refs;
+	u32 len;
+	u8 data[] __aligned(8);	/* struct iso_hdr, body */
+};
+
+enum shim_req_state {
+	REQ_BUSY,	/* its task prepares, or reads the answer */
+	REQ_WAITING,	/* in link->waiting */
+	REQ_ORPHAN,	/* its task was killed; the answer is dropped */
+};
+
+/*
+ * A request that has an answer. Owned by its task and, until the last answer
+ * came, by its slot of the link.
+ */
+struct shim_req {
+	refcount_t refs;
+	struct shim_link *link;	/* outlives it: a slot or a file holds it */
+	wait_queue_head_t wait;
+	struct list_head node;	/* link->lock, as all below */
+	enum shim_req_state state;
+	bool sent;
+	u32 tag;
+	u16 asked;		/* enum iso_type of the request */
+	u16 type;		/* of the answer */
+	int err;		/* -ENODEV: the link went */
+	u32 file;		/* hdr.file of the answer */
+	u32 len;		/* of its body, in reply */
+	/* Set by the task while BUSY, filled while WAITING. */
+	u32 cap;
+	void *reply;
+};
+
+/* What HELLO_OK said, checked. Pointers lead into `body`. */
+struct shim_hello {
+	void *body;		/* kvmalloc'ed, or NULL */
+	const struct iso_hello_ok *ok;
+	const struct iso_gpu *gpu;
+	const struct iso_row *row;
+	const struct iso_class *class;
+	const void *texts;
+	size_t texts_len;
+	u32 max_frame;
+	u32 ping_ms;
+};
+
+/*
+ * One connection, from connect() to its loss; never used again after that.
+ * Each open file, the thread and shim->link own it.
+ */
+struct shim_link {
+	refcount_t refs;
+	struct shim *shim;
+	struct shim_hello hello;	/* constant once `up` */
+	struct xarray files;		/* id -> shim_file; its lock guards
+					 * shim_file.ready and .watched too */
+	wait_queue_head_t poll_wait;	/* poll() on any of the files */
+	wait_queue_head_t slot_wait;	/* for a free slot, or the end */
+	wait_queue_head_t thread_wait;	/* the thread */
+	wait_queue_head_t idle_wait;	/* for no rx_owner, no tx_busy */
+	unsigned long last_rx;		/* jiffies */
+
+	/*
+	 * Used by whoever is rx_owner or set tx_busy; released by the thread
+	 * when the link is dead and both are clear.
+	 */
+	struct socket *sock;
+	void (*old_data_ready)(struct sock *sk);
+	void (*old_state_change)(struct sock *sk);
+	void (*old_error_report)(struct sock *sk);
+	void (*old_write_space)(struct sock *sk);
+
+	/* The rx owner's own: bytes received and not yet parsed. */
+	u8 *rx_buf;
+	size_t rx_len;
+
+	spinlock_t lock;		/* guards all below */
+	bool up;			/* HELLO_OK came */
+	bool dead;			/* for good */
+	bool rx_kick;			/* there may be bytes to receive */
+	wait_queue_head_t *rx_owner;	/* whose task receives, or NULL */
+	struct list_head waiting;	/* requests, the newest last */
+	struct list_head tx;		/* frames; tx_off bytes of the first
+					 * are out */
+	u32 tx_off;
+	bool tx_busy;			/* somebody sends */
+	bool tx_blocked;		/* until the peer gives credit */
+	bool tx_space;			/* it did so during the last try */
+	bool tx_kick;			/* the thread shall send on */
+	u32 n_slot;
+	struct shim_req **slot;		/* tag - 1 -> request */
+	unsigned long *slot_used;
+};
+
+/* An open file. Owned by its struct file. */
+struct shim_file {
+	struct shim_link *link;
+	enum iso_dev kind;
+	u32 id;				/* hdr.file */
+	u32 ready;			/* EPOLL bits told and not yet read */
+	bool watched;			/* a POLL is out */
+	struct shim_frame *close;	/* allocated when there was memory */
+};
+
+/* link.c */
+
+/* Connects and starts HELLO. The link, whose owner the caller is, or an
+ * ERR_PTR of connect(). */
+struct shim_link *shim_link_connect(struct shim *shim);
+void shim_link_put(struct shim_link *link);
+/* The link that is up, with a reference, or NULL. */
+struct shim_link *shim_link_current(struct shim *shim);
+/* Declares it dead; all who wait get -ENODEV. `why` NULL: without a word. */
+void shim_link_fail(struct shim_link *link, const char *why);
+/* After shim_link_fail(), by the thread: closes the socket. */
+void shim_link_close(struct shim_link *link);
+
+/* A frame with its header and room for the body. The caller owns it; NULL
+ * without memory. */
+struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
+				  size_t body, gfp_t gfp);
+void shim_frame_put(struct shim_frame *frame);
+static inline void *shim_frame_body(struct shim_frame *frame)
+{
+	return frame->data + sizeof(struct iso_hdr);
+}
+
+/* Queues a frame (with a reference of the queue's own) and sends what can be
+ * sent without waiting. -ENODEV on a dead link. */
+int shim_link_send(struct shim_link *link, struct shim_frame *frame);
+/* For the thread: goes on where a sender stopped. */
+void shim_link_send_more(struct shim_link *link);
+
+/* A request with room for an answer of `cap` bytes; waits for a free slot. The
+ * request, or an ERR_PTR: -ENODEV, -ENOMEM, -ERESTARTSYS. */
+struct shim_req *shim_req_new(struct shim_link *link, enum iso_type asked,
+			      u32 cap);
+/* Makes room for a longer answer. 0, or -ENOMEM. */
+int shim_req_room(struct shim_req *req, u32 cap);
+/* Sends and waits for the next answer. 0; -ENODEV; -EINTR: killed. */
+int shim_req_call(struct shim_req *req, struct shim_frame *frame);
+/* For its task: done with it. */
+void shim_req_free(struct shim_req *req);
+void shim_req_put(struct shim_req *req);
+
+/* rx.c */
+
+/* Gives the receiving to somebody if there is something to receive.
+ * link->lock is held. */
+void shim_rx_dispatch(struct shim_link *link);
+/* The owner leaves; link->lock is held. */
+void shim_rx_leave(struct shim_link *link);
+/* Receives and hands out. The caller is link->rx_owner, and is it no more
+ * afterwards. */
+void shim_rx_pump(struct shim_link *link);
+
+/* hello.c */
+
+/* Checks HELLO_OK's body and keeps a copy. 0, -EPROTO or -ENOMEM. */
+int shim_hello_parse(struct shim_hello *hello, const void *body, size_t len);
+/* The row for a command on a device, or NULL. Size is _IOC_SIZE, or that of
+ * the row where the number does not tell (then it is returned). */
+const struct iso_row *shim_hello_row(const struct shim_hello *hello,
+				     enum iso_dev kind, u32 cmd,
+				     u32 *ret_size);
+/* The same for {number, size} given apart. */
+const struct iso_row *shim_hello_row_sized(const struct shim_hello *hello,
+					   enum iso_dev kind, u32 nr, u32 size);
+/* Parameter size of an allocation class; 0 if unknown. */
+u32 shim_hello_class(const struct shim_hello *hello, u32 class_id);
+bool shim_hello_has_gpu(const struct shim_hello *hello, u32 minor);
+
+/* dev.c */
+
+int shim_dev_init(struct shim *shim);
+void shim_dev_exit(struct shim *shim);
+/* Makes the nodes of the GPUs, and only those, exist. */
+void shim_dev_gpus(struct shim *shim, const struct shim_hello *hello);
+/* The open file behind a struct file, or NULL if it is not one of ours. */
+struct shim_file *shim_file_of(struct file *file);
+
+/* xfer.c, map.c */
+
+long shim_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+int shim_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* proc.c: shows the texts of HELLO_OK; a failure leaves some out. */
+void shim_proc_update(struct shim *shim, const struct shim_hello *hello);
+void shim_proc_exit(struct shim *shim);
+
+#endif /* SHIM_H */

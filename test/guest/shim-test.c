@@ -1,0 +1,725 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shim-test - what nvidia-shim.ko promises, tried in a guest
+ *
+ * usage: shim-test MODULE BROKER
+ *
+ * Starts wire-broker BROKER on this guest's loopback, loads MODULE with cid=1
+ * and prints TAP. Run as root in a guest of its own.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "base/base.h"
+#include "base/sock.h"
+
+#include "../unit/tap.h"
+#include "wire-test.h"
+
+#define THREADS 32
+#define CTL "/dev/nvidiactl"
+#define CALL(nr, size) _IOC(_IOC_READ | _IOC_WRITE, 'F', nr, size)
+#define MS 1000000ull
+
+static const char *module_path, *broker_path;
+static pid_t broker_pid;
+
+struct arg32 {
+	uint32_t a, b, c, d;
+	uint64_t ptr;
+	uint32_t len, pad;
+};
+
+/* ---- the broker and the module -------------------------------------------- */
+
+static void broker_start(const char *session)
+{
+	char port[] = "9999";
+
+	broker_pid = fork();
+	if (broker_pid)
+		return;
+	execl(broker_path, broker_path, port, session, (char *)NULL);
+	_exit(127);
+}
+
+static void broker_stop(void)
+{
+	kill(broker_pid, SIGKILL);
+	waitpid(broker_pid, NULL, 0);
+}
+
+static int load(void)
+{
+	int fd = open(module_path, O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = (int)syscall(SYS_finit_module, fd, "cid=1", 0) ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "nvidia_shim", O_NONBLOCK) ? -errno :
+								       0;
+}
+
+static int call(int fd, unsigned long cmd, void *arg)
+{
+	return ioctl(fd, cmd, arg) ? -errno : 0;
+}
+
+static int open_ctl(void)
+{
+	return open(CTL, O_RDWR | O_CLOEXEC);
+}
+
+/* 0 if an echo came back right. */
+static int echo(int fd)
+{
+	uint8_t buf[524];
+	int r;
+
+	memset(buf, 0x5a, sizeof(buf));
+	r = call(fd, CALL(WT_ECHO, sizeof(buf)), buf);
+	for (size_t i = 0; !r && i < sizeof(buf); i++)
+		if (buf[i] != 0xa5)
+			r = -EBADMSG;
+	return r;
+}
+
+/* The n-th word of WT_STATE, asked on a file of its own. */
+static uint32_t state(unsigned int n)
+{
+	uint32_t w[4] = { 0 };
+	int fd = open_ctl();
+
+	call(fd, CALL(WT_STATE, 16), w);
+	close_fd(&fd);
+	return w[n];
+}
+
+/* ---- one call ------------------------------------------------------------- */
+
+static void test_calls(int fd)
+{
+	uint8_t params[4096];
+	struct arg32 a;
+	uint32_t w[4] = { EACCES };
+
+	ok(echo(fd) == 0, "an argument travels both ways");
+	memset(params, 1, sizeof(params));
+	a = (struct arg32){ .ptr = (uintptr_t)params, .len = 524 };
+	ok(call(fd, CALL(WT_PARAMS, 32), &a) == 0 && a.a == 524 &&
+		   params[523] == 0xfe && params[524] == 1,
+	   "a buffer travels both ways, at its length");
+	ok(a.ptr == (uintptr_t)params, "the pointer comes back as it was");
+	a = (struct arg32){ .ptr = 0, .len = 524 };
+	ok(call(fd, CALL(WT_PARAMS, 32), &a) == 0 && a.a == 0 && a.b == 1,
+	   "a NULL pointer is told as such");
+	a = (struct arg32){ .d = WT_CLASS_SMALL, .ptr = (uintptr_t)params };
+	ok(call(fd, CALL(WT_CLASS, 32), &a) == 0 && a.a == 8,
+	   "a class gives its parameters' size");
+	a = (struct arg32){ .d = 0x999, .ptr = (uintptr_t)params };
+	ok(call(fd, CALL(WT_CLASS, 32), &a) == 0 && a.a == 0 && a.b == 0,
+	   "an unknown class has none");
+	ok(call(fd, CALL(WT_ERR, 16), w) == -EACCES,
+	   "the driver's errno is the caller's");
+	w[0] = 0;
+	ok(call(fd, CALL(WT_ERR, 16), w) == 0, "and so is its success");
+}
+
+static void test_big(int fd)
+{
+	size_t n = 1000 * 1000;
+	uint8_t *p = calloc(1, n);
+	struct arg32 a = { .ptr = (uintptr_t)p, .len = (uint32_t)n };
+
+	ok(call(fd, CALL(WT_PARAMS, 32), &a) == 0 && p[0] == 0xff &&
+		   p[n - 1] == 0xff,
+	   "a million bytes travel both ways");
+	free(p);
+}
+
+static void test_nested(int fd)
+{
+	uint32_t inner[8] = { 0 };
+	struct {
+		uint64_t ptr;
+		uint32_t len, pad;
+	} params = { .ptr = (uintptr_t)inner, .len = sizeof(inner) };
+	struct arg32 a = { .ptr = (uintptr_t)&params, .len = sizeof(params) };
+
+	ok(call(fd, CALL(WT_NESTED, 32), &a) == 0 && inner[7] == 0xffffffffu,
+	   "a pointer inside a buffer is followed");
+	params.ptr = 0;
+	ok(call(fd, CALL(WT_NESTED, 32), &a) == 0, "NULL inside a buffer");
+	params.ptr = 0x10;
+	ok(call(fd, CALL(WT_NESTED, 32), &a) == -EFAULT,
+	   "a bad pointer inside a buffer is EFAULT");
+	params.ptr = (uintptr_t)inner;
+	params.len = 0xffffffffu;
+	ok(call(fd, CALL(WT_NESTED, 32), &a) == -EINVAL,
+	   "a nested length of 4 GiB is EINVAL");
+	ok(echo(fd) == 0, "and the link is none the worse");
+}
+
+static void test_xfer(int fd)
+{
+	uint8_t buf[1024] = { 0 };
+	struct {
+		uint32_t nr, size;
+		uint64_t ptr;
+	} x = { WT_ECHO, sizeof(buf), (uintptr_t)buf };
+
+	ok(call(fd, CALL(WT_XFER, 16), &x) == 0 && buf[1023] == 0xff,
+	   "number and size may come inside XFER");
+	x.nr = WT_XFER;
+	x.size = 16;
+	ok(call(fd, CALL(WT_XFER, 16), &x) == -EINVAL, "XFER in XFER is EINVAL");
+	x.nr = WT_ECHO;
+	x.size = 1023;
+	ok(call(fd, CALL(WT_XFER, 16), &x) == -EINVAL,
+	   "a wrong size inside XFER is EINVAL");
+	x.size = 1024;
+	x.ptr = 0x10;
+	ok(call(fd, CALL(WT_XFER, 16), &x) == -EFAULT,
+	   "a bad pointer inside XFER is EFAULT");
+}
+
+static void test_bad(int fd)
+{
+	struct arg32 a = { .ptr = 0x10, .len = 64 };
+	uint8_t buf[2048] = { 0 };
+
+	ok(call(fd, CALL(99, 16), buf) == -EINVAL, "an unknown ioctl is EINVAL");
+	ok(call(fd, CALL(WT_ECHO, 1026), buf) == -EINVAL,
+	   "a size off the multiple is EINVAL");
+	ok(call(fd, CALL(WT_ECHO, 1028), buf) == -EINVAL,
+	   "a size past the largest is EINVAL");
+	ok(call(fd, CALL(WT_BLOCK, 20), buf) == -EINVAL,
+	   "a mis-sized ioctl is EINVAL");
+	ok(call(fd, WT_UVM, buf) == -EINVAL,
+	   "a call of another device is EINVAL");
+	ok(call(fd, CALL(WT_ECHO, 64), (void *)0x10) == -EFAULT,
+	   "a bad argument is EFAULT");
+	ok(call(fd, CALL(WT_PARAMS, 32), &a) == -EFAULT,
+	   "a bad buffer is EFAULT");
+	a = (struct arg32){ .ptr = (uintptr_t)buf, .len = 0xffffffffu };
+	ok(call(fd, CALL(WT_PARAMS, 32), &a) == -EINVAL,
+	   "a length of 4 GiB is EINVAL");
+	ok(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED &&
+		   errno == EPERM,
+	   "mmap fails with the broker's errno");
+	ok(echo(fd) == 0, "and the link is none the worse");
+}
+
+static void test_read_only(int fd)
+{
+	void *p = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	ok(call(fd, CALL(WT_ECHO, 64), p) == -EFAULT,
+	   "an answer to read-only memory is EFAULT");
+	munmap(p, 4096);
+}
+
+static void test_fds(int fd)
+{
+	int other = open_ctl(), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int32_t w[4] = { 0, other, -7, 0 }, p[4];
+	struct arg32 a = { .ptr = (uintptr_t)p, .len = sizeof(p) };
+
+	ok(call(fd, CALL(WT_FD, 16), w) == 0 && w[2] >= 0 && w[2] != other,
+	   "an fd travels as a file id");
+	ok(w[1] == other, "and is the caller's own again on return");
+	w[1] = -1;
+	ok(call(fd, CALL(WT_FD, 16), w) == 0 && (uint32_t)w[2] == 0xffffffffu &&
+		   w[1] == -1,
+	   "no fd travels as no file");
+	w[1] = null;
+	ok(call(fd, CALL(WT_FD, 16), w) == -EBADF, "a foreign fd is EBADF");
+	w[1] = 999;
+	ok(call(fd, CALL(WT_FD, 16), w) == -EBADF, "a closed fd is EBADF");
+	p[1] = other;
+	ok(call(fd, CALL(WT_NEEDFD, 32), &a) == 0 && p[1] == other &&
+		   a.a != 0xffffffffu,
+	   "an fd inside a buffer as well");
+	p[1] = null;
+	ok(call(fd, CALL(WT_NEEDFD, 32), &a) == -EBADF,
+	   "a foreign fd inside a buffer is EBADF");
+	close(other);
+	close(null);
+}
+
+/* ---- devices -------------------------------------------------------------- */
+
+static void test_devices(void)
+{
+	uint8_t buf[16] = { 0 };
+	char text[64] = "";
+	struct stat st;
+	int fd;
+
+	ok(!stat("/dev/nvidia0", &st) && st.st_rdev == (195u << 8) &&
+		   (st.st_mode & 0777) == 0666,
+	   "the broker's GPU has its node, 195:0, mode 0666");
+	fd = open("/dev/nvidia0", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	ok(fd >= 0 && echo(fd) == 0, "it opens and answers");
+	close_fd(&fd);
+	mknod("/tmp/nvidia7", S_IFCHR | 0600, (195 << 8) | 7);
+	fd = open("/tmp/nvidia7", O_RDWR | O_CLOEXEC);
+	ok(fd < 0 && errno == ENODEV, "a GPU that is not there is ENODEV");
+	close_fd(&fd);
+	fd = open("/dev/nvidia-uvm", O_RDWR | O_CLOEXEC);
+	ok(fd >= 0 && call(fd, WT_UVM, buf) == 0 && buf[15] == 0xff,
+	   "uvm takes raw numbers");
+	ok(call(fd, WT_UVM + 1, buf) == -EINVAL, "and refuses unknown ones");
+	close_fd(&fd);
+	fd = open("/proc/driver/nvidia/version", O_RDONLY | O_CLOEXEC);
+	ok(read(fd, text, sizeof(text) - 1) == 6 &&
+		   !strcmp(text, WT_VERSION "\n"),
+	   "/proc/driver/nvidia/version says what the broker said");
+	close_fd(&fd);
+	ok(!access("/proc/driver/nvidia/gpus/0000:01:00.0/information", R_OK),
+	   "and so do files in directories");
+}
+
+/* ---- many at once --------------------------------------------------------- */
+
+struct blocked {
+	pthread_t thread;
+	int fd;
+	_Atomic int ret; /* 1: still out */
+};
+
+static void *block_main(void *p)
+{
+	struct blocked *b = p;
+	uint32_t w[4] = { 0 };
+
+	b->ret = call(b->fd, CALL(WT_BLOCK, 16), w);
+	return NULL;
+}
+
+/* Releases until n calls were; false after ten seconds. */
+static bool release(int fd, uint32_t n)
+{
+	uint64_t end = now_ns() + 10000 * MS;
+	uint32_t w[4], got = 0;
+
+	while (got < n && now_ns() < end) {
+		if (call(fd, CALL(WT_RELEASE, 16), w))
+			return false;
+		got += w[0];
+	}
+	return got == n;
+}
+
+struct echoer {
+	pthread_t thread;
+	int fd;
+	int bad;
+};
+
+static void *echo_main(void *p)
+{
+	struct echoer *e = p;
+
+	for (int i = 0; i < 50; i++)
+		e->bad += echo(e->fd) != 0;
+	return NULL;
+}
+
+static void test_threads(int fd)
+{
+	struct blocked b = { .fd = fd, .ret = 1 };
+	struct echoer e[THREADS - 1];
+	int bad = 0;
+
+	pthread_create(&b.thread, NULL, block_main, &b);
+	for (int i = 0; i < THREADS - 1; i++) {
+		e[i] = (struct echoer){ .fd = fd };
+		pthread_create(&e[i].thread, NULL, echo_main, &e[i]);
+	}
+	for (int i = 0; i < THREADS - 1; i++) {
+		pthread_join(e[i].thread, NULL);
+		bad += e[i].bad;
+	}
+	ok(bad == 0, "with one call blocked, 31 threads make 50 each");
+	ok(b.ret == 1, "the blocked one is still out");
+	ok(release(fd, 1), "it is released");
+	pthread_join(b.thread, NULL);
+	ok(b.ret == 0, "and returns");
+}
+
+/* ---- killed callers ------------------------------------------------------- */
+
+static void on_signal(int n)
+{
+	(void)n;
+}
+
+static pid_t fork_blocked(int fd)
+{
+	uint32_t w[4] = { 0 };
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	_exit(call(fd, CALL(WT_BLOCK, 16), w) != 0);
+}
+
+/* Whether WT_STATE's word n gets to be v within five seconds. */
+static bool state_becomes(unsigned int n, uint32_t v)
+{
+	uint64_t end = now_ns() + 5000 * MS;
+
+	while (now_ns() < end)
+		if (state(n) == v)
+			return true;
+	return false;
+}
+
+/* Process state by /proc: S, D ...; 0 if it is gone. */
+static char proc_state(pid_t pid)
+{
+	char path[64], text[256] = "", *p;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close_fd(&fd);
+	p = strrchr(text, ')');
+	return p ? p[2] : '\0';
+}
+
+static void await_blocked(pid_t pid)
+{
+	uint64_t end = now_ns() + 5000 * MS;
+
+	while (proc_state(pid) != 'D' && now_ns() < end)
+		sched_yield();
+}
+
+static void test_kill(int fd)
+{
+	uint32_t cancels = state(1);
+	uint64_t since;
+	int status;
+	pid_t pid = fork_blocked(fd);
+
+	await_blocked(pid);
+	kill(pid, SIGUSR1);
+	waitpid(pid, &status, 0);
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1,
+	   "a fatal signal ends a waiting call");
+	ok(state_becomes(1, cancels + 1), "the broker is told to cancel");
+
+	pid = fork_blocked(fd);
+	await_blocked(pid);
+	since = now_ns();
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	ok(now_ns() - since < 1000 * MS, "SIGKILL ends one within a second");
+	ok(state_becomes(1, cancels + 2), "and is told as well");
+	ok(echo(fd) == 0, "the answer of a killed call is dropped");
+}
+
+static void *alarm_release(void *p)
+{
+	int *fd = p;
+
+	kill(getpid(), SIGUSR2);
+	release(*fd, 1);
+	return NULL;
+}
+
+/* A signal with a handler does not end a call that was sent. */
+static void test_handled(int fd)
+{
+	struct blocked b = { .fd = fd, .ret = 1 };
+	pthread_t t;
+
+	signal(SIGUSR2, on_signal);
+	pthread_create(&b.thread, NULL, block_main, &b);
+	pthread_create(&t, NULL, alarm_release, &fd);
+	pthread_join(t, NULL);
+	pthread_join(b.thread, NULL);
+	ok(b.ret == 0, "a handled signal does not interrupt a sent call");
+}
+
+/* As many calls out as the broker takes: the next waits, interruptibly. */
+static void test_inflight(int fd)
+{
+	struct itimerval every = { { 0, 50000 }, { 0, 50000 } }, never = { 0 };
+	struct blocked b[WT_INFLIGHT - 1];
+	uint64_t end = now_ns() + 10000 * MS;
+	pid_t pid = fork_blocked(fd);
+	int bad = 0, r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(b); i++) {
+		b[i].fd = fd;
+		b[i].ret = 1;
+		pthread_create(&b[i].thread, NULL, block_main, &b[i]);
+	}
+	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = on_signal },
+		  NULL);
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (!r && now_ns() < end)
+		r = echo(fd);
+	setitimer(ITIMER_REAL, &never, NULL);
+	ok(r == -EINTR, "with all slots taken a call waits, unsent");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ok(echo(fd) == 0, "a killed call gives its slot back");
+	ok(release(fd, ARRAY_SIZE(b)), "all are released");
+	for (size_t i = 0; i < ARRAY_SIZE(b); i++) {
+		pthread_join(b[i].thread, NULL);
+		bad += b[i].ret != 0;
+	}
+	ok(bad == 0, "and return");
+}
+
+/* ---- passing files around ------------------------------------------------- */
+
+static void test_pass(void)
+{
+	uint32_t open_before = state(0);
+	int sv[2], fd = open_ctl(), got = -1, status;
+	size_t n = 0;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		_exit(echo(fd) != 0);
+	waitpid(pid, &status, 0);
+	ok(status == 0, "a forked child uses its parent's file");
+	socketpair(AF_UNIX, SOCK_STREAM, 0, sv);
+	pid = fork();
+	if (!pid) {
+		char c;
+
+		sock_recv_fds(sv[1], &c, 1, &got, 1, &n);
+		_exit(n != 1 || echo(got) != 0);
+	}
+	sock_send_fds(sv[0], "x", 1, &fd, 1);
+	close(fd);
+	waitpid(pid, &status, 0);
+	ok(status == 0, "a passed file outlives its sender's fd");
+	close(sv[0]);
+	close(sv[1]);
+	ok(state_becomes(0, open_before), "closed files are closed there too");
+}
+
+static void *event_main(void *p)
+{
+	int *fd = p;
+	uint32_t w[4] = { POLLIN | POLLPRI, 0 };
+	uint64_t end = now_ns() + 5000 * MS;
+
+	while (!w[1] && now_ns() < end) {
+		w[0] = POLLIN | POLLPRI;
+		if (call(*fd, CALL(WT_EVENT, 16), w))
+			break;
+	}
+	return NULL;
+}
+
+static void test_poll(int fd)
+{
+	struct pollfd p = { fd, POLLIN | POLLPRI, 0 };
+	pthread_t t;
+
+	ok(poll(&p, 1, 0) == 0, "poll: nothing is ready");
+	pthread_create(&t, NULL, event_main, &fd);
+	ok(poll(&p, 1, 5000) == 1 && p.revents == (POLLIN | POLLPRI),
+	   "poll: an event of the driver's wakes");
+	pthread_join(t, NULL);
+	ok(poll(&p, 1, 0) == 0, "poll: it is reported once");
+}
+
+/* ---- the end of the link -------------------------------------------------- */
+
+/* Whether an open file that answers is to be had within five seconds. */
+static bool heals(void)
+{
+	uint64_t end = now_ns() + 5000 * MS;
+
+	while (now_ns() < end) {
+		int fd = open_ctl();
+		int r = fd < 0 ? -errno : echo(fd);
+
+		close_fd(&fd);
+		if (!r)
+			return true;
+	}
+	return false;
+}
+
+static void test_restart(void)
+{
+	int fd = open_ctl();
+	struct pollfd p = { fd, POLLIN, 0 };
+	struct blocked b = { .fd = fd, .ret = 1 };
+	uint64_t since;
+
+	pthread_create(&b.thread, NULL, block_main, &b);
+	since = now_ns();
+	broker_stop();
+	pthread_join(b.thread, NULL);
+	ok(b.ret == -ENODEV && now_ns() - since < 1000 * MS,
+	   "a killed broker is ENODEV within a second");
+	ok(poll(&p, 1, 1000) == 1 && (p.revents & POLLHUP),
+	   "poll says POLLHUP then");
+	broker_start("2");
+	ok(heals(), "new opens work within five seconds");
+	ok(state(2) == 2, "with the new broker");
+	ok(echo(fd) == -ENODEV, "old files stay ENODEV");
+	ok(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED &&
+		   errno == ENODEV,
+	   "for mmap as well");
+	close(fd);
+	fd = open_ctl();
+	ok(echo(fd) == 0, "closing an old file harms no new one");
+	close(fd);
+}
+
+static void test_hostile(void)
+{
+	static const char *const how[] = {
+		"an argument longer than sent", "a span nobody asked for",
+		"an unknown tag", "a length below the header's",
+		"a length of 4 GiB", "an unknown type",
+		"a range in no buffer", "a range past its buffer",
+		"an errno of the kernel's own", "a RESULT cut short",
+		"half a header", "a closed connection", "silence",
+	};
+
+	static_assert(ARRAY_SIZE(how) == WT_HOSTILE_COUNT, "a name for each");
+	for (uint32_t i = 0; i < WT_HOSTILE_COUNT; i++) {
+		uint32_t w[4] = { i };
+		int fd = open_ctl(), r;
+
+		r = call(fd, CALL(WT_HOSTILE, 16), w);
+		ok(r == -ENODEV && heals(), "%s ends the link, which heals",
+		   how[i]);
+		close_fd(&fd);
+	}
+}
+
+static void *churn_main(void *p)
+{
+	_Atomic bool *stop = p;
+
+	while (!*stop) {
+		int fd = open_ctl();
+
+		if (fd >= 0)
+			echo(fd);
+		close_fd(&fd);
+	}
+	return NULL;
+}
+
+/* Release and link loss race. */
+static void test_race(void)
+{
+	_Atomic bool stop = false;
+	pthread_t t[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_create(&t[i], NULL, churn_main, &stop);
+	for (int i = 0; i < 10; i++) {
+		uint32_t w[4] = { WT_CLOSE };
+		int fd = open_ctl();
+
+		call(fd, CALL(WT_HOSTILE, 16), w);
+		close_fd(&fd);
+	}
+	stop = true;
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_join(t[i], NULL);
+	ok(heals(), "files that close as the link goes harm nothing");
+}
+
+/* ---- unload --------------------------------------------------------------- */
+
+static void test_unload(void)
+{
+	int fd = open_ctl();
+	struct stat st;
+
+	ok(unload() == -EWOULDBLOCK || unload() == -EBUSY,
+	   "unload is refused while a file is open");
+	close_fd(&fd);
+	ok(unload() == 0, "unload works while idle");
+	ok(stat(CTL, &st) && stat("/proc/driver/nvidia", &st),
+	   "and leaves no node and no file");
+	broker_stop();
+	ok(load() == 0 && unload() == 0, "as it does with no broker at all");
+	ok(load() == 0, "it loads again");
+	broker_start("3");
+	ok(heals(), "and works again");
+	ok(unload() == 0, "and unloads");
+	broker_stop();
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t since;
+	int fd;
+
+	if (argc != 3)
+		return ISO_EX_USAGE;
+	module_path = argv[1];
+	broker_path = argv[2];
+	signal(SIGPIPE, SIG_IGN);
+	if (!ok(load() == 0, "the module loads with no broker there"))
+		return done_testing();
+	broker_start("1");
+	since = now_ns();
+	fd = open_ctl();
+	if (!ok(fd >= 0, "open waits for the broker"))
+		return done_testing();
+	printf("# %llu ms\n", (unsigned long long)((now_ns() - since) / MS));
+	test_calls(fd);
+	test_big(fd);
+	test_nested(fd);
+	test_xfer(fd);
+	test_bad(fd);
+	test_read_only(fd);
+	test_fds(fd);
+	test_devices();
+	test_threads(fd);
+	test_kill(fd);
+	test_handled(fd);
+	test_inflight(fd);
+	test_pass();
+	test_poll(fd);
+	close(fd);
+	test_restart();
+	test_hostile();
+	test_race();
+	test_unload();
+	return done_testing();
+}

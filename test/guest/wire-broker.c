@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wire-broker - a broker for the tests of the shim: the wire, and in place of
+ * a driver a few calls that a test needs, hostile answers among them.
+ *
+ * usage: wire-broker PORT [SESSION]
+ *
+ * Listens on AF_VSOCK, any CID; one loop, any number of connections. Its calls
+ * are in test/guest/wire-test.h. It trusts its peer: it is no pattern for
+ * the real one.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "abi/iso_wire.h"
+#include "base/base.h"
+#include "base/rd.h"
+#include "base/sock.h"
+#include "base/wr.h"
+
+#include "wire-test.h"
+
+#define MAX_CONNS 16
+#define MAX_CALLS 256
+#define MAX_FILES 256
+#define PING_MS 500
+
+struct span {
+	uint32_t len;
+	uint32_t flags;
+	uint32_t reply_len;
+	uint8_t *bytes; /* owned; reply_len or len bytes, or NULL */
+};
+
+struct call {
+	bool used;
+	bool blocked;
+	uint32_t tag, file, nr, arg_len, n_span;
+	uint8_t *arg; /* owned */
+	struct span span[8];
+};
+
+struct conn {
+	int fd; /* -1: free */
+	bool mute;
+	uint8_t *in; /* ISO_MAX_FRAME bytes */
+	size_t in_len;
+	struct call call[MAX_CALLS];
+	bool file[MAX_FILES];
+	uint32_t watch[MAX_FILES];
+	bool watched[MAX_FILES];
+	uint32_t opens, closes, cancels;
+};
+
+static struct conn conns[MAX_CONNS];
+static uint64_t session;
+
+/* ---- frames out ----------------------------------------------------------- */
+
+static void frame_begin(struct wr *w, uint16_t type, uint32_t tag,
+			uint32_t file)
+{
+	wr_init(w, ISO_MAX_FRAME + 4096);
+	wr_u32(w, 0);
+	wr_u16(w, type);
+	wr_u16(w, 0);
+	wr_u32(w, tag);
+	wr_u32(w, file);
+}
+
+static void frame_end(struct conn *c, struct wr *w)
+{
+	uint32_t len = (uint32_t)w->len;
+
+	memcpy(w->p, &len, 4);
+	if (c->fd >= 0 && !c->mute)
+		write_full(c->fd, w->p, w->len);
+	wr_free(w);
+}
+
+static void send_words(struct conn *c, uint16_t type, uint32_t tag,
+		       uint32_t file, uint32_t a, uint32_t b)
+{
+	struct wr w;
+
+	frame_begin(&w, type, tag, file);
+	wr_u32(&w, a);
+	wr_u32(&w, b);
+	frame_end(c, &w);
+}
+
+static void call_free(struct call *call)
+{
+	for (uint32_t i = 0; i < ARRAY_SIZE(call->span); i++)
+		free(call->span[i].bytes);
+	free(call->arg);
+	memset(call, 0, sizeof(*call));
+}
+
+static void result(struct conn *c, struct call *call, uint32_t err)
+{
+	struct wr w;
+
+	frame_begin(&w, ISO_RESULT, call->tag, 0);
+	wr_u32(&w, err);
+	wr_u32(&w, err ? 0 : call->arg_len);
+	wr_u32(&w, err ? 0 : call->n_span);
+	wr_u32(&w, 0);
+	for (uint32_t i = 0; !err && i < call->n_span; i++) {
+		wr_u32(&w, call->span[i].reply_len);
+		wr_u32(&w, 0);
+	}
+	if (!err)
+		wr_pad8(&w, call->arg, call->arg_len);
+	for (uint32_t i = 0; !err && i < call->n_span; i++)
+		if (call->span[i].reply_len)
+			wr_pad8(&w, call->span[i].bytes,
+				call->span[i].reply_len);
+	frame_end(c, &w);
+	call_free(call);
+}
+
+/* ---- HELLO ---------------------------------------------------------------- */
+
+static const struct iso_row rows[] = {
+	{ .nr = WT_ECHO, .min = 4, .max = 1024, .unit = 4, .dev = 3,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_PARAMS, .min = 32, .max = 32, .dev = 3,
+	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
+	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_FIELD,
+		     .len = 24 } } },
+	{ .nr = WT_NESTED, .min = 32, .max = 32, .dev = 3,
+	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
+	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_FIELD,
+		     .len = 24 } } },
+	{ .nr = WT_BLOCK, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_RELEASE, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_FD, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3, .n_fd = 1, .fd = { 4 } },
+	{ .nr = WT_CLASS, .min = 32, .max = 32, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
+	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_CLASS,
+		     .len = 12 } } },
+	{ .nr = WT_ERR, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_HOSTILE, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_NEEDFD, .min = 32, .max = 32, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
+	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_FIELD,
+		     .len = 24 } } },
+	{ .nr = WT_EVENT, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_STATE, .min = 16, .max = 16, .dev = 1,
+	  .flags = ISO_ROW_SIZED, .dir = 3 },
+	{ .nr = WT_XFER, .min = 16, .max = 16, .dev = 3,
+	  .flags = ISO_ROW_SIZED | ISO_ROW_XFER, .dir = 1 },
+	{ .nr = WT_UVM, .min = 16, .max = 16, .dev = 4, .dir = 3 },
+};
+
+static void text(struct wr *w, const char *name, const char *s)
+{
+	char *room = wr_room(w, ISO_TEXT_NAME_LEN);
+
+	memcpy(room, name, strlen(name));
+	wr_u32(w, (uint32_t)strlen(s));
+	wr_u32(w, 0);
+	wr_pad8(w, s, strlen(s));
+}
+
+static void hello_ok(struct conn *c)
+{
+	char *version;
+	struct wr w;
+
+	frame_begin(&w, ISO_HELLO_OK, 0, 0);
+	wr_u16(&w, ISO_WIRE_MAJOR);
+	wr_u16(&w, ISO_WIRE_MINOR);
+	wr_u32(&w, 0);
+	wr_u64(&w, session);
+	wr_u32(&w, ISO_MAX_FRAME);
+	wr_u32(&w, WT_INFLIGHT);
+	wr_u32(&w, MAX_FILES);
+	wr_u32(&w, PING_MS);
+	wr_u16(&w, 1);
+	wr_u16(&w, ARRAY_SIZE(rows));
+	wr_u16(&w, 2);
+	wr_u16(&w, 2);
+	version = wr_room(&w, ISO_VERSION_LEN);
+	memcpy(version, WT_VERSION, sizeof(WT_VERSION));
+	wr_u64(&w, 0); /* GPU 0 */
+	wr_bytes(&w, rows, sizeof(rows));
+	wr_u32(&w, WT_CLASS_SMALL);
+	wr_u32(&w, 8);
+	wr_u32(&w, WT_CLASS_BIG);
+	wr_u32(&w, 4096);
+	text(&w, "version", WT_VERSION "\n");
+	text(&w, "gpus/0000:01:00.0/information", "Model: \t\t test\n");
+	frame_end(c, &w);
+}
+
+/* ---- calls ---------------------------------------------------------------- */
+
+static void invert(uint8_t *p, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		p[i] ^= 0xff;
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, 4);
+	return v;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	memcpy(p, &v, 4);
+}
+
+static void need(struct conn *c, struct call *call, uint8_t buf, uint8_t dir,
+		 uint32_t off, uint32_t len)
+{
+	struct iso_range range = { .buf = buf, .dir = dir, .off = off,
+				   .len = len };
+	struct wr w;
+
+	frame_begin(&w, ISO_NEED, call->tag, 0);
+	wr_u32(&w, 1);
+	wr_u32(&w, 0);
+	wr_bytes(&w, &range, sizeof(range));
+	frame_end(c, &w);
+}
+
+static void release_all(struct conn *c, struct call *by)
+{
+	uint32_t n = 0;
+
+	for (struct call *call = c->call; call < c->call + MAX_CALLS; call++)
+		if (call->used && call->blocked) {
+			result(c, call, 0);
+			n++;
+		}
+	put32(by->arg, n);
+	result(c, by, 0);
+}
+
+/* Answers that break the protocol; the link must end, nothing else. */
+static void hostile(struct conn *c, struct call *call)
+{
+	uint32_t tag = call->tag, huge[4] = { 0xfffffff8u, ISO_RESULT, tag, 0 };
+
+	switch (get32(call->arg)) {
+	case WT_LONG_ARG:
+		call->arg = realloc(call->arg, 24);
+		call->arg_len = 24;
+		result(c, call, 0);
+		return;
+	case WT_LONG_SPAN:
+		call->n_span = 1;
+		call->span[0].reply_len = 8;
+		call->span[0].bytes = calloc(1, 8);
+		result(c, call, 0);
+		return;
+	case WT_BAD_TAG:
+		call->tag = 0xdeadbeef;
+		result(c, call, 0);
+		return;
+	case WT_SHORT_LEN:
+		huge[0] = 8;
+		/* fall through */
+	case WT_HUGE_LEN:
+		write_full(c->fd, huge, sizeof(huge));
+		break;
+	case WT_BAD_TYPE:
+		send_words(c, 77, tag, 0, 0, 0);
+		break;
+	case WT_BAD_BUF:
+		need(c, call, 1, ISO_DIR_IN, 0, 8);
+		break;
+	case WT_BAD_OFF:
+		need(c, call, 0, ISO_DIR_IN, 9, 8);
+		break;
+	case WT_BAD_ERRNO:
+		result(c, call, 512);
+		return;
+	case WT_SHORT:
+		send_words(c, ISO_RESULT, tag, 0, 5, 0);
+		break;
+	case WT_HALF:
+		write_full(c->fd, huge, 7);
+		break;
+	case WT_CLOSE:
+		shutdown(c->fd, SHUT_RDWR);
+		break;
+	case WT_MUTE:
+		c->mute = true;
+		break;
+	}
+	call_free(call);
+}
+
+static void run_call(struct conn *c, struct call *call)
+{
+	uint32_t n;
+
+	switch (call->nr) {
+	case WT_ECHO:
+	case WT_UVM:
+		invert(call->arg, call->arg_len);
+		break;
+	case WT_PARAMS:
+	case WT_CLASS:
+		n = call->span[0].len;
+		put32(call->arg, n);
+		put32(call->arg + 4, call->span[0].flags);
+		invert(call->span[0].bytes, n);
+		call->span[0].reply_len = n;
+		break;
+	case WT_NESTED:
+		need(c, call, 1, 3, 0, get32(call->span[0].bytes + 8));
+		return;
+	case WT_NEEDFD:
+		need(c, call, 1, ISO_DIR_FD, 4, 4);
+		return;
+	case WT_BLOCK:
+		call->blocked = true;
+		return;
+	case WT_RELEASE:
+		release_all(c, call);
+		return;
+	case WT_FD:
+		put32(call->arg + 8, get32(call->arg + 4));
+		break;
+	case WT_ERR:
+		result(c, call, get32(call->arg));
+		return;
+	case WT_HOSTILE:
+		hostile(c, call);
+		return;
+	case WT_EVENT:
+		if (c->watched[call->file])
+			send_words(c, ISO_EVENT, 0, call->file,
+				   get32(call->arg), 0);
+		put32(call->arg + 4, c->watched[call->file]);
+		c->watched[call->file] = false;
+		break;
+	case WT_STATE:
+		put32(call->arg, c->opens - c->closes);
+		put32(call->arg + 4, c->cancels);
+		put32(call->arg + 8, (uint32_t)session);
+		break;
+	}
+	result(c, call, 0);
+}
+
+/* MORE: the one range that was asked for, after the depth-one buffer. */
+static bool more(struct conn *c, struct call *call, struct rd *r)
+{
+	struct span *s = &call->span[call->n_span];
+	uint32_t n = rd_u32(r), err = rd_u32(r);
+
+	if (err) {
+		result(c, call, err);
+		return rd_done(r);
+	}
+	s->len = rd_u32(r);
+	s->flags = rd_u32(r);
+	if (n != 1)
+		return false;
+	if (s->len) {
+		const void *p = rd_span_pad8(r, s->len);
+
+		if (!p)
+			return false;
+		s->bytes = malloc(s->len);
+		memcpy(s->bytes, p, s->len);
+	}
+	call->n_span++;
+	if (call->nr == WT_NEEDFD) {
+		memcpy(call->arg, s->bytes, 4);
+		call->span[0].reply_len = call->span[0].len;
+		/* What comes back in the fd's place is not the caller's. */
+		memcpy(call->span[0].bytes + 4, s->bytes, 4);
+	} else {
+		invert(s->bytes, s->len);
+		s->reply_len = s->len;
+	}
+	result(c, call, 0);
+	return rd_done(r);
+}
+
+static struct call *call_find(struct conn *c, uint32_t tag)
+{
+	for (struct call *call = c->call; call < c->call + MAX_CALLS; call++)
+		if (call->used && call->tag == tag)
+			return call;
+	return NULL;
+}
+
+static bool ioctl_frame(struct conn *c, uint32_t tag, uint32_t file,
+			struct rd *r)
+{
+	struct call *call = c->call;
+	const void *p;
+
+	while (call->used && call < c->call + MAX_CALLS - 1)
+		call++;
+	if (call->used || call_find(c, tag))
+		return false;
+	call->used = true;
+	call->tag = tag;
+	call->file = file;
+	call->nr = rd_u32(r);
+	call->arg_len = rd_u32(r);
+	call->n_span = rd_u32(r);
+	rd_zero(r, 4);
+	if (call->n_span > 4)
+		return false;
+	for (uint32_t i = 0; i < call->n_span; i++) {
+		call->span[i].len = rd_u32(r);
+		call->span[i].flags = rd_u32(r);
+	}
+	p = rd_span_pad8(r, call->arg_len);
+	if (!p)
+		return false;
+	call->arg = malloc(call->arg_len + 16);
+	memcpy(call->arg, p, call->arg_len);
+	for (uint32_t i = 0; i < call->n_span; i++) {
+		p = rd_span_pad8(r, call->span[i].len);
+		if (!p)
+			return false;
+		call->span[i].bytes = malloc(call->span[i].len + 16);
+		memcpy(call->span[i].bytes, p, call->span[i].len);
+	}
+	if (!rd_done(r))
+		return false;
+	run_call(c, call);
+	return true;
+}
+
+static void open_frame(struct conn *c, uint32_t tag)
+{
+	uint32_t id = 0;
+
+	while (id < MAX_FILES - 1 && c->file[id])
+		id++;
+	c->file[id] = true;
+	c->watched[id] = false;
+	c->opens++;
+	send_words(c, ISO_OPENED, tag, id, 0, 0);
+}
+
+static void mapped(struct conn *c, uint32_t tag)
+{
+	struct wr w;
+
+	frame_begin(&w, ISO_MAPPED, tag, 0);
+	wr_u32(&w, EPERM);
+	wr_zero(&w, sizeof(struct iso_mapped) - 4);
+	frame_end(c, &w);
+}
+
+static bool frame(struct conn *c, uint16_t type, uint32_t tag, uint32_t file,
+		  struct rd r)
+{
+	struct call *call;
+
+	switch (type) {
+	case ISO_HELLO:
+		hello_ok(c);
+		return true;
+	case ISO_OPEN:
+		open_frame(c, tag);
+		return true;
+	case ISO_CLOSE:
+		if (file >= MAX_FILES || !c->file[file])
+			return false;
+		c->file[file] = false;
+		c->closes++;
+		return true;
+	case ISO_IOCTL:
+		return file < MAX_FILES && c->file[file] &&
+		       ioctl_frame(c, tag, file, &r);
+	case ISO_MORE:
+		call = call_find(c, tag);
+		return call && more(c, call, &r);
+	case ISO_CANCEL:
+		c->cancels++;
+		call = call_find(c, tag);
+		if (call && call->blocked)
+			result(c, call, EINTR);
+		return true;
+	case ISO_POLL:
+		c->watch[file] = rd_u32(&r);
+		c->watched[file] = true;
+		return true;
+	case ISO_MAP:
+		mapped(c, tag);
+		return true;
+	case ISO_PING:
+		send_words(c, ISO_PONG, tag, 0, rd_u32(&r), rd_u32(&r));
+		return true;
+	case ISO_PONG:
+	case ISO_BYE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ---- connections ---------------------------------------------------------- */
+
+static void conn_end(struct conn *c)
+{
+	for (int i = 0; i < MAX_CALLS; i++)
+		call_free(&c->call[i]);
+	free(c->in);
+	close(c->fd);
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+}
+
+static void conn_read(struct conn *c)
+{
+	size_t off = 0;
+	ssize_t n;
+
+	n = read(c->fd, c->in + c->in_len, ISO_MAX_FRAME - c->in_len);
+	if (n <= 0) {
+		conn_end(c);
+		return;
+	}
+	c->in_len += (size_t)n;
+	while (c->in_len - off >= sizeof(struct iso_hdr)) {
+		struct rd r = rd_init(c->in + off, c->in_len - off);
+		uint32_t len = rd_u32(&r), flags, tag, file;
+		uint16_t type = rd_u16(&r);
+
+		if (len > c->in_len - off && len <= ISO_MAX_FRAME)
+			break;
+		flags = rd_u16(&r);
+		tag = rd_u32(&r);
+		file = rd_u32(&r);
+		if (flags || len < sizeof(struct iso_hdr) ||
+		    len > ISO_MAX_FRAME ||
+		    !frame(c, type, tag, file, rd_init(r.p, len - 16))) {
+			fprintf(stderr, "wire-broker: bad frame, type %u\n",
+				type);
+			conn_end(c);
+			return;
+		}
+		off += len;
+	}
+	c->in_len -= off;
+	memmove(c->in, c->in + off, c->in_len);
+}
+
+static void conn_new(int listener)
+{
+	struct conn *c = conns;
+	int fd = accept(listener, NULL, NULL);
+
+	while (c->fd >= 0 && c < conns + MAX_CONNS - 1)
+		c++;
+	if (fd < 0 || c->fd >= 0) {
+		close_fd(&fd);
+		return;
+	}
+	sock_set_nonblock(fd, false);
+	c->fd = fd;
+	c->in = malloc(ISO_MAX_FRAME);
+}
+
+int main(int argc, char **argv)
+{
+	struct sock_addr addr;
+	char text_addr[64];
+	int listener;
+
+	if (argc < 2)
+		return ISO_EX_USAGE;
+	session = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+	snprintf(text_addr, sizeof(text_addr), "vsock:any:%s", argv[1]);
+	if (sock_parse(text_addr, &addr) < 0)
+		return ISO_EX_USAGE;
+	listener = sock_listen(&addr, 16);
+	if (listener < 0) {
+		fprintf(stderr, "wire-broker: %s: %s\n", text_addr,
+			strerror(-listener));
+		return ISO_EX_UNAVAILABLE;
+	}
+	for (int i = 0; i < MAX_CONNS; i++)
+		conns[i].fd = -1;
+	for (;;) {
+		struct pollfd p[MAX_CONNS + 1];
+
+		for (int i = 0; i < MAX_CONNS; i++)
+			p[i] = (struct pollfd){ conns[i].fd, POLLIN, 0 };
+		p[MAX_CONNS] = (struct pollfd){ listener, POLLIN, 0 };
+		if (poll(p, MAX_CONNS + 1, -1) < 0)
+			return ISO_EX_BUG;
+		for (int i = 0; i < MAX_CONNS; i++)
+			if (p[i].revents)
+				conn_read(&conns[i]);
+		if (p[MAX_CONNS].revents)
+			conn_new(listener);
+	}
+}
