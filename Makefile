@@ -123,6 +123,9 @@ GEN_H += $(GEN)/seccomp_$(1).h
 endef
 $(foreach p,$(filter gpu-broker vsock-bridge vsock-device,$(HOST)),\
 	$(eval $(call seccomp_dep,$(p))))
+# vsock-device is two processes with a filter each.
+vsock-monitor_SRC := $(vsock-device_SRC)
+$(eval $(call seccomp_dep,vsock-monitor))
 
 # ---- compiling ------------------------------------------------------------
 
@@ -230,7 +233,10 @@ build/kmod/%/nvidia-shim.ko: $(wildcard kmod/*.c kmod/*.h kmod/Kbuild) \
 check-fast: all unit lint
 	sh test/run.sh fast
 
-check: all unit lint kmod guest-tests
+check-build: all unit lint kmod guest-tests
+.PHONY: check-build
+
+check: check-build
 	sh test/run.sh all
 
 check-long: check fuzz

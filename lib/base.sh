@@ -24,6 +24,7 @@ base_init()
 	DRY_RUN=0
 	base_level=2
 	base_said=0
+	base_own_status=
 	base_stack=
 	step_text=
 	step_pid=
@@ -43,7 +44,7 @@ base_exit_trap()
 	step_stop
 	if [ "$rc" -ne 0 ] && [ "$base_said" -eq 0 ]; then
 		log_error "unexpected failure (status $rc)"
-		rc=70
+		rc=${base_own_status:-70}
 	fi
 	base_release
 	exit "$rc"
@@ -99,6 +100,8 @@ leave()
 
 # die STATUS MESSAGE...: says why and ends the command. In a subshell it ends
 # only that: write x=$(f) || leave $?
+# A command that passes on another's status sets base_own_status (125): all of
+# its own failures end with that.
 die()
 {
 	local rc="$1"
@@ -106,7 +109,7 @@ die()
 	shift
 	step_stop
 	log_error "$*"
-	leave "$rc"
+	leave "${base_own_status:-$rc}"
 }
 
 base_log()
@@ -250,7 +253,8 @@ step_ticker()
 step_stop()
 {
 	[ -n "$step_pid" ] || return 0
-	kill "$step_pid" 2>/dev/null || :
+	# A TERM that comes before the ticker has reset its traps is lost.
+	kill -KILL "$step_pid" 2>/dev/null || :
 	wait "$step_pid" 2>/dev/null || :
 	step_pid=
 	[ ! -t 2 ] || printf '\r\033[K' >&2

@@ -1,0 +1,55 @@
+#!/bin/sh
+# check - fetch what the tests need, build, and run them
+#
+# usage: isospin check [-hVv] [-c FILE] [--no-nonfree]
+#
+# Runs `isospin setup check`, builds as the calling user and runs the unit
+# tests, those of the commands and those that boot guests. The last line is
+# `N passed, N failed, N skipped`; exit status 1 if any failed. JOBS (2) in the
+# environment says how much runs side by side.
+#
+#   --no-nonfree   go without NVIDIA's programs, which are not free
+#   -c FILE        read this file instead of etc/isospin.conf
+#   -v             say more
+#   -h, -V         this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+
+main()
+{
+	base_init "$0"
+	nonfree=
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--no-nonfree)
+			nonfree=$1
+			shift ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	opt_none "$@"
+	conf_load "$opt_conf"
+
+	# shellcheck disable=SC2086 # no word if empty
+	"$TOP/scripts/setup.sh" $nonfree ${opt_conf:+-c "$opt_conf"} check ||
+		leave $?
+	log=$(mktemp)
+	on_exit rm -f "$log"
+	step_begin 'building'
+	as_user make -s -C "$TOP" -j "${JOBS:-2}" check-build >"$log" 2>&1 || {
+		tail -n 20 "$log" >&2
+		die 70 'the build failed; the lines above say where'
+	}
+	step_end
+	"$TOP/test/run.sh" all || leave $?
+}
+
+main "$@"

@@ -1,0 +1,237 @@
+#!/usr/bin/env bats
+# lib/base.sh, opt.sh, poll.sh, proc.sh: what every command stands on.
+
+load ../lib/common.sh
+
+setup()
+{
+	cd "$BATS_TEST_TMPDIR"
+	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run
+}
+
+@test "what on_exit registers runs newest first, words kept apart" {
+	order()
+	{
+		run -0 --separate-stderr sh_lib '
+			on_exit printf "<%s>" "a b" "" "*"
+			on_exit printf "[%s]" last'
+		equal '[last]<a b><><*>' "$output"
+	}
+	with_shells order
+}
+
+@test "a failing clean-up does not stop the next one" {
+	next()
+	{
+		run -0 --separate-stderr sh_lib 'on_exit echo done; on_exit false'
+		equal 'done' "$output"
+		has "$stderr" 'warning: clean-up failed: false'
+	}
+	with_shells next
+}
+
+@test "an unexpected failure ends with 70, never 1, and cleans up" {
+	unexpected()
+	{
+		run -70 --separate-stderr sh_lib 'on_exit echo clean; false; echo on'
+		equal clean "$output"
+		has "$stderr" 't: error: unexpected failure (status 1)'
+	}
+	with_shells unexpected
+}
+
+@test "a status that is meant is passed on" {
+	meant()
+	{
+		run -1 --separate-stderr sh_lib 'leave 1'
+		equal '' "$stderr"
+		run -65 --separate-stderr sh_lib 'die 65 bad data'
+		equal 't: error: bad data' "$stderr"
+	}
+	with_shells meant
+}
+
+@test "INT, HUP and TERM clean up and end with 128 and the signal" {
+	signals()
+	{
+		local pair
+		for pair in INT:130 HUP:129 TERM:143; do
+			run -"${pair#*:}" --separate-stderr sh_lib \
+				"on_exit echo clean; kill -${pair%:*} \$\$; sleep 9"
+			equal clean "$output"
+		done
+	}
+	with_shells signals
+}
+
+@test "dry run prints commands that a shell reads back" {
+	dry()
+	{
+		run -0 --separate-stderr sh_lib "DRY_RUN=1
+			run touch \"it's\" 'a b' '' '\$x' '*'"
+		equal "+ touch 'it'\\''s' 'a b' '' '\$x' '*'" "$output"
+		# shellcheck disable=SC2086 # busybox ash is two words
+		equal "<it's><a b><><\$x><*>" \
+			"$($shell -c "printf '<%s>' ${output#+ touch }")"
+		[ ! -e '*' ]
+	}
+	with_shells dry
+}
+
+@test "dry run writes nothing to the kernel" {
+	dry_write()
+	{
+		run -0 --separate-stderr sh_lib 'DRY_RUN=1; sys_write file "a b"'
+		equal "+ printf '%s\\n' 'a b' > file" "$output"
+		[ ! -e file ]
+	}
+	with_shells dry_write
+}
+
+@test "sys_write tells when the kernel refuses" {
+	refuses()
+	{
+		run -0 --separate-stderr sh_lib 'sys_write nodir/x 1 || echo refused'
+		equal refused "$output"
+		equal '' "$stderr"
+	}
+	with_shells refuses
+}
+
+@test "control characters do not reach the terminal by way of the log" {
+	control()
+	{
+		run -0 --separate-stderr sh_lib "log_info 'a$(printf '\033')[2Jb'"
+		equal 't: info: a?[2Jb' "$stderr"
+	}
+	with_shells control
+}
+
+@test "a step that takes long says that it lives, without a terminal" {
+	step()
+	{
+		run -0 --separate-stderr sh_lib 'step_begin work
+			step_since=$((step_since - 3)); step_end'
+		has "$stderr" 't: info: work ...'
+		has "$stderr" 't: info: work: done (3 s)'
+	}
+	with_shells step
+}
+
+@test "every command has -h and -V, and refuses what it does not know" {
+	for file in "$TOP"/scripts/*.sh; do
+		name=$(basename "$file" .sh)
+		# What make calls is no command: it has no usage of isospin's.
+		grep -q "^# usage: isospin $name" "$file" || continue
+		echo "# $name"
+		run -0 --separate-stderr "$TOP/bin/isospin" "$name" -h
+		has "$output" "usage: isospin $name"
+		equal '' "$stderr"
+		run -0 --separate-stderr "$TOP/bin/isospin" "$name" -V
+		equal "isospin $(cat "$TOP/share/version")" "$output"
+		run -64 --separate-stderr "$TOP/bin/isospin" "$name" --no-such-flag
+		equal '' "$output"
+		has "$stderr" "unknown option '--no-such-flag'"
+	done
+}
+
+@test "each option of a command's -h is in its page, and the other way" {
+	for page in "$TOP"/share/man/isospin-*.1.scd; do
+		name=$(basename "$page" .1.scd)
+		name=${name#isospin-}
+		[ -f "$TOP/scripts/$name.sh" ] || continue
+		echo "# $name"
+		said=$("$TOP/scripts/$name.sh" -h |
+			grep -oE -- '--[a-z][a-z-]+' | sort -u)
+		page_says=$(sed 's/\\//g' "$page" |
+			grep -oE -- '--[a-z][a-z-]+' | sort -u)
+		equal "$said" "$page_says"
+	done
+}
+
+@test "isospin refuses a command that is a path" {
+	run -64 --separate-stderr "$TOP/bin/isospin" ../lib/base
+	has "$stderr" 'is no command'
+}
+
+@test "isospin works by way of a symbolic link and from any directory" {
+	ln -s "$TOP/bin/isospin" link
+	run -0 --separate-stderr ./link conf
+	has "$output" ACCEL=
+}
+
+@test "poll_until ends as soon as the command succeeds, or fails in time" {
+	poll()
+	{
+		rm -f there
+		run -0 --separate-stderr sh_lib '
+			(sleep 0.3; : >there) &
+			poll_until 10 test -e there
+			rc=0; poll_until 0 false || rc=$?; echo $rc'
+		equal 1 "$output"
+	}
+	with_shells poll
+}
+
+@test "a process is known by pid and start time" {
+	known()
+	{
+		run -0 --separate-stderr sh_lib 'conf_load; proc_init
+			proc_spawn z sleep 60
+			proc_alive z && echo alive
+			read -r pid start <"$proc_dir/z/pid"
+			echo "$pid $((start + 1))" >"$proc_dir/z/pid"
+			proc_alive z || echo "not that one"
+			proc_stop z
+			kill "$pid" && echo "still there"'
+		equal 'alive|not that one|still there' \
+			"$(IFS='|'; echo "${lines[*]}")"
+	}
+	with_shells known
+}
+
+@test "proc_stop ends a process that ignores TERM" {
+	ignores()
+	{
+		run -0 --separate-stderr sh_lib 'conf_load; proc_init
+			proc_spawn z sh -c "trap : TERM; echo up; while :; do read -r x <p; done"
+			poll_until 5 grep -q up "$proc_dir/z/log"
+			proc_stop z 1; proc_alive z || echo gone'
+		equal gone "$output"
+		has "$stderr" 'does not end; killing it'
+	}
+	mkfifo p
+	with_shells ignores
+}
+
+@test "a state directory that others may read is refused" {
+	mkdir -m 755 run
+	refused()
+	{
+		run -77 --separate-stderr sh_lib 'conf_load; proc_init'
+		has "$stderr" 'must be a directory of this user with mode 0700'
+	}
+	with_shells refused
+}
+
+@test "a lock is held by one at a time" {
+	lock()
+	{
+		run -0 --separate-stderr sh_lib 'conf_load; proc_init
+			proc_lock "$proc_dir/lock"
+			(proc_lock "$proc_dir/lock") || echo held
+			proc_unlock
+			(proc_lock "$proc_dir/lock") && echo free'
+		equal 'held free' "${lines[*]}"
+	}
+	with_shells lock
+}
+
+@test "two checkouts have two state directories" {
+	shell=dash
+	run -0 --separate-stderr sh_lib 'conf_load; proc_where; echo $proc_dir
+		TOP=/elsewhere; proc_where; echo $proc_dir
+		proc_where mine; echo $proc_dir'
+	[ "${lines[0]}" != "${lines[1]}" ]
+	equal "$ISOSPIN_RUN_DIR/mine" "${lines[2]}"
+}

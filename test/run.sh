@@ -1,0 +1,144 @@
+#!/bin/sh
+# run.sh - run the tests and count them
+#
+# usage: test/run.sh fast|vm|all|long
+#
+#   fast   unit tests and test/cmd: no root, VM or network
+#   vm     test/integration and test/vm: what boots guests, one file at a time
+#   all    both
+#   long   the fuzz targets, ten minutes each
+#
+# JOBS (2) files of the fast ones run side by side. Under sudo they run as the
+# calling user. A skip that test/skips.txt does not list is a failure. The last
+# line is `N passed, N failed, N skipped`; exit status 1 if any failed.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+
+out=$TOP/build/test/out
+
+# run_one FILE: runs it, keeps its TAP, says how it went.
+run_one()
+{
+	local file="$1" tap rc=0 since now
+
+	tap=$out/$(printf '%s' "$file" | tr / .).tap
+	base_uptime since
+	case $file in
+	*.bats) timeout -k 10 1800 bats --tap "$file" ;;
+	*) timeout -k 10 120 "$file" ;;
+	esac </dev/null >"$tap" 2>&1 || rc=$?
+	base_uptime now
+	judge "$file" "$rc" "$tap" >"$tap.count"
+	read -r passed failed skipped <"$tap.count"
+	printf '%s: %d passed, %d failed, %d skipped (%d s)\n' "$file" \
+		"$passed" "$failed" "$skipped" "$((now - since))"
+	# One write, so that files side by side do not mix.
+	if [ "$failed" -gt 0 ]; then
+		printf '%s\n' "$(grep -v '^ok ' "$tap")"
+	fi
+}
+
+# judge FILE STATUS TAP: prints "PASSED FAILED SKIPPED". A program that died, or
+# whose plan is not kept, has failed once more.
+judge()
+{
+	awk -v "file=$1" -v "rc=$2" -v "skips=$TOP/test/skips.txt" '
+	BEGIN {
+		plan = -1
+		while ((getline line < skips) > 0)
+			allowed[line] = 1
+	}
+	/^1\.\.[0-9]+/ { plan = substr($1, 4) + 0 }
+	/^not ok / { failed++ }
+	/^ok / {
+		name = $0
+		sub(/^ok [0-9]* *(- )?/, "", name)
+		if (!match(name, / # [Ss][Kk][Ii][Pp]/)) {
+			passed++
+			next
+		}
+		name = file ": " substr(name, 1, RSTART - 1)
+		if (name in allowed)
+			skipped++
+		else {
+			unlisted[++failed] = name
+		}
+	}
+	END {
+		if (!failed && (rc != 0 || plan != passed + skipped))
+			failed = 1
+		print passed + 0, failed + 0, skipped + 0
+		for (i in unlisted)
+			print "not ok - skipped, but not in test/skips.txt: " \
+				unlisted[i] >>ARGV[1]
+	}' "$3"
+}
+
+run_fast()
+{
+	find build/test/unit test/cmd \( -path 'build/test/unit/*' \
+		-type f -perm -u+x \) -o -name '*.bats' 2>/dev/null |
+		sort >"$out/fast.list"
+	as_user xargs -d '\n' -r -n 1 -P "${JOBS:-2}" sh test/run.sh one \
+		<"$out/fast.list"
+}
+
+run_vm()
+{
+	local file
+
+	for file in test/integration/*.bats test/vm/*.bats; do
+		[ ! -f "$file" ] || run_one "$file"
+	done
+}
+
+run_long()
+{
+	local file rc
+
+	for file in build/fuzz/*; do
+		[ -x "$file" ] || continue
+		rc=0
+		timeout -k 10 900 "$file" -max_total_time=600 -verbosity=0 \
+			>"$out/${file##*/}.log" 2>&1 || rc=$?
+		if [ "$rc" -eq 0 ]; then
+			echo '1 0 0'
+		else
+			echo '0 1 0'
+			tail -n 20 "$out/${file##*/}.log" >&2
+		fi >"$out/${file##*/}.tap.count"
+		printf '%s: status %d\n' "$file" "$rc"
+	done
+}
+
+main()
+{
+	base_init "$0"
+	cd "$TOP"
+	if [ "${1:-}" = one ]; then
+		run_one "$2"
+		leave 0
+	fi
+	as_user rm -rf "$out"
+	as_user mkdir -p "$out"
+	case ${1:-} in
+	fast) run_fast ;;
+	vm) run_vm ;;
+	all)
+		run_fast
+		run_vm ;;
+	long) run_long ;;
+	*) die 64 'usage: test/run.sh fast|vm|all|long' ;;
+	esac
+	base_owner_fix "$out"
+	cat "$out"/*.count 2>/dev/null | awk '
+		{ p += $1; f += $2; s += $3 }
+		END {
+			printf "%d passed, %d failed, %d skipped\n", p, f, s
+			exit f > 0 || p == 0
+		}' || leave 1
+}
+
+main "$@"
