@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/conn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+
+/* More than what CONN_MAX_CALLS results can hold: never reached. */
+#define OUT_MAX (UINT64_C(1) << 40)
+/* Sent bytes are moved away when they are this many. */
+#define OUT_SLACK (64u * 1024u)
+
+static const char *worker_of(const struct conn *c)
+{
+	return c->child->setup.worker;
+}
+
+static void watch(struct conn *c)
+{
+	size_t queued = c->out.len - c->out_sent;
+	uint32_t events = 0;
+
+	if (!c->parked && queued <= CONN_OUT_HIGH)
+		events |= EPOLLIN;
+	if (queued)
+		events |= EPOLLOUT;
+	if (loop_set(&c->child->pool.loop, &c->ev, events) < 0)
+		conn_end(c);
+}
+
+static void in_release(struct conn *c)
+{
+	if (c->in_cap > CONN_IN_MIN)
+		child_bytes_give(c->child, CHILD_INPUT, c->in_cap);
+	free(c->in);
+	c->in = NULL;
+	c->in_cap = 0;
+	c->in_len = 0;
+}
+
+/* #syscalls gpu-broker: shutdown close epoll_ctl */
+void conn_end(struct conn *c)
+{
+	if (c->state == CONN_ENDED)
+		return;
+	c->state = CONN_ENDED;
+	loop_del(&c->child->pool.loop, &c->ev);
+	/* The monitor has the socket too: it sees this, and lets go. */
+	shutdown(c->ev.fd, SHUT_RDWR);
+	close_fd(&c->ev.fd);
+	dispatch_end(c);
+	in_release(c);
+	wr_free(&c->out);
+	c->out_sent = 0;
+	c->child->reap = true;
+}
+
+/* #syscalls gpu-broker: sendto */
+static int send_queued(struct conn *c)
+{
+	while (c->out_sent < c->out.len) {
+		ssize_t r = send(c->ev.fd, c->out.p + c->out_sent,
+				 c->out.len - c->out_sent, MSG_NOSIGNAL);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0 && errno == EAGAIN)
+			break;
+		if (r < 0)
+			return -errno;
+		c->out_sent += (size_t)r;
+	}
+	if (c->out_sent == c->out.len) {
+		wr_reset(&c->out);
+		if (c->out.cap > CONN_OUT_HIGH)
+			wr_free(&c->out);
+		c->out_sent = 0;
+	} else if (c->out_sent > OUT_SLACK) {
+		c->out.len -= c->out_sent;
+		memmove(c->out.p, c->out.p + c->out_sent, c->out.len);
+		c->out_sent = 0;
+	}
+	return 0;
+}
+
+void conn_flush(struct conn *c)
+{
+	if (c->state == CONN_ENDED)
+		return;
+	if (!wr_ok(&c->out) || send_queued(c) < 0)
+		conn_end(c);
+	else
+		watch(c);
+}
+
+static void conn_bye(struct conn *c, enum iso_bye_reason reason)
+{
+	frame_header(&c->out, sizeof(struct iso_hdr) + sizeof(struct iso_bye),
+		     ISO_BYE, 0, 0);
+	wr_u32(&c->out, reason);
+	wr_u32(&c->out, 0);
+	conn_flush(c);
+}
+
+/* Ends it for what a frame led to. */
+static void conn_fail(struct conn *c, const struct iso_hdr *hdr, int err)
+{
+	if (err == -EPROTO || err == -EPROTONOSUPPORT) {
+		c->child->metrics.protocol_errors++;
+		log_warn("%s: bad frame: type %u, %u bytes; connection closed",
+			 worker_of(c), hdr->type, hdr->len);
+		conn_bye(c, err == -EPROTO ? ISO_BYE_PROTOCOL :
+					     ISO_BYE_VERSION);
+	} else if (err != -ESHUTDOWN) {
+		log_warn("%s: connection closed: %s", worker_of(c),
+			 strerror(-err));
+	}
+	conn_end(c);
+}
+
+/* Makes room for a frame of len bytes. 0, -EAGAIN (quota) or -ENOMEM. */
+static int in_grow(struct conn *c, size_t len)
+{
+	uint8_t *p;
+
+	if (len <= c->in_cap)
+		return 0;
+	if (!child_bytes_take(c->child, CHILD_INPUT, len))
+		return -EAGAIN;
+	p = realloc(c->in, len);
+	if (!p) {
+		child_bytes_give(c->child, CHILD_INPUT, len);
+		return -ENOMEM;
+	}
+	c->in = p;
+	c->in_cap = len;
+	return 0;
+}
+
+/* Back to a small buffer once what is left fits. */
+static void in_shrink(struct conn *c)
+{
+	uint8_t *p;
+
+	if (c->in_cap <= CONN_IN_MIN || c->in_len > CONN_IN_MIN)
+		return;
+	child_bytes_give(c->child, CHILD_INPUT, c->in_cap);
+	p = realloc(c->in, CONN_IN_MIN);
+	if (p)
+		c->in = p;
+	c->in_cap = CONN_IN_MIN;
+}
+
+static struct iso_hdr read_header(const uint8_t *p)
+{
+	struct rd r = rd_init(p, sizeof(struct iso_hdr));
+	struct iso_hdr h;
+
+	h.len = rd_u32(&r);
+	h.type = rd_u16(&r);
+	h.flags = rd_u16(&r);
+	h.tag = rd_u32(&r);
+	h.file = rd_u32(&r);
+	return h;
+}
+
+/* The first whole frame at p. Its length; 0 if it is not all there; -EAGAIN if
+ * it has to wait; another -errno that ends the connection. */
+static ssize_t one_frame(struct conn *c, const uint8_t *p, size_t left,
+			 struct iso_hdr *hdr)
+{
+	struct rd body;
+	int r;
+
+	if (left < sizeof(*hdr))
+		return 0;
+	*hdr = read_header(p);
+	if (hdr->len < sizeof(*hdr) || hdr->len > ISO_MAX_FRAME || hdr->flags)
+		return -EPROTO;
+	if (left < hdr->len)
+		return 0;
+	body = rd_init(p + sizeof(*hdr), hdr->len - sizeof(*hdr));
+	r = dispatch_frame(c, hdr, &body);
+	return r < 0 ? r : (ssize_t)hdr->len;
+}
+
+/* Works through the bytes that were read. */
+static void conn_parse(struct conn *c)
+{
+	struct iso_hdr hdr = { 0 };
+	size_t pos = 0;
+	ssize_t r = 0;
+
+	while (c->state != CONN_ENDED) {
+		r = one_frame(c, c->in + pos, c->in_len - pos, &hdr);
+		if (r <= 0)
+			break;
+		pos += (size_t)r;
+	}
+	if (c->state == CONN_ENDED)
+		return;
+	c->in_len -= pos;
+	if (pos && c->in_len)
+		memmove(c->in, c->in + pos, c->in_len);
+	in_shrink(c);
+	if (r == 0 && c->in_len >= sizeof(hdr))
+		r = in_grow(c, hdr.len);
+	if (r < 0 && r != -EAGAIN) {
+		conn_fail(c, &hdr, (int)r);
+		return;
+	}
+	c->parked = r == -EAGAIN;
+}
+
+/* #syscalls gpu-broker: recvfrom */
+static void conn_read(struct conn *c)
+{
+	ssize_t r = recv(c->ev.fd, c->in + c->in_len, c->in_cap - c->in_len, 0);
+
+	if (r < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (r <= 0) {
+		conn_end(c);
+		return;
+	}
+	c->in_len += (size_t)r;
+	conn_parse(c);
+	conn_flush(c);
+}
+
+static void conn_event(struct iso_ev *ev, uint32_t events)
+{
+	struct conn *c = container_of(ev, struct conn, ev);
+
+	if (events & EPOLLOUT)
+		conn_flush(c);
+	if (c->state == CONN_ENDED || !(c->ev.events & EPOLLIN)) {
+		if (events & (EPOLLHUP | EPOLLERR))
+			conn_end(c);
+		return;
+	}
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		conn_read(c);
+}
+
+void conn_resume(struct conn *c)
+{
+	if (c->state == CONN_ENDED || !c->parked)
+		return;
+	c->parked = false;
+	conn_parse(c);
+	conn_flush(c);
+}
+
+int conn_new(struct child *child, int fd, uint32_t caps)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (c)
+		c->in = malloc(CONN_IN_MIN);
+	if (!c || !c->in) {
+		free(c);
+		close(fd);
+		return -ENOMEM;
+	}
+	c->in_cap = CONN_IN_MIN;
+	c->child = child;
+	c->caps = caps;
+	c->ev = (struct iso_ev){ .fd = fd, .fn = conn_event };
+	wr_init(&c->out, OUT_MAX);
+	idmap_init(&c->files, child->setup.quota.max_files);
+	c->next = child->conns;
+	child->conns = c;
+	r = loop_set(&child->pool.loop, &c->ev, EPOLLIN);
+	if (r < 0)
+		conn_end(c);
+	return r;
+}
+
+void conn_reap(struct child *child)
+{
+	struct conn **p = &child->conns;
+
+	while (*p) {
+		struct conn *c = *p;
+
+		if (c->state != CONN_ENDED || c->jobs) {
+			p = &c->next;
+			continue;
+		}
+		*p = c->next;
+		idmap_free(&c->files);
+		free(c);
+	}
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gpu-broker - answers the GPU calls of workers, each by a process of its own
+ *
+ * gpu-broker(8) is the manual; monitor.h, child.h and call.h say how.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/conf.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/sock.h"
+#include "broker/monitor.h"
+
+#define BACKLOG 128
+/* Where the users of the children begin: above what distributions give out
+ * and below their dynamic users. */
+#define UID_BASE 60600
+#define UID_MAX 2000000000
+
+static const char usage[] =
+	"usage: gpu-broker --driver soft --listen ADDRESS... --secret-file FILE\n"
+	"\n"
+	"  --driver NAME          soft (real: not in this build)\n"
+	"  --driver-version V     the driver that user space of workers expects\n"
+	"  --listen ADDRESS       vsock:any:PORT or unix:PATH; may be repeated\n"
+	"  --secret-file FILE     32 bytes that the bridge must know\n"
+	"  --uid-base N           child i runs as user N + i\n"
+	"  -c, --config FILE      isospin.conf(5)\n"
+	"  -v, --verbose          say more\n"
+	"  -h, --help             this\n"
+	"  -V, --version          the version\n";
+
+struct options {
+	const char *driver, *version, *secret_file, *config;
+	const char *listen[MONITOR_MAX_LISTEN];
+	unsigned int n_listen;
+	uint64_t uid_base;
+	bool verbose;
+};
+
+_noreturn_ static void bad_usage(const char *what)
+{
+	die(ISO_EX_USAGE, "%s; gpu-broker --help says more", what);
+}
+
+enum { OPT_DRIVER = 256, OPT_DRIVER_VERSION, OPT_LISTEN, OPT_SECRET, OPT_UID };
+
+static const struct option long_options[] = {
+	{ "driver", required_argument, NULL, OPT_DRIVER },
+	{ "driver-version", required_argument, NULL, OPT_DRIVER_VERSION },
+	{ "listen", required_argument, NULL, OPT_LISTEN },
+	{ "secret-file", required_argument, NULL, OPT_SECRET },
+	{ "uid-base", required_argument, NULL, OPT_UID },
+	{ "config", required_argument, NULL, 'c' },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static void one_option(struct options *o, int opt)
+{
+	switch (opt) {
+	case OPT_DRIVER:
+		o->driver = optarg;
+		break;
+	case OPT_DRIVER_VERSION:
+		o->version = optarg;
+		break;
+	case OPT_LISTEN:
+		if (o->n_listen == MONITOR_MAX_LISTEN)
+			bad_usage("too many --listen");
+		o->listen[o->n_listen++] = optarg;
+		break;
+	case OPT_SECRET:
+		o->secret_file = optarg;
+		break;
+	case OPT_UID:
+		if (parse_u64(optarg, 1, UID_MAX, &o->uid_base) < 0)
+			bad_usage("--uid-base wants a number above 0");
+		break;
+	case 'c':
+		o->config = optarg;
+		break;
+	case 'v':
+		o->verbose = true;
+		break;
+	case 'h':
+		fputs(usage, stdout);
+		exit(ISO_EX_OK);
+	case 'V':
+		puts("gpu-broker " ISOSPIN_VERSION);
+		exit(ISO_EX_OK);
+	default:
+		exit(ISO_EX_USAGE); /* getopt has said why */
+	}
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+	struct options o = { .uid_base = UID_BASE };
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "c:vhV", long_options, NULL)) >=
+	       0)
+		one_option(&o, opt);
+	if (optind < argc)
+		bad_usage("there are no arguments");
+	if (!o.driver)
+		bad_usage("--driver is missing");
+	if (!o.n_listen)
+		bad_usage("--listen is missing");
+	if (!o.secret_file)
+		bad_usage("--secret-file is missing");
+	return o;
+}
+
+static void read_secret(const char *path, uint8_t *ret_secret)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		die(ISO_EX_NOINPUT, "%s: %s", path, strerror(errno));
+	if (fstat(fd, &st) < 0 || st.st_size != ISO_SECRET_LEN)
+		die(ISO_EX_DATA, "%s: not a file of %d bytes", path,
+		    ISO_SECRET_LEN);
+	r = read_full(fd, ret_secret, ISO_SECRET_LEN);
+	if (r < 0)
+		die(ISO_EX_IO, "%s: %s", path, strerror(-r));
+}
+
+static void set_soft(struct child_setup *s, const struct conf *conf)
+{
+	struct pci_bdf bdf = { 0 };
+	const char *uuid = conf_str(conf, CONF_SOFT_GPU_UUID);
+	char hex[33];
+	size_t n = 0;
+
+	/* conf_load() has looked at both: GPU-8-4-4-4-12 and a bus address. */
+	for (const char *p = uuid + 4; *p && n < 32; p++)
+		if (*p != '-')
+			hex[n++] = *p;
+	hex[n] = 0;
+	if (parse_hex(hex, s->soft.uuid, sizeof(s->soft.uuid)) < 0 ||
+	    parse_bdf(conf_str(conf, CONF_SOFT_GPU_BDF), &bdf) < 0)
+		die(ISO_EX_BUG, "configuration was not checked");
+	snprintf(s->gpu_name, sizeof(s->gpu_name), "%s",
+		 conf_str(conf, CONF_SOFT_GPU_NAME));
+	s->soft.count = (unsigned int)conf_num(conf, CONF_SOFT_GPU_COUNT);
+	s->soft.mem_bytes = conf_num(conf, CONF_SOFT_GPU_MEM);
+	s->soft.domain = bdf.domain;
+	s->soft.bus = bdf.bus;
+	s->soft.slot = bdf.dev;
+	s->soft.function = bdf.func;
+	s->soft.util_percent = (uint32_t)conf_num(conf, CONF_SOFT_GPU_UTIL);
+	s->soft.temp_celsius = (uint32_t)conf_num(conf, CONF_SOFT_GPU_TEMP);
+	s->soft.power_mw = (uint32_t)conf_num(conf, CONF_SOFT_GPU_POWER_MW);
+	s->soft.max_objects = s->quota.max_objects;
+	s->soft.max_clients = s->quota.max_clients;
+}
+
+static void set_quotas(struct child_quota *q, const struct conf *conf)
+{
+	q->max_files = (uint32_t)conf_num(conf, CONF_MAX_FILES);
+	q->max_clients = (uint32_t)conf_num(conf, CONF_MAX_CLIENTS);
+	q->max_objects = (uint32_t)conf_num(conf, CONF_MAX_OBJECTS);
+	q->max_rate = (uint32_t)conf_num(conf, CONF_MAX_RATE);
+	q->max_inflight_bytes = conf_num(conf, CONF_MAX_INFLIGHT_BYTES);
+}
+
+static enum log_level level_of(const char *name)
+{
+	static const char *const names[] = { "error", "warning", "info",
+					     "debug" };
+
+	/* The configuration says `warn`. */
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strncmp(names[i], name, strlen(name)) == 0)
+			return (enum log_level)i;
+	return LOG_LVL_INFO;
+}
+
+static void set_from_config(struct monitor_config *config,
+			    const struct options *o)
+{
+	char error[CONF_ERROR_MAX];
+	struct conf conf;
+	enum log_level level;
+
+	if (conf_load(&conf, o->config, NULL, error) < 0)
+		die(ISO_EX_CONFIG, "%s", error);
+	level = o->verbose ? LOG_LVL_DEBUG :
+			     level_of(conf_str(&conf, CONF_LOG_LEVEL));
+	log_set_level(level);
+	config->setup.log_level = (int)level;
+	config->max_workers = (uint32_t)conf_num(&conf, CONF_MAX_WORKERS);
+	config->max_conns = (uint32_t)conf_num(&conf, CONF_MAX_CONNS);
+	config->setup.max_conns = config->max_conns;
+	set_quotas(&config->setup.quota, &conf);
+	set_soft(&config->setup, &conf);
+	conf_free(&conf);
+}
+
+/* Only what was asked for, never something in its stead. */
+static void set_driver(struct child_setup *s, const struct options *o)
+{
+	const struct abi *abi;
+
+	if (strcmp(o->driver, "soft") != 0)
+		die(strcmp(o->driver, "real") == 0 ? ISO_EX_UNAVAILABLE :
+						     ISO_EX_USAGE,
+		    "driver %s is not in this build; there is: soft",
+		    o->driver);
+	if (!o->version)
+		bad_usage("--driver soft wants --driver-version");
+	abi = abi_find_nearest(o->version);
+	if (!abi || strlen(o->version) >= sizeof(s->version))
+		die(ISO_EX_UNAVAILABLE, "no call table for driver %s",
+		    o->version);
+	if (strcmp(abi->version, o->version) != 0)
+		log_info("driver %s: taking the call table of %s", o->version,
+			 abi->version);
+	snprintf(s->version, sizeof(s->version), "%s", o->version);
+}
+
+static void start_listening(struct monitor_config *config,
+			    const struct options *o)
+{
+	struct sock_addr addr;
+
+	for (unsigned int i = 0; i < o->n_listen; i++) {
+		int r = sock_parse(o->listen[i], &addr);
+
+		if (r < 0 || addr.kind == SOCK_HYBRID)
+			die(ISO_EX_USAGE, "--listen %s: not an address",
+			    o->listen[i]);
+		r = sock_listen(&addr, BACKLOG);
+		if (r < 0)
+			die(ISO_EX_UNAVAILABLE, "--listen %s: %s",
+			    o->listen[i], strerror(-r));
+		config->listen_fd[config->n_listen++] = r;
+	}
+}
+
+/* The fds that a child is given must not be taken by ours. */
+static void fill_low_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd < CHILD_SOCK);
+	if (fd > CHILD_SOCK)
+		close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	static struct monitor_config config;
+	struct options o;
+	int r;
+
+	if (argc == 3 && strcmp(argv[1], "--child") == 0)
+		child_main(argv[2]);
+	log_init("gpu-broker");
+	o = parse_options(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	fill_low_fds();
+	set_from_config(&config, &o);
+	set_driver(&config.setup, &o);
+	read_secret(o.secret_file, config.secret);
+	if (geteuid() == 0)
+		config.uid_base = (uid_t)o.uid_base;
+	else
+		log_warn("not root: children run as user %u as well", geteuid());
+	start_listening(&config, &o);
+	r = monitor_run(&config);
+	for (unsigned int i = 0; i < o.n_listen; i++)
+		if (strncmp(o.listen[i], "unix:", 5) == 0)
+			unlink(o.listen[i] + 5);
+	if (r < 0)
+		die(ISO_EX_BUG, "event loop: %s", strerror(-r));
+	return ISO_EX_OK;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * policy.h - what a worker may ask of the driver
+ *
+ * Default deny: a call, control or class needs a row of the driver's table that
+ * names one of the worker's capabilities. Besides, every RM client handle in
+ * a call, at the top or inside its parameters, must be one that this worker was
+ * given; the driver is not asked otherwise.
+ */
+#ifndef ISO_BROKER_POLICY_H
+#define ISO_BROKER_POLICY_H
+
+#include "abi/abi.h"
+#include "broker/metrics.h"
+
+struct call;
+struct file;
+
+#define POLICY_NAMED 256	/* refusals that are logged by name */
+
+struct client {
+	uint32_t handle;
+	const struct file *file;	/* that made it; borrowed */
+};
+
+/* Of one worker; the loop leader's. */
+struct policy {
+	const struct abi *abi;
+	struct metrics *metrics;	/* borrowed */
+	struct client *client;		/* owned; sorted by handle */
+	uint32_t n_clients;
+	uint32_t max_clients;
+	uint32_t pending;		/* asked of the driver, not yet known */
+	uint64_t named[POLICY_NAMED];	/* refused and logged already */
+	uint32_t n_named;
+};
+
+void policy_init(struct policy *p, const struct abi *abi,
+		 uint32_t max_clients, struct metrics *metrics);
+void policy_free(struct policy *p);
+
+/*
+ * Judges a call whose argument and depth-one buffers are there, and sets
+ * call->sub to the row of its control or class. True if it may go on; else the
+ * call has its answer: an errno in call->err, or RM's status in the argument.
+ */
+bool policy_check(struct policy *p, struct call *call);
+
+/* Before a call that passed goes to the driver, and after it came back (or was
+ * given up in between): keeps the table of clients. */
+void policy_begin(struct policy *p, struct call *call);
+void policy_end(struct policy *p, struct call *call);
+
+/* The file is closed: so are its clients. */
+void policy_close(struct policy *p, const struct file *file);
+
+#endif /* ISO_BROKER_POLICY_H */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "base/sock.h"
+
+/* In the forked child: only async-signal-safe calls. */
+_noreturn_ static void become_child(int sock, const char *worker)
+{
+	char self[] = "gpu-broker", option[] = "--child";
+	char name[sizeof(((struct child_setup *)0)->worker)];
+	char *argv[] = { self, option, name, NULL };
+	char *envp[] = { NULL };
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	memcpy(name, worker, sizeof(name));
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Never the same numbers: main() has filled the low ones. */
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(null, STDOUT_FILENO) < 0 || dup2(sock, CHILD_SOCK) < 0 ||
+	    syscall(SYS_close_range, CHILD_SOCK + 1, ~0U, 0) < 0)
+		_exit(ISO_EX_BUG);
+	execve("/proc/self/exe", argv, envp);
+	_exit(ISO_EX_UNAVAILABLE);
+}
+
+static int pidfd_open_(pid_t pid)
+{
+	long r = syscall(SYS_pidfd_open, pid, 0);
+
+	return r < 0 ? -errno : (int)r;
+}
+
+int spawn_child(const struct child_setup *setup, pid_t *ret_pid,
+		int *ret_pidfd, int *ret_sock)
+{
+	int pair[2], pidfd, r;
+	char how[64];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		become_child(pair[1], setup->worker);
+	r = pid < 0 ? -errno : 0;
+	close(pair[1]);
+	if (r < 0) {
+		close(pair[0]);
+		return r;
+	}
+	pidfd = pidfd_open_(pid);
+	r = pidfd < 0 ? pidfd : sock_set_nonblock(pair[0], true);
+	if (r == 0)
+		r = sock_send_fds(pair[0], setup, sizeof(*setup), NULL, 0);
+	if (r < 0) {
+		/* Without its setup it ends by itself. */
+		close(pair[0]);
+		if (pidfd >= 0)
+			(void)spawn_wait(pidfd, -1);
+		(void)spawn_reap(pid, how, sizeof(how));
+		close_fd(&pidfd);
+		return r;
+	}
+	*ret_pid = pid;
+	*ret_pidfd = pidfd;
+	*ret_sock = pair[0];
+	return 0;
+}
+
+void spawn_kill(int pidfd)
+{
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
+	    errno != ESRCH)
+		log_error("kill: %s", strerror(errno));
+}
+
+bool spawn_wait(int pidfd, int timeout_ms)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&p, 1, timeout_ms) > 0;
+}
+
+int spawn_reap(pid_t pid, char *how, size_t size)
+{
+	int status;
+	pid_t r = waitpid(pid, &status, WNOHANG);
+
+	if (r == 0)
+		return -EAGAIN;
+	if (r < 0)
+		snprintf(how, size, "is lost: %s", strerror(errno));
+	else if (WIFSIGNALED(status))
+		snprintf(how, size, "died of signal %d", WTERMSIG(status));
+	else
+		snprintf(how, size, "ended with status %d",
+			 WEXITSTATUS(status));
+	return 0;
+}

@@ -1,0 +1,997 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wire-client - speaks the wire to gpu-broker, well and badly, for tests
+ *
+ * usage: wire-client [--no-ident] [--secret-file FILE] [--name NAME]
+ *                    [--caps N] ADDRESS SCENARIO
+ *
+ * A scenario is a row of the table at the end. It prints what it learnt and
+ * ends with 0, or says what was not as it should be and ends with 1.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "abi/abi.h"
+#include "abi/iso_wire.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/rd.h"
+#include "base/sock.h"
+#include "base/wr.h"
+
+#define MAX_BUF 4
+
+struct frame {
+	struct iso_hdr hdr;
+	uint8_t *body;		/* ISO_MAX_FRAME bytes */
+	size_t len;
+};
+
+struct client {
+	struct sock_addr addr;
+	uint8_t secret[ISO_SECRET_LEN];
+	const char *name;
+	uint32_t caps;
+	bool ident;
+	int fd;
+	uint32_t next_tag;
+	const struct abi *abi;
+	struct frame in;
+};
+
+/* One ioctl: argument, the buffers of its pointers, and the bytes behind
+ * nested pointers, all of which the answer is written to. */
+struct ask {
+	uint32_t file, nr;
+	void *arg;
+	uint32_t arg_len;
+	uint32_t n;
+	struct {
+		void *p;	/* NULL: the pointer is NULL */
+		uint32_t len;
+		bool in;
+	} buf[MAX_BUF];
+	uint32_t n_need;	/* ranges of the NEED that came */
+	uint8_t need[4096];	/* what came back in the first of them */
+};
+
+#define expect(cond, ...)                          \
+	do {                                       \
+		if (!(cond))                       \
+			die(ISO_EX_NO, __VA_ARGS__); \
+	} while (0)
+
+/* ---- frames --------------------------------------------------------------- */
+
+static void send_raw(struct client *c, const void *p, size_t n)
+{
+	/* The broker may have closed already; reading shows it. */
+	if (send(c->fd, p, n, MSG_NOSIGNAL) < 0)
+		log_debug("send: %s", strerror(errno));
+}
+
+static void send_frame(struct client *c, enum iso_type type, uint32_t tag,
+		       uint32_t file, const void *body, size_t n)
+{
+	struct wr w;
+
+	wr_init(&w, ISO_MAX_FRAME * 2);
+	wr_u32(&w, (uint32_t)(sizeof(struct iso_hdr) + n));
+	wr_u16(&w, (uint16_t)type);
+	wr_u16(&w, 0);
+	wr_u32(&w, tag);
+	wr_u32(&w, file);
+	wr_bytes(&w, body, n);
+	send_raw(c, w.p, w.len);
+	wr_free(&w);
+}
+
+/* False at the end of the stream. */
+static bool recv_frame(struct client *c)
+{
+	uint8_t head[sizeof(struct iso_hdr)];
+	struct rd r;
+
+	if (read_full(c->fd, head, sizeof(head)) < 0)
+		return false;
+	r = rd_init(head, sizeof(head));
+	c->in.hdr.len = rd_u32(&r);
+	c->in.hdr.type = rd_u16(&r);
+	c->in.hdr.flags = rd_u16(&r);
+	c->in.hdr.tag = rd_u32(&r);
+	c->in.hdr.file = rd_u32(&r);
+	expect(c->in.hdr.len >= sizeof(head) && c->in.hdr.len <= ISO_MAX_FRAME,
+	       "a frame of %u bytes", c->in.hdr.len);
+	c->in.len = c->in.hdr.len - sizeof(head);
+	return read_full(c->fd, c->in.body, c->in.len) == 0;
+}
+
+static struct rd want_frame(struct client *c, enum iso_type type)
+{
+	expect(recv_frame(c), "connection closed instead of frame %d", type);
+	expect(c->in.hdr.type == type, "frame %u instead of %d",
+	       c->in.hdr.type, type);
+	return rd_init(c->in.body, c->in.len);
+}
+
+/* The broker closes, perhaps after a BYE. */
+static void want_closed(struct client *c)
+{
+	while (recv_frame(c))
+		expect(c->in.hdr.type == ISO_BYE, "frame %u instead of the end",
+		       c->in.hdr.type);
+}
+
+/* ---- a good shim ---------------------------------------------------------- */
+
+static void dial(struct client *c)
+{
+	c->fd = sock_connect(&c->addr, 5000);
+	if (c->fd < 0)
+		die(ISO_EX_UNAVAILABLE, "connect: %s", strerror(-c->fd));
+}
+
+static void say_ident(struct client *c)
+{
+	struct iso_ident id = { .caps = c->caps };
+
+	memcpy(id.secret, c->secret, sizeof(id.secret));
+	memcpy(id.worker, c->name, strnlen(c->name, sizeof(id.worker)));
+	send_frame(c, ISO_IDENT, 0, 0, &id, sizeof(id));
+}
+
+static struct rd say_hello(struct client *c)
+{
+	const struct iso_hello hello = { .major = ISO_WIRE_MAJOR,
+					 .max_frame = ISO_MAX_FRAME };
+
+	send_frame(c, ISO_HELLO, 0, 0, &hello, sizeof(hello));
+	return want_frame(c, ISO_HELLO_OK);
+}
+
+static void join(struct client *c)
+{
+	char version[ISO_VERSION_LEN + 1] = { 0 };
+	struct rd r;
+
+	dial(c);
+	if (c->ident)
+		say_ident(c);
+	r = say_hello(c);
+	rd_span(&r, offsetof(struct iso_hello_ok, version));
+	rd_copy(&r, version, ISO_VERSION_LEN);
+	c->abi = abi_find_nearest(version);
+	expect(c->abi, "HELLO_OK names driver %s", version);
+}
+
+static uint32_t open_as(struct client *c, enum iso_dev kind, uint32_t tgid,
+			uint32_t *ret_err)
+{
+	const struct iso_open o = { .kind = kind, .flags = O_RDWR,
+				    .tgid = tgid };
+	uint32_t tag = ++c->next_tag;
+	struct rd r;
+
+	send_frame(c, ISO_OPEN, tag, 0, &o, sizeof(o));
+	r = want_frame(c, ISO_OPENED);
+	expect(c->in.hdr.tag == tag, "OPENED has another tag");
+	*ret_err = rd_u32(&r);
+	return c->in.hdr.file;
+}
+
+static uint32_t open_dev(struct client *c, enum iso_dev kind)
+{
+	uint32_t err, file = open_as(c, kind, 1, &err);
+
+	expect(err == 0, "open of device kind %d: errno %u", kind, err);
+	return file;
+}
+
+static void send_ioctl(struct client *c, const struct ask *a, uint32_t tag)
+{
+	struct wr w;
+
+	wr_init(&w, ISO_MAX_FRAME * 2);
+	wr_u32(&w, a->nr);
+	wr_u32(&w, a->arg_len);
+	wr_u32(&w, a->n);
+	wr_u32(&w, 0);
+	for (uint32_t i = 0; i < a->n; i++) {
+		wr_u32(&w, a->buf[i].p ? a->buf[i].len : 0);
+		wr_u32(&w, a->buf[i].p ? 0 : ISO_SPAN_NULL);
+	}
+	wr_pad8(&w, a->arg, a->arg_len);
+	for (uint32_t i = 0; i < a->n; i++)
+		if (a->buf[i].p && a->buf[i].in)
+			wr_pad8(&w, a->buf[i].p, a->buf[i].len);
+	send_frame(c, ISO_IOCTL, tag, a->file, w.p, w.len);
+	wr_free(&w);
+}
+
+/* Answers a NEED with zeroes. */
+static void answer_need(struct client *c, struct ask *a)
+{
+	struct rd r = rd_init(c->in.body, c->in.len);
+	uint32_t n = rd_u32(&r);
+	struct wr w;
+
+	rd_u32(&r);
+	expect(n >= 1 && n <= ISO_MAX_RANGES, "NEED of %u ranges", n);
+	a->n_need = n;
+	wr_init(&w, ISO_MAX_FRAME);
+	wr_u32(&w, n);
+	wr_u32(&w, 0);
+	for (uint32_t pass = 0; pass < 2; pass++) {
+		struct rd q = r;
+
+		for (uint32_t i = 0; i < n; i++) {
+			const uint8_t *head = rd_span(&q, 4);
+			uint32_t len;
+
+			rd_u32(&q);
+			len = rd_u32(&q);
+			rd_u32(&q);
+			expect(head, "NEED is too short");
+			if (pass == 0) {
+				wr_u32(&w, len);
+				wr_u32(&w, 0);
+			} else if (head[1] & (ISO_DIR_IN | ISO_DIR_FD)) {
+				wr_zero(&w, pad8(len));
+			}
+		}
+	}
+	send_frame(c, ISO_MORE, c->in.hdr.tag, a->file, w.p, w.len);
+	wr_free(&w);
+}
+
+/* Takes a RESULT apart; the errno. */
+static int take_result(struct client *c, struct ask *a)
+{
+	struct rd r = rd_init(c->in.body, c->in.len);
+	uint32_t err = rd_u32(&r), arg_len = rd_u32(&r), n = rd_u32(&r);
+	uint32_t len[ISO_MAX_SPANS];
+	const void *p;
+
+	rd_u32(&r);
+	expect(n <= ISO_MAX_SPANS, "RESULT of %u spans", n);
+	for (uint32_t i = 0; i < n; i++) {
+		len[i] = rd_u32(&r);
+		rd_u32(&r);
+	}
+	p = rd_span_pad8(&r, arg_len);
+	expect(err ? arg_len == 0 : arg_len == a->arg_len,
+	       "RESULT with an argument of %u bytes", arg_len);
+	if (p)
+		memcpy(a->arg, p, arg_len);
+	for (uint32_t i = 0; i < n; i++) {
+		p = rd_span_pad8(&r, len[i]);
+		if (i < a->n) {
+			expect(len[i] <= a->buf[i].len, "a span is too long");
+			if (p && len[i])
+				memcpy(a->buf[i].p, p, len[i]);
+		} else if (i == a->n && p) {
+			expect(len[i] <= sizeof(a->need), "a range is too long");
+			memcpy(a->need, p, len[i]);
+		}
+	}
+	expect(rd_done(&r), "RESULT has a wrong length");
+	return (int)err;
+}
+
+/* One whole call; its errno. */
+static int ask(struct client *c, struct ask *a)
+{
+	uint32_t tag = ++c->next_tag;
+
+	send_ioctl(c, a, tag);
+	expect(recv_frame(c), "connection closed instead of RESULT");
+	if (c->in.hdr.type == ISO_NEED) {
+		answer_need(c, a);
+		expect(recv_frame(c), "connection closed after MORE");
+	}
+	expect(c->in.hdr.type == ISO_RESULT && c->in.hdr.tag == tag,
+	       "frame %u instead of RESULT", c->in.hdr.type);
+	return take_result(c, a);
+}
+
+/* ---- RM calls ------------------------------------------------------------- */
+
+#define ARG_MAX_ 128
+
+static void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
+{
+	abi_put(row, f, 0, arg, row->sizes[0], v);
+}
+
+static uint64_t get(const struct abi_row *row, const void *arg, enum abi_f f)
+{
+	return abi_get(row, f, 0, arg, row->sizes[0]);
+}
+
+static const struct abi_row *escape(struct client *c, uint32_t nr)
+{
+	for (uint32_t i = 0; i < c->abi->n_rows[ABI_ESCAPE]; i++)
+		if (c->abi->rows[ABI_ESCAPE][i].nr == nr)
+			return &c->abi->rows[ABI_ESCAPE][i];
+	die(ISO_EX_BUG, "the table has no escape %u", nr);
+}
+
+/* RM's status of an allocation; the new handle in *object. */
+static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
+			 uint32_t parent, uint32_t *object, uint32_t class)
+{
+	const struct abi_row *row = escape(c, NV_ESC_RM_ALLOC);
+	uint8_t arg[ARG_MAX_] = { 0 };
+	struct ask a = { .file = file, .nr = NV_ESC_RM_ALLOC, .arg = arg,
+			 .arg_len = row->sizes[0], .n = 1 };
+
+	put(row, arg, ABI_F_hRoot, root);
+	put(row, arg, ABI_F_hObjectParent, parent);
+	put(row, arg, ABI_F_hObjectNew, *object);
+	put(row, arg, ABI_F_hClass, class);
+	expect(ask(c, &a) == 0, "RM_ALLOC fails");
+	*object = (uint32_t)get(row, arg, ABI_F_hObjectNew);
+	return (uint32_t)get(row, arg, ABI_F_status);
+}
+
+static uint32_t rm_free(struct client *c, uint32_t file, uint32_t root,
+			uint32_t object)
+{
+	const struct abi_row *row = escape(c, NV_ESC_RM_FREE);
+	uint8_t arg[ARG_MAX_] = { 0 };
+	struct ask a = { .file = file, .nr = NV_ESC_RM_FREE, .arg = arg,
+			 .arg_len = row->sizes[0] };
+
+	put(row, arg, ABI_F_hRoot, root);
+	put(row, arg, ABI_F_hObjectOld, object);
+	expect(ask(c, &a) == 0, "RM_FREE fails");
+	return (uint32_t)get(row, arg, ABI_F_status);
+}
+
+/* A control; a holds the file, and afterwards what came of nested pointers. */
+static uint32_t rm_control(struct client *c, struct ask *a, uint32_t client,
+			   uint32_t object, uint32_t cmd, void *params,
+			   uint32_t len)
+{
+	const struct abi_row *row = escape(c, NV_ESC_RM_CONTROL);
+	uint8_t arg[ARG_MAX_] = { 0 };
+
+	a->nr = NV_ESC_RM_CONTROL;
+	a->arg = arg;
+	a->arg_len = row->sizes[0];
+	a->n = 1;
+	a->buf[0].p = params;
+	a->buf[0].len = len;
+	a->buf[0].in = true;
+	put(row, arg, ABI_F_hClient, client);
+	put(row, arg, ABI_F_hObject, object);
+	put(row, arg, ABI_F_cmd, cmd);
+	put(row, arg, ABI_F_params, 0x7fff12345678);
+	put(row, arg, ABI_F_paramsSize, len);
+	expect(ask(c, a) == 0, "RM_CONTROL 0x%x fails", cmd);
+	expect(get(row, arg, ABI_F_params) == 0x7fff12345678,
+	       "the guest's pointer did not come back");
+	a->arg = NULL;
+	return (uint32_t)get(row, arg, ABI_F_status);
+}
+
+static uint32_t new_client(struct client *c, uint32_t file)
+{
+	uint32_t handle = 0;
+	uint32_t status = rm_alloc(c, file, 0, 0, &handle, NV01_ROOT);
+
+	expect(status == NV_OK, "no RM client: %s", abi_status_name(status));
+	return handle;
+}
+
+static void want_status(uint32_t status, uint32_t wanted)
+{
+	expect(status == wanted, "status %s instead of %s",
+	       abi_status_name(status), abi_status_name(wanted));
+}
+
+/* ---- scenarios: good ------------------------------------------------------ */
+
+static void do_hello(struct client *c)
+{
+	struct rd r;
+	uint32_t gpus, rows, classes, texts;
+
+	dial(c);
+	if (c->ident)
+		say_ident(c);
+	r = say_hello(c);
+	rd_span(&r, offsetof(struct iso_hello_ok, n_gpu));
+	gpus = rd_u16(&r);
+	rows = rd_u16(&r);
+	classes = rd_u16(&r);
+	texts = rd_u16(&r);
+	rd_span(&r, ISO_VERSION_LEN);
+	rd_span(&r, gpus * sizeof(struct iso_gpu) +
+			    rows * sizeof(struct iso_row) +
+			    classes * sizeof(struct iso_class));
+	for (uint32_t i = 0; i < texts; i++) {
+		uint32_t len;
+
+		rd_span(&r, ISO_TEXT_NAME_LEN);
+		len = rd_u32(&r);
+		rd_u32(&r);
+		rd_span_pad8(&r, len);
+	}
+	expect(rd_done(&r), "HELLO_OK has a wrong length");
+	printf("gpus %u rows %u classes %u texts %u\n", gpus, rows, classes,
+	       texts);
+}
+
+/* A control without and one with nested pointers, whose bytes come by NEED. */
+static void do_control(struct client *c)
+{
+	uint8_t params[1024] = { 0 };
+	struct ask a = { 0 };
+	const struct abi_row *row;
+	uint32_t client;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	row = abi_control(c->abi, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
+	want_status(rm_control(c, &a, client, client, row->nr, params,
+			       row->sizes[0]), NV_OK);
+	printf("gpu id 0x%x\n",
+	       (unsigned int)abi_get(row, ABI_F_gpuIds, 0, params,
+				     sizeof(params)));
+	row = abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
+	memset(params, 0, sizeof(params));
+	put(row, params, ABI_F_sizeOfStrings, 64);
+	put(row, params, ABI_F_pDriverVersionBuffer, 0x1000);
+	want_status(rm_control(c, &a, client, client, row->nr, params,
+			       row->sizes[0]), NV_OK);
+	expect(a.n_need == 1, "NEED asked for %u ranges", a.n_need);
+	expect(get(row, params, ABI_F_pDriverVersionBuffer) == 0x1000,
+	       "the nested pointer did not come back");
+	printf("driver %.64s\n", (const char *)a.need);
+}
+
+/* Stays until its stdin ends; the test looks at the processes meanwhile. */
+static void do_hold(struct client *c)
+{
+	char byte;
+
+	join(c);
+	open_dev(c, ISO_DEV_CTL);
+	puts("holding");
+	fflush(stdout);
+	while (read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
+/* Stays until the broker closes. */
+static void do_watch(struct client *c)
+{
+	join(c);
+	puts("holding");
+	fflush(stdout);
+	want_closed(c);
+	puts("closed");
+}
+
+static void do_ping(struct client *c)
+{
+	const struct iso_ping ping = { .cookie = 0x1122334455667788 };
+	struct rd r;
+
+	join(c);
+	send_frame(c, ISO_PING, 0, 0, &ping, sizeof(ping));
+	r = want_frame(c, ISO_PONG);
+	expect(rd_u64(&r) == ping.cookie, "PONG has another cookie");
+}
+
+static void do_map(struct client *c)
+{
+	const struct iso_map map = { .len = 4096, .prot = 1 };
+	uint32_t file;
+	struct rd r;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	send_frame(c, ISO_MAP, 7, file, &map, sizeof(map));
+	r = want_frame(c, ISO_MAPPED);
+	expect(rd_u32(&r) == EOPNOTSUPP, "MAP did not say EOPNOTSUPP");
+}
+
+/* ---- scenarios: refused, and the connection lives on ------------------------ */
+
+static void do_unknown_ioctl(struct client *c)
+{
+	uint8_t arg[64] = { 0 };
+	struct ask a = { .nr = 0xee, .arg = arg, .arg_len = sizeof(arg) };
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	expect(ask(c, &a) == EINVAL, "an unknown ioctl is not EINVAL");
+	a.nr = NV_ESC_RM_FREE; /* known, but not of this size */
+	expect(ask(c, &a) == EINVAL, "a wrong size is not EINVAL");
+	new_client(c, a.file);
+}
+
+static void do_unknown_control(struct client *c)
+{
+	uint8_t params[64] = { 0 };
+	struct ask a = { 0 };
+	uint32_t client;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	want_status(rm_control(c, &a, client, client, 0x7777, params,
+			       sizeof(params)), NV_ERR_NOT_SUPPORTED);
+}
+
+static void do_wrong_size(struct client *c)
+{
+	uint8_t params[512] = { 0 };
+	struct ask a = { 0 };
+	uint32_t client;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	want_status(rm_control(c, &a, client, client,
+			       NV0000_CTRL_CMD_GPU_GET_PROBED_IDS, params,
+			       sizeof(params)), NV_ERR_INVALID_PARAM_STRUCT);
+}
+
+static void do_unknown_class(struct client *c)
+{
+	uint32_t file, client, object = 0;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, file);
+	want_status(rm_alloc(c, file, client, client, &object, 0x5555),
+		    NV_ERR_INVALID_CLASS);
+}
+
+/* Handles that were never given, or given and freed, or of a closed file. */
+static void do_foreign_client(struct client *c)
+{
+	uint8_t params[1024] = { 0 };
+	const struct abi_row *row;
+	struct ask a = { 0 };
+	uint32_t client, other;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	row = abi_control(c->abi, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
+	want_status(rm_control(c, &a, 0xc1d0beef, 0xc1d0beef, row->nr, params,
+			       row->sizes[0]), NV_ERR_INVALID_CLIENT);
+	client = new_client(c, a.file);
+	want_status(rm_free(c, a.file, client, client), NV_OK);
+	want_status(rm_control(c, &a, client, client, row->nr, params,
+			       row->sizes[0]), NV_ERR_INVALID_CLIENT);
+	other = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, other);
+	send_frame(c, ISO_CLOSE, 0, other, NULL, 0);
+	want_status(rm_control(c, &a, client, client, row->nr, params,
+			       row->sizes[0]), NV_ERR_INVALID_CLIENT);
+}
+
+/* One process of the guest takes an object out of another's client. */
+static void do_foreign_dup(struct client *c)
+{
+	const struct abi_row *row;
+	uint8_t arg[ARG_MAX_] = { 0 };
+	struct ask a = { .nr = NV_ESC_RM_DUP_OBJECT, .arg = arg };
+	uint32_t victim, thief, err;
+
+	join(c);
+	row = escape(c, NV_ESC_RM_DUP_OBJECT);
+	victim = new_client(c, open_as(c, ISO_DEV_CTL, 100, &err));
+	a.file = open_as(c, ISO_DEV_CTL, 200, &err);
+	thief = new_client(c, a.file);
+	a.arg_len = row->sizes[0];
+	put(row, arg, ABI_F_hClient, thief);
+	put(row, arg, ABI_F_hParent, thief);
+	put(row, arg, ABI_F_hClientSrc, victim);
+	put(row, arg, ABI_F_hObjectSrc, victim);
+	expect(ask(c, &a) == 0, "RM_DUP_OBJECT fails");
+	want_status((uint32_t)get(row, arg, ABI_F_status),
+		    NV_ERR_INSUFFICIENT_PERMISSIONS);
+	/* A source that this worker does not have at all. */
+	put(row, arg, ABI_F_hClientSrc, 0xc1d0beef);
+	put(row, arg, ABI_F_status, 0);
+	expect(ask(c, &a) == 0, "RM_DUP_OBJECT fails");
+	want_status((uint32_t)get(row, arg, ABI_F_status),
+		    NV_ERR_INVALID_CLIENT);
+}
+
+static void do_max_files(struct client *c)
+{
+	uint32_t n = 0, err = 0;
+
+	join(c);
+	while (open_as(c, ISO_DEV_CTL, 1, &err), err == 0)
+		n++;
+	expect(err == EMFILE, "errno %u instead of EMFILE", err);
+	printf("files %u\n", n);
+}
+
+static void do_max_clients(struct client *c)
+{
+	uint32_t file, handle, status, n = 0;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	for (;;) {
+		handle = 0;
+		status = rm_alloc(c, file, 0, 0, &handle, NV01_ROOT);
+		if (status != NV_OK)
+			break;
+		n++;
+	}
+	want_status(status, NV_ERR_INSUFFICIENT_RESOURCES);
+	printf("clients %u\n", n);
+}
+
+static void do_bad_fd(struct client *c)
+{
+	const struct abi_row *row;
+	uint8_t arg[ARG_MAX_] = { 0 };
+	struct ask a = { .nr = NV_ESC_REGISTER_FD, .arg = arg };
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	row = escape(c, NV_ESC_REGISTER_FD);
+	a.arg_len = row->sizes[0];
+	put(row, arg, ABI_F_ctl_fd, 0x12345);
+	expect(ask(c, &a) == EBADF, "an unknown file id is not EBADF");
+}
+
+/* The length of a control says 4 GiB; no byte of it comes. */
+static void do_huge_length(struct client *c)
+{
+	const struct abi_row *row;
+	uint8_t arg[ARG_MAX_] = { 0 };
+	struct ask a = { .nr = NV_ESC_RM_CONTROL, .arg = arg, .n = 1 };
+	uint32_t client;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	row = escape(c, NV_ESC_RM_CONTROL);
+	a.arg_len = row->sizes[0];
+	a.buf[0].p = arg;
+	put(row, arg, ABI_F_hClient, client);
+	put(row, arg, ABI_F_hObject, client);
+	put(row, arg, ABI_F_cmd, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
+	put(row, arg, ABI_F_params, 0x1000);
+	put(row, arg, ABI_F_paramsSize, 0xffffffff);
+	expect(ask(c, &a) == 0, "RM_CONTROL fails");
+	want_status((uint32_t)get(row, arg, ABI_F_status),
+		    NV_ERR_INVALID_PARAM_STRUCT);
+}
+
+/* A nested length of 4 GiB. */
+static void do_huge_nested(struct client *c)
+{
+	uint8_t params[64] = { 0 };
+	const struct abi_row *row;
+	struct ask a = { 0 };
+	uint32_t client;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	row = abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
+	put(row, params, ABI_F_sizeOfStrings, 0xffffffff);
+	put(row, params, ABI_F_pDriverVersionBuffer, 0x1000);
+	want_status(rm_control(c, &a, client, client, row->nr, params,
+			       row->sizes[0]), NV_ERR_INVALID_ARGUMENT);
+}
+
+/* Starts a call that waits for MORE; its tag. */
+static uint32_t start_need(struct client *c, uint32_t file)
+{
+	const struct abi_row *row = escape(c, NV_ESC_RM_CONTROL), *ctl;
+	uint8_t arg[ARG_MAX_] = { 0 }, params[64] = { 0 };
+	uint32_t client = new_client(c, file), tag;
+	struct ask a = { .file = file, .nr = NV_ESC_RM_CONTROL, .arg = arg,
+			 .arg_len = row->sizes[0], .n = 1 };
+
+	ctl = abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
+	put(ctl, params, ABI_F_sizeOfStrings, 64);
+	put(ctl, params, ABI_F_pVersionBuffer, 0x1000);
+	put(row, arg, ABI_F_hClient, client);
+	put(row, arg, ABI_F_hObject, client);
+	put(row, arg, ABI_F_cmd, ctl->nr);
+	put(row, arg, ABI_F_params, 0x1000);
+	put(row, arg, ABI_F_paramsSize, ctl->sizes[0]);
+	a.buf[0].p = params;
+	a.buf[0].len = ctl->sizes[0];
+	a.buf[0].in = true;
+	tag = ++c->next_tag;
+	send_ioctl(c, &a, tag);
+	want_frame(c, ISO_NEED);
+	return tag;
+}
+
+/* A pointer that the shim could not read. */
+static void do_more_efault(struct client *c)
+{
+	const struct iso_more more = { .err = EFAULT };
+	uint32_t file, tag;
+	struct rd r;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	tag = start_need(c, file);
+	send_frame(c, ISO_MORE, tag, file, &more, sizeof(more));
+	r = want_frame(c, ISO_RESULT);
+	expect(rd_u32(&r) == EFAULT, "RESULT is not EFAULT");
+}
+
+/* The caller is killed, and closes, while the broker waits for MORE. */
+static void do_cancel(struct client *c)
+{
+	uint32_t file, tag;
+	struct rd r;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	tag = start_need(c, file);
+	send_frame(c, ISO_CANCEL, tag, file, NULL, 0);
+	r = want_frame(c, ISO_RESULT);
+	expect(rd_u32(&r) == EINTR, "RESULT is not EINTR");
+	tag = start_need(c, file);
+	send_frame(c, ISO_CLOSE, 0, file, NULL, 0);
+	send_frame(c, ISO_CANCEL, tag, file, NULL, 0);
+	want_frame(c, ISO_RESULT);
+	new_client(c, open_dev(c, ISO_DEV_CTL));
+}
+
+/* ---- scenarios: closed ---------------------------------------------------- */
+
+static void do_no_ident(struct client *c)
+{
+	dial(c);
+	say_ident(c);
+	want_closed(c);
+}
+
+static void do_hello_first(struct client *c)
+{
+	uint8_t body[256] = { 0 };
+
+	dial(c);
+	send_frame(c, ISO_HELLO, 0, 0, body, sizeof(body));
+	want_closed(c);
+}
+
+static void do_silent(struct client *c)
+{
+	dial(c);
+	want_closed(c);
+}
+
+static void do_bad_version(struct client *c)
+{
+	const struct iso_hello hello = { .major = 9, .max_frame = 1 << 20 };
+	struct rd r;
+
+	dial(c);
+	say_ident(c);
+	send_frame(c, ISO_HELLO, 0, 0, &hello, sizeof(hello));
+	r = want_frame(c, ISO_BYE);
+	expect(rd_u32(&r) == ISO_BYE_VERSION, "BYE is not for the version");
+	want_closed(c);
+}
+
+static void do_bye(struct client *c)
+{
+	const struct iso_bye bye = { .reason = ISO_BYE_SHUTDOWN };
+
+	join(c);
+	send_frame(c, ISO_BYE, 0, 0, &bye, sizeof(bye));
+	want_closed(c);
+}
+
+/* Every way to break the framing, each on a connection of its own. */
+static void do_hostile_frames(struct client *c)
+{
+	static const struct {
+		uint32_t len;
+		uint16_t type, flags;
+		uint32_t tag, file, body;
+	} bad[] = {
+		{ 15, ISO_PING, 0, 0, 0, 8 },		/* shorter than itself */
+		{ 0, ISO_PING, 0, 0, 0, 8 },
+		{ ISO_MAX_FRAME + 1, ISO_IOCTL, 0, 1, 1, 64 },
+		{ 0xffffffff, ISO_IOCTL, 0, 1, 1, 64 },
+		{ 24, 0, 0, 0, 0, 8 },			/* no such type */
+		{ 24, ISO_TYPE__COUNT, 0, 0, 0, 8 },
+		{ 24, 0xffff, 0, 0, 0, 8 },
+		{ 24, ISO_PING, 1, 0, 0, 8 },		/* flags */
+		{ 24, ISO_PING, 0, 5, 0, 8 },		/* a tag too many */
+		{ 24, ISO_PING, 0, 0, 5, 8 },		/* a file too many */
+		{ 25, ISO_PING, 0, 0, 0, 9 },		/* too long */
+		{ 16, ISO_PING, 0, 0, 0, 0 },		/* too short */
+		{ 24, ISO_PONG, 0, 0, 0, 8 },		/* out of state */
+		{ 32, ISO_HELLO, 0, 0, 0, 16 },
+		{ 120, ISO_IDENT, 0, 0, 0, 104 },
+		{ 24, ISO_OPENED, 0, 1, 1, 8 },
+		{ 24, ISO_MORE, 0, 1, 1, 8 },
+		{ 16, ISO_CLOSE, 0, 0, 99, 0 },		/* no such file */
+		{ 24, ISO_POLL, 0, 1, 99, 8 },
+		{ 40, ISO_MAP, 0, 1, 99, 24 },
+		{ 32, ISO_UNMAP, 0, 0, 1, 16 },
+		{ 32, ISO_IOCTL, 0, 1, 99, 16 },
+		{ 40, ISO_OPEN, 0, 1, 0, 24 },		/* junk in it */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		uint8_t junk[128];
+		struct wr w;
+
+		join(c);
+		memset(junk, 0xa5, sizeof(junk));
+		wr_init(&w, 4096);
+		wr_u32(&w, bad[i].len);
+		wr_u16(&w, bad[i].type);
+		wr_u16(&w, bad[i].flags);
+		wr_u32(&w, bad[i].tag);
+		wr_u32(&w, bad[i].file);
+		wr_bytes(&w, junk, bad[i].body);
+		send_raw(c, w.p, w.len);
+		wr_free(&w);
+		want_closed(c);
+		close_fd(&c->fd);
+	}
+	printf("refused %zu\n", ARRAY_SIZE(bad));
+}
+
+/* IOCTLs whose body does not hold what it says. */
+static void do_hostile_ioctls(struct client *c)
+{
+	static const struct {
+		uint32_t nr, arg_len, n_span, pad, span_len, span_flags, body;
+	} bad[] = {
+		{ NV_ESC_RM_CONTROL, 0xffffffff, 1, 0, 0, 0, 32 },
+		{ NV_ESC_RM_CONTROL, ISO_MAX_ARG + 1, 1, 0, 0, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 1, 0, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 0, 0, 0, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 2, 0, 0, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 0xffffffff, 0, 0, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 0, 0xffffffff, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 0, 64, 0, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 0, 0, 2, 32 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 0, 8, ISO_SPAN_NULL, 40 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 0, 0, 0, 31 },
+		{ NV_ESC_RM_CONTROL, 32, 1, 0, 0, 0, 33 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		uint32_t file;
+		struct wr w;
+
+		join(c);
+		file = open_dev(c, ISO_DEV_CTL);
+		wr_init(&w, 4096);
+		wr_u32(&w, bad[i].nr);
+		wr_u32(&w, bad[i].arg_len);
+		wr_u32(&w, bad[i].n_span);
+		wr_u32(&w, bad[i].pad);
+		wr_u32(&w, bad[i].span_len);
+		wr_u32(&w, bad[i].span_flags);
+		wr_zero(&w, bad[i].body);
+		send_frame(c, ISO_IOCTL, 1, file, w.p, w.len);
+		wr_free(&w);
+		want_closed(c);
+		close_fd(&c->fd);
+	}
+	printf("refused %zu\n", ARRAY_SIZE(bad));
+}
+
+/* A frame in the middle of which the worker dies. */
+static void do_truncated(struct client *c)
+{
+	const uint8_t part[20] = { 200, 0, 0, 0, ISO_IOCTL, 0, 0, 0, 1 };
+
+	join(c);
+	send_raw(c, part, sizeof(part));
+}
+
+/* ---- main ----------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	void (*fn)(struct client *c);
+} scenarios[] = {
+	{ "hello", do_hello },
+	{ "control", do_control },
+	{ "hold", do_hold },
+	{ "watch", do_watch },
+	{ "ping", do_ping },
+	{ "map", do_map },
+	{ "unknown-ioctl", do_unknown_ioctl },
+	{ "unknown-control", do_unknown_control },
+	{ "wrong-size", do_wrong_size },
+	{ "unknown-class", do_unknown_class },
+	{ "foreign-client", do_foreign_client },
+	{ "foreign-dup", do_foreign_dup },
+	{ "max-files", do_max_files },
+	{ "max-clients", do_max_clients },
+	{ "bad-fd", do_bad_fd },
+	{ "huge-length", do_huge_length },
+	{ "huge-nested", do_huge_nested },
+	{ "more-efault", do_more_efault },
+	{ "cancel", do_cancel },
+	{ "no-ident", do_no_ident },
+	{ "hello-first", do_hello_first },
+	{ "silent", do_silent },
+	{ "bad-version", do_bad_version },
+	{ "bye", do_bye },
+	{ "hostile-frames", do_hostile_frames },
+	{ "hostile-ioctls", do_hostile_ioctls },
+	{ "truncated", do_truncated },
+};
+
+static void read_secret(struct client *c, const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read_full(fd, c->secret, sizeof(c->secret)) < 0)
+		die(ISO_EX_NOINPUT, "%s: no secret", path);
+}
+
+static int parse_options(struct client *c, int argc, char **argv)
+{
+	uint64_t v;
+	int i = 1;
+
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--no-ident") == 0) {
+			c->ident = false;
+			continue;
+		}
+		if (i + 1 == argc)
+			die(ISO_EX_USAGE, "%s wants a value", argv[i]);
+		if (strcmp(argv[i], "--secret-file") == 0)
+			read_secret(c, argv[i + 1]);
+		else if (strcmp(argv[i], "--name") == 0)
+			c->name = argv[i + 1];
+		else if (strcmp(argv[i], "--caps") == 0 &&
+			 parse_u64(argv[i + 1], 0, UINT32_MAX, &v) == 0)
+			c->caps = (uint32_t)v;
+		else
+			die(ISO_EX_USAGE, "what is %s?", argv[i]);
+		i++;
+	}
+	return i;
+}
+
+int main(int argc, char **argv)
+{
+	struct client c = { .name = "w1", .ident = true, .fd = -1,
+			    .caps = ISO_CAP_UTILITY | ISO_CAP_COMPUTE };
+	int i;
+
+	log_init("wire-client");
+	i = parse_options(&c, argc, argv);
+	if (i + 2 != argc || sock_parse(argv[i], &c.addr) < 0)
+		die(ISO_EX_USAGE, "usage: wire-client [...] ADDRESS SCENARIO");
+	c.in.body = malloc(ISO_MAX_FRAME);
+	if (!c.in.body)
+		die(ISO_EX_BUG, "out of memory");
+	for (size_t k = 0; k < ARRAY_SIZE(scenarios); k++)
+		if (strcmp(scenarios[k].name, argv[i + 1]) == 0) {
+			scenarios[k].fn(&c);
+			free(c.in.body);
+			close_fd(&c.fd);
+			return ISO_EX_OK;
+		}
+	die(ISO_EX_USAGE, "no scenario %s", argv[i + 1]);
+}
