@@ -139,7 +139,7 @@ NF < 7 { fail($0) }
 
 function header(    i) {
 	print "/* Made from share/abi by scripts/gen/abi-c.sh. */"
-	print "#ifndef ISO_ABI_GEN_H\n#define ISOSPIN_ABI_GEN_H\n"
+	print "#ifndef ISO_ABI_GEN_H\n#define ISO_ABI_GEN_H\n"
 	print "/* NVIDIA's numbers by NVIDIA's names. */\nenum {"
 	for (i = 0; i < n_num; i++)
 		if (num_order[i] in moved)

@@ -107,7 +107,7 @@ main() {
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	if [ "$2" = --status ]; then
-		echo '# RM status codes: nvstatuscodes.h. Made by abi-tbl.sh.'
+		echo '# RM status codes, made by scripts/gen/abi-tbl.sh: README.md'
 		status "$1"
 		return
 	fi
@@ -115,7 +115,7 @@ main() {
 	# shellcheck disable=SC2046 # one word each by construction
 	"${CC:-cc}" -w -D_GNU_SOURCE -DNVRM -DNV_UNIX -DNV_LINUX \
 		-o "$tmp/abi" $(includes "$1") "$tmp/abi.c"
-	printf '# The ABI of NVIDIA'\''s driver %s. Made by abi-tbl.sh: see README.\n' "$2"
+	echo "# ABI of NVIDIA's driver $2, made by scripts/gen/abi-tbl.sh: README.md"
 	{
 		"$tmp/abi"
 		awk -v b="${2%%.*}" '$1 ~ /^[0-9,]+$/ && ("," $1 ",") ~ ("," b ",") {

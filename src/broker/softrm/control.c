@@ -34,8 +34,7 @@ void soft_put_text(struct soft_ctl *c, enum abi_f id, const char *s)
 
 static uint32_t dispatch(struct soft_ctl *c)
 {
-	if (strncmp(c->row->name, "GSS_", 4) == 0 ||
-	    c->row->nr == THERMAL_SYSTEM_EXECUTE_V2)
+	if (c->row->any_size) /* GSS-legacy */
 		return soft_ctl_gss(c);
 	switch (soft_object_ic(c->obj)) {
 	case ABI_IC_RmClientResource:

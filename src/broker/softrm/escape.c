@@ -87,12 +87,12 @@ static int os_event(struct softrm *rm, struct soft_file *file,
 		    struct drv_call *call)
 {
 	struct soft_client *client;
+	uint32_t status;
 
 	/* No object of ours raises events: there is nothing to wait for. */
-	if (soft_client_find(rm, file, ARG_GET(call, hClient), &client))
-		ARG_PUT(call, status, NV_ERR_INVALID_CLIENT);
-	else
-		ARG_PUT(call, status, NV_OK);
+	status = soft_client_find(rm, file, ARG_GET(call, hClient), &client);
+	ARG_PUT(call, status,
+		status == NV_OK ? NV_OK : NV_ERR_INVALID_CLIENT);
 	return 0;
 }
 

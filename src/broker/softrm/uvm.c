@@ -8,8 +8,9 @@ static uint32_t initialize(struct soft_file *file, struct drv_call *call)
 {
 	if (file->uvm_ready)
 		return NV_ERR_INVALID_STATE;
-	if (abi_get(call->row, ABI_F_flags, 0, call->arg, call->len) != 0)
-		return NV_ERR_INVALID_ARGUMENT; /* managed memory modes */
+	if (abi_get(call->row, ABI_F_flags, 0, call->arg, call->len) &
+	    ~(uint64_t)UVM_INIT_FLAGS_MASK)
+		return NV_ERR_INVALID_ARGUMENT;
 	file->uvm_ready = true;
 	return NV_OK;
 }
