@@ -22,7 +22,8 @@ with_shells()
 # configuration not yet loaded; use it with `run`.
 sh_lib()
 {
-	# shellcheck disable=SC2086 # busybox ash is two words
+	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the
+	# text is for that shell
 	TOP=$TOP $shell -c 'set -eu
 		for lib in base opt conf poll proc apt assets fetch; do
 			. "$TOP/lib/$lib.sh"

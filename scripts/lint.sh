@@ -1,0 +1,207 @@
+#!/bin/sh
+# lint - what can be said about the sources without running them
+#
+# usage: isospin lint [-hVv]
+#
+# Shell: ShellCheck. Layers: what each module includes. One home for each fact:
+# no number of NVIDIA's interface outside share/abi. C headers compile alone.
+# Every command has a man page and says what it does with -h. No path of one
+# machine, no host of a package archive.
+#
+#   -v          name each check as it runs
+#   -h, -V      this text; the version
+#
+# Exit status: 0 clean, 1 something was found, 69 a tool is missing.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+
+found=0
+
+# report TITLE TEXT: TEXT is what was found, empty if nothing.
+report()
+{
+	if [ -z "$2" ]; then
+		log_debug "$1: clean"
+		return 0
+	fi
+	found=1
+	printf '%s\n' "$2"
+	log_error "$1"
+}
+
+sources()
+{
+	git ls-files -co --exclude-standard -- "$@" |
+		while IFS= read -r file; do
+			[ ! -f "$file" ] || printf '%s\n' "$file"
+		done
+}
+
+# ShellCheck reads a script with all it sources, which takes seconds: only when
+# something has changed since it was last content.
+lint_shell()
+{
+	local stamp=build/lint/shell.ok out
+
+	if [ -f "$stamp" ] && [ -z "$(find bin lib scripts test/lib test/*.sh \
+		.shellcheckrc -newer "$stamp" -type f)" ]; then
+		return 0
+	fi
+	out=$(sources bin 'lib/*.sh' 'scripts/*.sh' 'test/*.sh' |
+		xargs -P 2 -n 4 shellcheck -f gcc 2>&1) || :
+	report 'ShellCheck has objections' "$out"
+	if [ -z "$out" ]; then
+		mkdir -p build/lint
+		: >"$stamp"
+	fi
+}
+
+# A module includes itself and what stands below it, nothing beside or above.
+lint_layers()
+{
+	local out
+
+	# shellcheck disable=SC2016 # the fields of awk
+	out=$(sources 'src/*.[ch]' 'kmod/*.[ch]' | xargs awk '
+	BEGIN {
+		below["abi"] = " "
+		below["base"] = " abi "
+		below["loop"] = below["sandbox"] = " abi base "
+		above = " abi base loop sandbox "
+	}
+	FNR == 1 {
+		split(FILENAME, part, "/")
+		module = part[1] == "kmod" ? "kmod" : part[2]
+		may = module in below ? below[module] : above
+	}
+	/^#[ \t]*include[ \t]*"/ {
+		split($0, quoted, "\"")
+		name = quoted[2]
+		slash = index(name, "/")
+		from = substr(name, 1, slash - 1)
+		# without a directory: its own, or a generated one
+		if (!slash && name !~ /\.\./)
+			next
+		if (module == "kmod" || name ~ /\.\./ || (from != module &&
+		    !index(may, " " from " ")))
+			print FILENAME ":" FNR ": " module \
+				" may not include " name
+	}')
+	report 'a module reaches past its layer' "$out"
+	# shellcheck disable=SC2016 # the text "$TOP"
+	out=$(sources 'lib/*.sh' | xargs grep -n '\$TOP/scripts/[a-z-]*\.sh') || :
+	report 'a library runs a command' "$out"
+}
+
+# Numbers of calls and classes, from the tables, against every hexadecimal
+# number in the code. Those below 0x1000 mean too many other things.
+lint_numbers()
+{
+	local out
+
+	# shellcheck disable=SC2016 # the fields of awk
+	out=$(sources 'src/*.[ch]' 'kmod/*.[ch]' 'lib/*' 'scripts/*.sh' |
+		grep -v '^scripts/gen/' |
+		xargs awk -v tables="$(echo share/abi/[0-9]*.tbl)" '
+	function bare(hex)
+	{
+		hex = tolower(hex)
+		sub(/^0x0*/, "", hex)
+		return hex
+	}
+	BEGIN {
+		n = split(tables, table, " ")
+		for (i = 1; i <= n; i++) {
+			while ((getline line < table[i]) > 0) {
+				split(line, word, " ")
+				if (word[1] ~ /^(class|control|uvm|escape)$/ &&
+				    length(bare(word[2])) > 3)
+					known[bare(word[2])] = word[3]
+			}
+		}
+	}
+	{
+		rest = $0
+		while (match(rest, /0[xX][0-9a-fA-F]+/)) {
+			v = bare(substr(rest, RSTART, RLENGTH))
+			rest = substr(rest, RSTART + RLENGTH)
+			if (v in known)
+				print FILENAME ":" FNR ": 0x" v " is " known[v]
+		}
+	}')
+	report 'a number whose home is share/abi' "$out"
+}
+
+lint_headers()
+{
+	local out
+
+	[ -f build/gen/abi_gen.h ] || die 69 "build/gen is not there: run make"
+	out=$(sources 'src/*.h' | xargs -P 2 -I{} "${CC:-cc}" -std=c11 \
+		-D_GNU_SOURCE -Wall -Wextra -Werror -Isrc -Ibuild/gen \
+		-fsyntax-only -x c {} 2>&1) || :
+	report 'a header does not compile alone' "$out"
+}
+
+# Each command says what it does; isospin(1) is the dispatcher's own page.
+lint_commands()
+{
+	local file name page out=''
+
+	for file in scripts/*.sh; do
+		name=${file##*/}
+		name=${name%.sh}
+		[ -n "$(timeout 10 sh "$file" -h </dev/null 2>/dev/null)" ] ||
+			out="$out$file: says nothing with -h$base_nl"
+		for page in "share/man/isospin-$name".[1-9].scd; do
+			[ -f "$page" ] ||
+				out="$out$file: $page is not there$base_nl"
+		done
+	done
+	for name in gpu-broker vsock-bridge vsock-device vmctl; do
+		file=build/bin/$name
+		[ ! -x "$file" ] ||
+			timeout 10 "$file" --help </dev/null >/dev/null 2>&1 ||
+			out="$out$file: fails with --help$base_nl"
+	done
+	report 'a command is not explained' "${out%"$base_nl"}"
+}
+
+# Bracketed so that this file does not find itself.
+lint_places()
+{
+	local out
+
+	out=$(sources . | grep -v '^share/abi/' | xargs grep -nIE \
+		'(^|[^A-Za-z0-9_.])/(wor[k]|hom[e])/[a-z]|[a-z]\.debia[n]\.(org|net)|[a-z]\.ubunt[u]\.com') || :
+	report 'a place of one machine or archive' "$out"
+}
+
+main()
+{
+	local tool
+
+	base_init "$0"
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		[ "$opt_n" -gt 0 ] || opt_none "$@"
+		shift "$opt_n"
+	done
+	for tool in shellcheck git "${CC:-cc}"; do
+		command -v "$tool" >/dev/null ||
+			die 69 "$tool is not installed; isospin setup check brings it"
+	done
+	cd "$TOP"
+	lint_shell
+	lint_layers
+	lint_numbers
+	lint_headers
+	lint_commands
+	lint_places
+	[ "$found" -eq 0 ] || leave 1
+}
+
+main "$@"
