@@ -10,7 +10,6 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <linux/version.h>
 
 #include "shim.h"
 
@@ -168,7 +167,7 @@ static void file_watch(struct shim_file *sf)
 			       GFP_KERNEL | __GFP_NOFAIL);
 	poll = shim_frame_body(frame);
 	*poll = (struct iso_poll){
-		.events = cpu_to_le32(EPOLLIN | EPOLLPRI),
+		.events = cpu_to_le32(SHIM_POLL_EVENTS),
 	};
 	shim_link_send(sf->link, frame);
 	shim_frame_put(frame);
@@ -218,36 +217,18 @@ struct shim_file *shim_file_of(struct file *file)
 
 /* ---- nodes --------------------------------------------------------------- */
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
-static char *node_mode(const struct device *dev, umode_t *mode)
-#else
-static char *node_mode(struct device *dev, umode_t *mode)
-#endif
+static char *node_mode(DEVNODE_CONST struct device *dev, umode_t *mode)
 {
 	if (mode)
 		*mode = 0666;
 	return NULL;
 }
 
-static struct class *node_class(void)
-{
-	struct class *class;
-
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
-	class = class_create("nvidia");
-#else
-	class = class_create(THIS_MODULE, "nvidia");
-#endif
-	if (!IS_ERR(class))
-		class->devnode = node_mode;
-	return class;
-}
-
 static int node_add(struct shim *shim, dev_t dev, const char *name, u32 n)
 {
 	struct device *device;
 
-	device = device_create(shim->class, NULL, dev, NULL, name, n);
+	device = device_create(&shim->class, NULL, dev, NULL, name, n);
 	return PTR_ERR_OR_ZERO(device);
 }
 
@@ -262,7 +243,7 @@ void shim_dev_gpus(struct shim *shim, const struct shim_hello *hello)
 		if (want == test_bit(minor, shim->gpus))
 			continue;
 		if (!want) {
-			device_destroy(shim->class, dev);
+			device_destroy(&shim->class, dev);
 			__clear_bit(minor, shim->gpus);
 		} else if (!node_add(shim, dev, "nvidia%u", minor)) {
 			__set_bit(minor, shim->gpus);
@@ -317,11 +298,11 @@ int shim_dev_init(struct shim *shim)
 	err = cdevs_add(shim);
 	if (err)
 		return err;
-	shim->class = node_class();
-	if (IS_ERR(shim->class)) {
-		err = PTR_ERR(shim->class);
+	shim->class.name = "nvidia";
+	shim->class.devnode = node_mode;
+	err = class_register(&shim->class);
+	if (err)
 		goto err_cdevs;
-	}
 	err = node_add(shim, ctl, "nvidiactl", 0);
 	if (err)
 		goto err_class;
@@ -331,11 +312,11 @@ int shim_dev_init(struct shim *shim)
 	err = node_add(shim, shim->uvm_dev + 1, "nvidia-uvm-tools", 0);
 	if (!err)
 		return 0;
-	device_destroy(shim->class, shim->uvm_dev);
+	device_destroy(&shim->class, shim->uvm_dev);
 err_ctl:
-	device_destroy(shim->class, ctl);
+	device_destroy(&shim->class, ctl);
 err_class:
-	class_destroy(shim->class);
+	class_unregister(&shim->class);
 err_cdevs:
 	cdevs_del(shim);
 	return err;
@@ -344,9 +325,9 @@ err_cdevs:
 void shim_dev_exit(struct shim *shim)
 {
 	shim_dev_gpus(shim, NULL);
-	device_destroy(shim->class, shim->uvm_dev + 1);
-	device_destroy(shim->class, shim->uvm_dev);
-	device_destroy(shim->class, MKDEV(SHIM_MAJOR, SHIM_MINOR_CTL));
-	class_destroy(shim->class);
+	device_destroy(&shim->class, shim->uvm_dev + 1);
+	device_destroy(&shim->class, shim->uvm_dev);
+	device_destroy(&shim->class, MKDEV(SHIM_MAJOR, SHIM_MINOR_CTL));
+	class_unregister(&shim->class);
 	cdevs_del(shim);
 }

@@ -2,6 +2,7 @@
 /*
  * hello.c - HELLO_OK: checked once, kept, looked up
  */
+#include <linux/ctype.h>
 #include <linux/ioctl.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -13,10 +14,15 @@
 #define MIN_PING_MS 10u
 #define MAX_PING_MS (10u * 60u * 1000u)
 
-/* [A-Za-z0-9:._-]+ with at most two '/', no "." or ".." between them. */
+static bool name_char_ok(char c)
+{
+	return isalnum(c) || c == ':' || c == '.' || c == '_' || c == '-';
+}
+
+/* At most two '/', no "." or ".." between them. */
 static bool name_ok(const char *name)
 {
-	const char *p = name, *end;
+	const char *p = name, *end, *c;
 	int parts = 0;
 
 	if (strnlen(name, ISO_TEXT_NAME_LEN) == ISO_TEXT_NAME_LEN)
@@ -25,10 +31,9 @@ static bool name_ok(const char *name)
 		end = strchrnul(p, '/');
 		if (end == p || ++parts > 3)
 			return false;
-		if (strspn(p, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			      "abcdefghijklmnopqrstuvwxyz"
-			      "0123456789:._-") != end - p)
-			return false;
+		for (c = p; c < end; c++)
+			if (!name_char_ok(*c))
+				return false;
 		if (p[0] == '.' && (end == p + 1 ||
 				    (p[1] == '.' && end == p + 2)))
 			return false;

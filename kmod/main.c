@@ -93,8 +93,10 @@ static bool greet(struct shim_link *link)
 	return serving(link);
 }
 
-/* Until the link is dead or the module goes: receives what nobody waits for,
- * sends what others could not, and asks a silent peer for a sign of life. */
+/*
+ * Until the link is dead or the module goes: receives what nobody waits for,
+ * sends what others could not, and asks a silent peer for a sign of life.
+ */
 static void serve(struct shim_link *link)
 {
 	unsigned long ping = msecs_to_jiffies(link->hello.ping_ms);

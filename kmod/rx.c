@@ -57,7 +57,8 @@ static void rx_orphan(struct shim_link *link, const struct iso_hdr *hdr,
 	if (le16_to_cpu(hdr->type) == ISO_OPENED && !opened->err)
 		send_small(link, ISO_CLOSE, 0, le32_to_cpu(hdr->file), NULL, 0);
 	else if (le16_to_cpu(hdr->type) == ISO_NEED)
-		send_small(link, ISO_MORE, le32_to_cpu(hdr->tag), 0, &more,
+		send_small(link, ISO_MORE, le32_to_cpu(hdr->tag),
+			   le32_to_cpu(hdr->file), &more,
 			   sizeof(more));
 }
 
@@ -140,13 +141,13 @@ static void rx_event(struct shim_link *link, u32 id, u32 events)
 	xa_lock(&link->files);
 	sf = xa_load(&link->files, id);
 	if (sf) {
-		sf->ready |= events & (EPOLLIN | EPOLLPRI | EPOLLRDNORM |
-				       EPOLLOUT | EPOLLERR | EPOLLHUP);
+		sf->ready |= events & SHIM_POLL_EVENTS;
 		sf->watched = false;
 	}
 	xa_unlock(&link->files);
 	if (sf)
-		wake_up_poll(&link->poll_wait, events);
+		wake_up_poll(&link->poll_wait,
+			     (__force __poll_t)(events & SHIM_POLL_EVENTS));
 }
 
 static int rx_hello(struct shim_link *link, const void *body, u32 len)
@@ -236,8 +237,10 @@ static int rx_frames(struct shim_link *link)
 			return -EPROTO;
 		if (len > link->rx_len - off)
 			break;
-		/* Bodies are read as structs: they start where kvmalloc or a
-		 * multiple of 8 does, for all lengths are multiples of 8. */
+		/*
+		 * Bodies are read as structs: they start where kvmalloc or a
+		 * multiple of 8 does, for all lengths are multiples of 8.
+		 */
 		if (len & 7)
 			return -EPROTO;
 		err = rx_frame(link, &hdr, link->rx_buf + off + sizeof(hdr),

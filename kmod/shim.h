@@ -19,7 +19,9 @@
 
 #include <linux/bitmap.h>
 #include <linux/cdev.h>
+#include <linux/device/class.h>
 #include <linux/list.h>
+#include <linux/poll.h>
 #include <linux/proc_fs.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
@@ -40,8 +42,11 @@
 /* Requests in flight on one link, whatever the broker would allow. */
 #define SHIM_MAX_SLOTS 1024
 
+/* What poll() asks the broker for and reports; poll(2)'s numbers. */
+#define SHIM_POLL_EVENTS \
+	((__force u32)(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLERR | EPOLLHUP))
+
 struct socket;
-struct class;
 struct task_struct;
 
 /* The module's only instance is main.c's; all others are given a pointer. */
@@ -49,7 +54,7 @@ struct shim {
 	struct cdev cdev_nv;
 	struct cdev cdev_uvm;
 	dev_t uvm_dev;
-	struct class *class;
+	struct class class;
 	unsigned int cid;
 	unsigned short port;
 	unsigned int open_wait_ms;
@@ -123,8 +128,8 @@ struct shim_link {
 	refcount_t refs;
 	struct shim *shim;
 	struct shim_hello hello;	/* constant once `up` */
-	struct xarray files;		/* id -> shim_file; its lock guards
-					 * shim_file.ready and .watched too */
+	/* id -> shim_file; its lock guards their ready and watched too. */
+	struct xarray files;
 	wait_queue_head_t poll_wait;	/* poll() on any of the files */
 	wait_queue_head_t slot_wait;	/* for a free slot, or the end */
 	wait_queue_head_t thread_wait;	/* the thread */
@@ -151,9 +156,8 @@ struct shim_link {
 	bool rx_kick;			/* there may be bytes to receive */
 	wait_queue_head_t *rx_owner;	/* whose task receives, or NULL */
 	struct list_head waiting;	/* requests, the newest last */
-	struct list_head tx;		/* frames; tx_off bytes of the first
-					 * are out */
-	u32 tx_off;
+	struct list_head tx;		/* frames */
+	u32 tx_off;			/* bytes of the first that are out */
 	bool tx_busy;			/* somebody sends */
 	bool tx_blocked;		/* until the peer gives credit */
 	bool tx_space;			/* it did so during the last try */
@@ -175,8 +179,10 @@ struct shim_file {
 
 /* link.c */
 
-/* Connects and starts HELLO. The link, whose owner the caller is, or an
- * ERR_PTR of connect(). */
+/*
+ * Connects and starts HELLO. The link, whose owner the caller is, or an
+ * ERR_PTR of connect().
+ */
 struct shim_link *shim_link_connect(struct shim *shim);
 void shim_link_put(struct shim_link *link);
 /* The link that is up, with a reference, or NULL. */
@@ -186,8 +192,10 @@ void shim_link_fail(struct shim_link *link, const char *why);
 /* After shim_link_fail(), by the thread: closes the socket. */
 void shim_link_close(struct shim_link *link);
 
-/* A frame with its header and room for the body. The caller owns it; NULL
- * without memory. */
+/*
+ * A frame with its header and room for the body. The caller owns it; NULL
+ * without memory.
+ */
 struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
 				  size_t body, gfp_t gfp);
 void shim_frame_put(struct shim_frame *frame);
@@ -196,14 +204,18 @@ static inline void *shim_frame_body(struct shim_frame *frame)
 	return frame->data + sizeof(struct iso_hdr);
 }
 
-/* Queues a frame (with a reference of the queue's own) and sends what can be
- * sent without waiting. -ENODEV on a dead link. */
+/*
+ * Queues a frame (with a reference of the queue's own) and sends what can be
+ * sent without waiting. -ENODEV on a dead link.
+ */
 int shim_link_send(struct shim_link *link, struct shim_frame *frame);
 /* For the thread: goes on where a sender stopped. */
 void shim_link_send_more(struct shim_link *link);
 
-/* A request with room for an answer of `cap` bytes; waits for a free slot. The
- * request, or an ERR_PTR: -ENODEV, -ENOMEM, -ERESTARTSYS. */
+/*
+ * A request with room for an answer of `cap` bytes; waits for a free slot. The
+ * request, or an ERR_PTR: -ENODEV, -ENOMEM, -ERESTARTSYS.
+ */
 struct shim_req *shim_req_new(struct shim_link *link, enum iso_type asked,
 			      u32 cap);
 /* Makes room for a longer answer. 0, or -ENOMEM. */
@@ -216,21 +228,27 @@ void shim_req_put(struct shim_req *req);
 
 /* rx.c */
 
-/* Gives the receiving to somebody if there is something to receive.
- * link->lock is held. */
+/*
+ * Gives the receiving to somebody if there is something to receive.
+ * link->lock is held.
+ */
 void shim_rx_dispatch(struct shim_link *link);
 /* The owner leaves; link->lock is held. */
 void shim_rx_leave(struct shim_link *link);
-/* Receives and hands out. The caller is link->rx_owner, and is it no more
- * afterwards. */
+/*
+ * Receives and hands out. The caller is link->rx_owner, and is it no more
+ * afterwards.
+ */
 void shim_rx_pump(struct shim_link *link);
 
 /* hello.c */
 
 /* Checks HELLO_OK's body and keeps a copy. 0, -EPROTO or -ENOMEM. */
 int shim_hello_parse(struct shim_hello *hello, const void *body, size_t len);
-/* The row for a command on a device, or NULL. Size is _IOC_SIZE, or that of
- * the row where the number does not tell (then it is returned). */
+/*
+ * The row for a command on a device, or NULL. Size is _IOC_SIZE, or that of
+ * the row where the number does not tell (then it is returned).
+ */
 const struct iso_row *shim_hello_row(const struct shim_hello *hello,
 				     enum iso_dev kind, u32 cmd,
 				     u32 *ret_size);

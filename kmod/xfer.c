@@ -148,8 +148,10 @@ static int plan_ptr(struct xfer *x, const struct iso_ptr *ptr,
 	       x->result_len > ISO_MAX_FRAME ? -EINVAL : 0;
 }
 
-/* The row's buffers and the length of the IOCTL's body, before anything of
- * their size is allocated. */
+/*
+ * The row's buffers and the length of the IOCTL's body, before anything of
+ * their size is allocated.
+ */
 static int plan(struct xfer *x, u64 *ret_len)
 {
 	u32 arg_len = x->buf[0].len, i;
@@ -270,8 +272,10 @@ static bool range_ok(const struct xfer *x, u32 n_buf,
 	return buf->copy && buf->len >= field && off <= buf->len - field;
 }
 
-/* Adds the buffers of a NEED; their lengths are checked against the frame
- * limits. 0, -EPROTO, or the errno that the caller's call ends with. */
+/*
+ * Adds the buffers of a NEED; their lengths are checked against the frame
+ * limits. 0, -EPROTO, or the errno that the caller's call ends with.
+ */
 static int plan_need(struct xfer *x, const struct iso_range *range, u32 n,
 		     u64 *ret_len)
 {
@@ -342,7 +346,7 @@ static int build_more(struct xfer *x, const struct iso_range *range, u32 n,
 		err = shim_req_room(x->req, x->result_len);
 	if (err)
 		return err;
-	frame = shim_frame_new(ISO_MORE, x->req->tag, 0, len,
+	frame = shim_frame_new(ISO_MORE, x->req->tag, x->sf->id, len,
 			       GFP_KERNEL_ACCOUNT);
 	if (!frame)
 		return -ENOMEM;
@@ -366,7 +370,7 @@ static int call_failed(struct xfer *x, int err)
 	struct iso_more *more;
 	struct shim_frame *frame;
 
-	frame = shim_frame_new(ISO_MORE, x->req->tag, 0, sizeof(*more),
+	frame = shim_frame_new(ISO_MORE, x->req->tag, x->sf->id, sizeof(*more),
 			       GFP_KERNEL | __GFP_NOFAIL);
 	more = shim_frame_body(frame);
 	*more = (struct iso_more){ .err = cpu_to_le32(-err) };
@@ -412,8 +416,10 @@ static int xfer_need(struct xfer *x)
 
 /* ---- RESULT -------------------------------------------------------------- */
 
-/* Reads the whole RESULT before a byte is written back. False if the broker
- * returns more than was asked. */
+/*
+ * Reads the whole RESULT before a byte is written back. False if the broker
+ * returns more than was asked.
+ */
 static bool result_read(struct xfer *x, u32 *ret_err)
 {
 	struct xfer_reply *reply = &x->reply;
