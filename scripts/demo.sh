@@ -1,0 +1,370 @@
+#!/bin/sh
+# demo - NVIDIA's nvidia-smi in two worker VMs, from nothing
+#
+# usage: isospin demo [-hVv] [-c FILE] [--instance NAME] [--json] [--keep]
+#                     [--nvidia BRANCH] [--no-nonfree] [--workers N]
+#
+# Fetches and builds what is missing, boots a GPU VM with the soft driver, the
+# bridge and two workers side by side, runs nvidia-smi in each, shows what it
+# measured, and removes what it started. Needs no GPU and no KVM.
+#
+#   --keep          leave it running, and say how to go on
+#   --nvidia BRANCH 535 or 550: which of NVIDIA's programs the workers run
+#   --no-nonfree    without them: our own isospin-smi stands in
+#   --workers N     this many workers (2)
+#   --json          what was measured, as one object; all else on stderr
+#   -c FILE         read this configuration
+#   --instance NAME another set of VMs than this checkout's own
+#   -v              say more
+#   -h, -V          this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/assets.sh"
+. "$TOP/lib/vm.sh"
+
+gpu=gpu0
+
+# child COMMAND [ARG...]: runs one of our commands so that a signal ends both.
+child()
+{
+	"$@" &
+	child_pid=$!
+	await_child "$child_pid"
+}
+
+await_child()
+{
+	local rc=0
+
+	wait "$1" || rc=$?
+	child_pid=
+	return "$rc"
+}
+
+stop_child()
+{
+	[ -n "$child_pid" ] || return 0
+	kill -TERM "$child_pid" 2>/dev/null || return 0
+	wait "$child_pid" || :
+}
+
+# common ARG...: calls one of our commands with the flags that we were given.
+common()
+{
+	local cmd="$1"
+
+	shift
+	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
+	[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
+	[ "$opt_verbose" -eq 0 ] || set -- -v "$@"
+	child "$TOP/scripts/$cmd.sh" "$@"
+}
+
+set_up()
+{
+	set -- demo
+	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
+	[ "$nonfree" = yes ] || set -- --no-nonfree "$@"
+	child "$TOP/scripts/setup.sh" "$@" || die "$?" \
+		'setting up failed, see above; isospin setup demo tries again'
+}
+
+# build: as the calling user under sudo; make knows what is out of date.
+build()
+{
+	local release log
+
+	release=$(assets_kernel auto) || die 66 'no kernel; run: isospin setup demo'
+	log=$proc_dir/demo/build.log
+	step_begin 'building what is out of date'
+	set -- make -C "$TOP" -s -j "$(nproc)" all "build/kmod/$release/nvidia-shim.ko"
+	if base_sudo_user; then
+		set -- setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" --init-groups "$@"
+	fi
+	if ! child "$@" >"$log" 2>&1; then
+		step_stop
+		log_error "last lines of make's:"
+		tail -n "$vm_fail_lines" -- "$log" | vm_printable >&2
+		die 69 'the build failed; see make'
+	fi
+	step_end
+}
+
+# claim: one demo at a time in an instance, and none beside other VMs in it.
+claim()
+{
+	local pid name
+
+	vm_lock
+	proc_pid pid demo && die 75 "another demo runs here (pid $pid); wait for \
+it, or use a set of VMs of its own: isospin demo --instance demo2"
+	vm_sweep
+	bridge_sweep
+	for name in $(vm_names); do
+		die 75 "VM '$name' runs here; stop it: isospin kill-vms, or use \
+another set of VMs: isospin demo --instance demo2"
+	done
+	on_exit release
+	proc_record demo "$$"
+	proc_unlock
+}
+
+release()
+{
+	local name
+
+	proc_unlock
+	if [ "$kept" -eq 0 ]; then
+		for name in $names; do
+			vm_remove "$name"
+		done
+		bridge_remove
+		vm_remove "$gpu"
+	fi
+	rm -rf -- "$proc_dir/demo"
+}
+
+# boot_workers: all at once; each takes as long as it takes.
+boot_workers()
+{
+	local name pids='' pid rc=0
+
+	for name in $names; do
+		set -- --name "$name" --detach --owner "$$"
+		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
+		[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
+		"$TOP/scripts/worker-vm.sh" "$@" >&2 &
+		pids="$pids $!"
+		on_exit stop_pid "$!"
+	done
+	for pid in $pids; do
+		wait "$pid" || rc=$?
+	done
+	[ "$rc" -eq 0 ] || die "$rc" 'a worker did not start, see above'
+}
+
+# stop_pid PID: a child that still runs.
+stop_pid()
+{
+	kill -TERM "$1" 2>/dev/null || return 0
+	wait "$1" || :
+}
+
+# run_smi: at the same time in all workers.
+run_smi()
+{
+	local name pids='' pid rc=0
+
+	for name in $names; do
+		timed_smi "$name" &
+		pids="$pids $!"
+	done
+	for pid in $pids; do
+		wait "$pid" || rc=$?
+	done
+	for name in $names; do
+		log_info "$smi in worker $name:"
+		vm_printable <"$proc_dir/demo/$name.out" >&3
+	done
+	[ "$rc" -eq 0 ] || die 69 "$smi failed with status $rc"
+}
+
+timed_smi()
+{
+	local from to rc=0
+
+	trap - EXIT HUP INT TERM
+	vm_now from
+	vm_exec "$1" -- "$smi" >"$proc_dir/demo/$1.out" 2>&1 </dev/null || rc=$?
+	vm_now to
+	printf '%s\n' $((to - from)) >"$proc_dir/demo/$1.ns"
+	return "$rc"
+}
+
+# show_children: the broker's processes, as the GPU VM itself lists them.
+show_children()
+{
+	local list
+
+	list=$(vm_exec "$gpu" -- ps -o pid,user,args </dev/null |
+		grep '[g]pu-broker') || die 69 "no gpu-broker in VM '$gpu'"
+	log_info 'the broker in the GPU VM, one child with a user of its own a worker:'
+	printf '%s\n' "$list" | vm_printable | sed 's/^/  /' >&3
+}
+
+# uptime_ns VAR: before anything is built, to hundredths of a second.
+uptime_ns()
+{
+	local up rest
+
+	read -r up rest </proc/uptime
+	base_set "$1" "${up%.*}${up#*.}0000000"
+}
+
+# seconds VAR NS
+seconds()
+{
+	base_set "$1" "$(printf '%d.%02d s' $(($2 / 1000000000)) \
+		$(($2 / 10000000 % 100)))"
+}
+
+row()
+{
+	local text
+
+	seconds text "$2"
+	printf '  %-52s %10s\n' "$1" "$text"
+}
+
+show_table()
+{
+	local name ns
+
+	printf '\nmeasured here, %s:\n' "$accel_text"
+	vm_get ns BOOT_NS "$gpu"
+	row 'GPU VM: boot to broker ready' "$ns"
+	for name in $names; do
+		vm_get ns BOOT_NS "$name"
+		row "worker $name: boot to shim ready" "$ns"
+	done
+	for name in $names; do
+		read -r ns <"$proc_dir/demo/$name.ns"
+		row "worker $name: shim ready, to the end of $smi" "$ns"
+	done
+	row 'all of it' $((now - began))
+	cat <<-EOT
+
+	The soft driver is there at once. A real NVIDIA driver takes some 20 s to
+	start; the GPU VM pays that once, a worker never.
+	EOT
+}
+
+show_json()
+{
+	local name boot smi_ns list=''
+
+	for name in $names; do
+		vm_get boot BOOT_NS "$name"
+		read -r smi_ns <"$proc_dir/demo/$name.ns"
+		list=$list$(jq -cn --arg name "$name" --argjson boot "$boot" \
+			--argjson smi "$smi_ns" '{name: $name,
+			shim_ready_ms: ($boot / 1000000 | round),
+			smi_ms: ($smi / 1000000 | round)}')
+	done
+	vm_get boot BOOT_NS "$gpu"
+	printf '%s' "$list" | jq -cs --argjson boot "$boot" --arg smi "$smi" \
+		--arg version "$version" --arg accel "$accel" \
+		--argjson total $((now - began)) '{driver: "soft",
+		driver_version: $version, program: $smi, accel: $accel,
+		broker_ready_ms: ($boot / 1000000 | round), workers: .,
+		total_ms: ($total / 1000000 | round)}'
+}
+
+# what_runs: names the program that the workers run, and why it stands in.
+what_runs()
+{
+	vm_get version DRIVER_VERSION "$gpu"
+	vm_get accel ACCEL "$gpu"
+	accel_text="VMs under $accel"
+	[ "$accel" != tcg ] || accel_text='VMs without KVM (QEMU TCG)'
+	smi=nvidia-smi
+	assets_nvidia_versions | grep -qxF -- "$version" && return
+	smi=isospin-smi
+	why=$(assets_nvidia_missing "${branch:-550}") || why='not fetched'
+	[ "$nonfree" = yes ] || why='NONFREE=no'
+	log_info "NVIDIA's programs are not here ($why): our isospin-smi stands in"
+}
+
+keep()
+{
+	local name
+
+	for name in "$gpu" $names; do
+		vm_select "$name"
+		vm_keep
+	done
+	rm -rf -- "$proc_dir/bridge/owner"
+	kept=1
+	set -- "${opt_instance:+ --instance $opt_instance}"
+	log_info "it goes on running: isospin worker-vm$1 --exec w1 -- $smi"
+	log_info "a new worker: isospin worker-vm$1 -- $smi -q"
+	log_info "to stop it: isospin kill-vms$1"
+}
+
+parse()
+{
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--keep) keep=1; shift ;;
+		--nvidia)
+			opt_need "$@"
+			conf_set_flag NVIDIA_BRANCH "$2"
+			export ISOSPIN_NVIDIA_BRANCH="$2"
+			shift 2 ;;
+		--no-nonfree)
+			conf_set_flag NONFREE no
+			export ISOSPIN_NONFREE=no
+			shift ;;
+		--workers)
+			opt_need "$@"
+			case $2 in
+			[1-9] | 1[0-6]) workers=$2 ;;
+			*) die 64 "--workers: '$2': 1 to 16" ;;
+			esac
+			shift 2 ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	opt_none "$@"
+}
+
+main()
+{
+	keep=0 workers=2 names='' kept=0 child_pid=''
+	base_init "$0"
+	opt_flags='json instance'
+	parse "$@"
+	exec 3>&1
+	[ "$opt_json" -eq 0 ] || exec 3>&2
+	while [ "${#names}" -lt $((workers * 3)) ]; do
+		names="$names w$((${#names} / 3 + 1))"
+	done
+	conf_load "$opt_conf"
+	conf_get nonfree NONFREE
+	conf_get branch NVIDIA_BRANCH
+	proc_init "$opt_instance"
+	assets_init
+	uptime_ns began
+	on_exit stop_child
+	claim
+	set_up
+	build
+	vm_tool vm_vmctl vmctl
+	common gpu-vm --name "$gpu" --driver soft --detach --owner "$$" >&2 ||
+		die "$?" 'the GPU VM did not start, see above'
+	common vsock-bridge --detach --owner "$$" ||
+		die "$?" 'the bridge did not start, see above'
+	what_runs
+	boot_workers
+	run_smi
+	show_children
+	uptime_ns now
+	if [ "$opt_json" -eq 1 ]; then
+		show_json
+	else
+		show_table
+	fi
+	[ "$keep" -eq 0 ] || keep
+}
+
+main "$@"
