@@ -1,0 +1,84 @@
+#!/bin/sh
+# run.sh - run the benchmarks
+#
+# usage: test/bench/run.sh [NAME...]
+#
+# Runs build/bench/bench_NAME and test/bench/NAME.sh (all of them without NAME),
+# one after the other. Each prints a JSON object a line, with `bench`, what was
+# measured, `ratio` with its quartiles, the limit (`at_most` or `at_least`) and
+# whether it was `kept`. They go to build/bench/results.jsonl, and to stdout as a
+# table. Exit status 1 if a limit was not kept or a benchmark failed.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
+. "$TOP/lib/base.sh"
+
+results=build/bench/results.jsonl
+
+# bench_files [NAME...]: the programs to run.
+bench_files()
+{
+	local name file some
+
+	if [ $# -eq 0 ]; then
+		find build/bench test/bench -maxdepth 1 -type f \
+			\( -name 'bench_*' ! -name '*.[cdoh]' -perm -u+x \) -o \
+			\( -path 'test/bench/*.sh' ! -name run.sh \) | sort
+		return
+	fi
+	for name; do
+		some=0
+		for file in build/bench/bench_"$name" test/bench/"$name".sh; do
+			[ -f "$file" ] || continue
+			some=1
+			printf '%s\n' "$file"
+		done
+		[ "$some" -eq 1 ] || die 64 "no benchmark '$name'"
+	done
+}
+
+run_one()
+{
+	local file="$1" rc=0
+
+	log_info "$file ..."
+	case $file in
+	*.sh) timeout -k 10 1800 sh "$file" ;;
+	*) timeout -k 10 600 "$file" ;;
+	esac </dev/null >>"$results" || rc=$?
+	# 1: a limit was not kept, which its line says
+	[ "$rc" -le 1 ] || log_error "$file: status $rc"
+	return "$rc"
+}
+
+table()
+{
+	jq -r '[.bench, .n, .ratio, .ratio_q1, .ratio_q3,
+		(if .at_most then "<= \(.at_most)"
+		elif .at_least then ">= \(.at_least)" else "-" end),
+		(if .kept == false then "NOT KEPT" else "kept" end)] | @tsv' \
+		"$results" | awk -F '\t' '
+	BEGIN {
+		form = "%-32s %4s %7s %15s %8s  %s\n"
+		printf form, "benchmark", "n", "ratio", "quartiles", "limit", ""
+	}
+	{ printf form, $1, $2, $3, $4 " - " $5, $6, $7 }'
+}
+
+main()
+{
+	local file files failed=0
+
+	base_init bench
+	cd "$TOP"
+	mkdir -p build/bench
+	: >"$results"
+	files=$(bench_files "$@") || leave $?
+	for file in $files; do
+		run_one "$file" || failed=1
+	done
+	[ ! -s "$results" ] || table
+	[ "$failed" -eq 0 ] || leave 1
+}
+
+main "$@"
