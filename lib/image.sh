@@ -1,0 +1,248 @@
+# shellcheck shell=sh
+# image.sh - the initial RAM disks of the guests
+#
+# An initrd is a row of cpio archives, which the kernel unpacks one over the
+# other: a base for the role and kernel, NVIDIA's user space where it is wanted,
+# and a small one of this boot with what only this VM may know.
+#
+# The first two are kept in build/images/ and made again when an input changed:
+# FILE.stamp holds the hash of all inputs. The same inputs give the same bytes.
+# Needs base and assets.
+
+image_dir=$TOP/build/images
+image_busybox=/bin/busybox
+
+# Of a Debian kernel, below lib/modules/RELEASE/kernel/. A module that a kernel
+# has built in is not there and not missed.
+image_modules='drivers/virtio/virtio_mmio net/vmw_vsock/vsock
+net/vmw_vsock/vmw_vsock_virtio_transport_common
+net/vmw_vsock/vmw_vsock_virtio_transport'
+
+# image_worker RELEASE, image_gpu RELEASE: the base for that kernel.
+# image_nvidia VERSION [cuda]: NVIDIA's nvidia-smi and what it loads; with
+# `cuda` libcuda too. Each makes the archive if need be and sets image_file.
+image_worker()
+{
+	image_make "worker-$1" image_stage_worker "$1"
+}
+
+image_gpu()
+{
+	image_make "gpu-$1" image_stage_gpu "$1"
+}
+
+image_nvidia()
+{
+	image_make "nvidia-$1${2:+-$2}" image_stage_nvidia "$@"
+}
+
+# image_boot FILE DIR NAME...: the archive of one boot: files of DIR as they
+# will stand in /isospin/ of the guest, for its root alone.
+image_boot()
+{
+	local file="$1" from="$2" stage name
+
+	shift 2
+	stage=$(mktemp -d "$from/boot.XXXXXX") || return 74
+	mkdir "$stage/isospin" || return 74
+	for name; do
+		cp -- "$from/$name" "$stage/isospin/" || return 74
+	done
+	chmod -R go= "$stage/isospin" || return 74
+	image_cpio "$stage" "$file" || return 74
+	rm -rf -- "$stage"
+}
+
+# image_concat FILE PIECE...: an initrd.
+image_concat()
+{
+	local file="$1"
+
+	shift
+	cat -- "$@" >"$file.new" && mv -f -- "$file.new" "$file"
+}
+
+# image_make NAME STAGE ARG...: STAGE puts the files into image_root. It calls
+# image_put for each, which in a first pass only lists the inputs.
+image_make()
+{
+	local name="$1" stage="$2" stamp old=''
+
+	shift 2
+	image_file=$image_dir/$name.cpio
+	image_inputs=
+	image_texts=
+	image_root=
+	"$stage" "$@" || return
+	stamp=$(image_stamp) || die 74 "$name: an input cannot be read"
+	{ read -r old <"$image_file.stamp"; } 2>/dev/null || :
+	[ "$old" != "$stamp" ] || [ ! -f "$image_file" ] || return 0
+	log_debug "making $image_file"
+	mkdir -p -- "$image_dir"
+	image_root=$(mktemp -d "$image_dir/.$name.XXXXXX") ||
+		die 74 "$image_dir: cannot be written"
+	on_exit rm -rf -- "$image_root"
+	if ! "$stage" "$@" || ! image_cpio "$image_root" "$image_file.$$"; then
+		rm -f -- "$image_file.$$"
+		die 74 "$image_file: cannot be made; is the disk full?"
+	fi
+	rm -rf -- "$image_root"
+	mv -f -- "$image_file.$$" "$image_file"
+	printf '%s\n' "$stamp" >"$image_file.stamp"
+	base_owner_fix "$TOP/build"
+}
+
+# image_stamp: the hash of this file, of what is put where, and of each input.
+image_stamp()
+{
+	local from rest sums
+
+	sums=$(
+		sha256sum <"$TOP/lib/image.sh" || exit
+		while IFS='|' read -r from rest; do
+			[ -z "$from" ] || sha256sum <"$from" || exit
+		done <<-EOT
+		$image_inputs
+		EOT
+	) || return
+	printf '%s\n' "$sums" "$image_inputs" "$image_texts" | sha256sum
+}
+
+# image_put FROM TO MODE: one file; .xz is unpacked.
+image_put()
+{
+	local to="$image_root/$2"
+
+	if [ -z "$image_root" ]; then
+		[ -r "$1" ] || die 66 "$1: not there; run make, or isospin setup"
+		image_inputs="$image_inputs$1|$2|$3$base_nl"
+		return 0
+	fi
+	mkdir -p -- "${to%/*}" || return
+	case $1 in
+	*.xz) xz -dc -- "$1" >"$to" ;;
+	*) cp -- "$1" "$to" ;;
+	esac && chmod "$3" "$to"
+}
+
+# image_text TO MODE: the same with stdin for the content.
+image_text()
+{
+	local to="$image_root/$1"
+
+	if [ -z "$image_root" ]; then
+		image_texts="$image_texts$1|$2|$(cat)$base_nl"
+		return 0
+	fi
+	mkdir -p -- "${to%/*}" && cat >"$to" && chmod "$2" "$to"
+}
+
+# image_cpio DIR FILE: an archive of what is below DIR; owner, times and order
+# are fixed.
+image_cpio()
+{
+	(
+		cd -- "$1" &&
+			find . -type d -exec chmod u=rwx,go=rx {} + &&
+			find . -exec touch -h -d @0 {} + &&
+			find . -mindepth 1 | sort | cpio -o -H newc --quiet \
+				--reproducible --owner +0:+0
+	) >"$2"
+}
+
+# image_stage_base RELEASE: what every guest has.
+image_stage_base()
+{
+	local modules="lib/modules/$1/kernel" dir module list='' file applet
+
+	dir=$(assets_kernel_dir "$1")
+	image_put "$TOP/build/static/bin/isospin-agent" init 755 &&
+		image_put "$image_busybox" bin/busybox 755 || return
+	for module in $image_modules; do
+		for file in "$dir/$modules/$module".ko*; do
+			[ -f "$file" ] || continue
+			image_put "$file" "isospin/${module##*/}.ko" 644 || return
+			list="$list${module##*/}.ko$base_nl"
+		done
+	done
+	image_list=$list
+	image_text etc/passwd 644 <<-'EOT' &&
+	root:x:0:0:root:/root:/bin/sh
+	nobody:x:65534:65534:nobody:/nonexistent:/bin/false
+	EOT
+		image_text etc/group 644 <<-'EOT' &&
+	root:x:0:
+	nogroup:x:65534:
+	EOT
+		image_text etc/hosts 644 <<-'EOT' &&
+	127.0.0.1 localhost
+	EOT
+		image_text root/.profile 644 <<-'EOT' || return
+	PS1='\h:\w\$ '
+	EOT
+	[ -n "$image_root" ] || return 0
+	mkdir -p -- "$image_root/usr/bin" || return
+	for applet in $("$image_busybox" --list); do
+		[ "$applet" = busybox ] ||
+			ln -s busybox "$image_root/bin/$applet" || return
+	done
+}
+
+image_stage_worker()
+{
+	local smi="$TOP/build/static/bin/isospin-smi"
+	local shim="$TOP/build/kmod/$1/nvidia-shim.ko"
+
+	image_stage_base "$1" && image_put "$shim" isospin/nvidia-shim.ko 644 &&
+		image_text isospin/modules 644 <<-EOT || return
+	${image_list}nvidia-shim.ko shim
+	EOT
+	[ ! -f "$smi" ] || image_put "$smi" usr/bin/isospin-smi 755
+}
+
+image_stage_gpu()
+{
+	image_stage_base "$1" &&
+		image_put "$TOP/build/static/bin/gpu-broker" \
+			isospin/gpu-broker 755 &&
+		image_text isospin/modules 644 <<-EOT
+	$image_list
+	EOT
+}
+
+# image_stage_nvidia VERSION [cuda]: the programs and this machine's C library,
+# at the paths where the loader looks without a cache.
+image_stage_nvidia()
+{
+	local dir libs lib want=libnvidia-ml
+
+	dir=$(assets_nvidia_dir "$1")
+	[ "${2:-}" != cuda ] || want='libnvidia-ml libcuda'
+	image_put "$dir/nvidia-smi" usr/bin/nvidia-smi 755 || return
+	for lib in $want; do
+		image_put "$dir/lib/$lib.so.1" "usr/lib/$lib.so.1" 644 || return
+	done
+	libs=$(image_needs "$dir/nvidia-smi" "$dir/lib/libnvidia-ml.so.1") ||
+		return
+	for lib in $libs; do
+		case ${lib##*/} in
+		ld-linux*) image_put "$lib" "lib64/${lib##*/}" 755 ;;
+		*) image_put "$lib" "usr/lib/${lib##*/}" 644 ;;
+		esac || return
+	done
+}
+
+# image_needs FILE...: the files that the loader would load for them.
+image_needs()
+{
+	local out
+
+	out=$(LD_LIBRARY_PATH='' /lib64/ld-linux-x86-64.so.2 --list "$1" &&
+		/lib64/ld-linux-x86-64.so.2 --list "$2") || {
+		log_error "the loader cannot load $1: $out"
+		return 69
+	}
+	printf '%s\n' "$out" | awk '
+		$2 == "=>" && $3 ~ /^\// { print $3 }
+		$1 ~ /^\/.*ld-linux/ { print $1 }' | sort -u
+}

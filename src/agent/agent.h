@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * agent.h - the first process of every guest
+ *
+ * init.c brings the machine up, boot.c reads what the host said, serve.c takes
+ * connections, session.c runs one command for each of them, exec.c starts its
+ * process, service.c keeps gpu-broker running and watches for the shim.
+ */
+#ifndef ISO_AGENT_AGENT_H
+#define ISO_AGENT_AGENT_H
+
+#include <sys/types.h>
+
+#include "abi/iso_agent.h"
+#include "base/base.h"
+#include "base/rd.h"
+#include "loop/loop.h"
+
+#define AGENT_MAX_SESSIONS 64u
+#define AGENT_MAX_STRANGERS 16u		/* of those, before AUTH */
+#define AGENT_AUTH_MS 5000u		/* for AUTH to come */
+#define AGENT_LINGER_MS 10000u		/* for the host to close after EXIT */
+
+enum agent_role { ROLE_WORKER, ROLE_GPU };
+
+/* What the host wrote into /isospin/boot.conf. */
+struct agent_boot {
+	enum agent_role role;
+	char name[33];
+	char driver_version[32];	/* ROLE_GPU */
+	char driver[16];		/* ROLE_GPU */
+	uint32_t agent_port;
+	uint32_t broker_port;
+	bool reset;	/* end the machine by a reset, not by power-off */
+};
+
+/* A process to be told about; lives in its owner. */
+struct agent_child {
+	pid_t pid;	/* 0 when there is none */
+	/* status as waitpid() gives it; pid is 0 already. */
+	void (*ended)(struct agent_child *child, int status);
+	struct agent_child *next;
+};
+
+struct agent_service;
+struct session;
+
+struct agent {
+	struct loop loop;
+	uint8_t secret[AGENT_SECRET_LEN];
+	struct agent_boot boot;
+	struct agent_child *children;
+	struct session *sessions;	/* oldest last */
+	uint32_t n_sessions;
+	uint32_t n_strangers;
+	struct iso_ev listen;
+	struct iso_ev sigchld;
+	void (*poweroff)(struct agent *a);	/* a session asked for it */
+	struct agent_service *service;		/* ROLE_GPU, else NULL */
+};
+
+/* ---- boot.c */
+
+/* Checks KEY=value lines of n bytes. 0, or -EINVAL with *ret_line (from 1). */
+int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
+	       uint32_t *ret_line);
+/* Reads a secret of exactly n bytes and removes the file. 0 or -errno. */
+int boot_secret(const char *path, uint8_t *ret_secret, size_t n);
+/* Reads a small file whole. Bytes, or -errno (-EFBIG: does not fit). */
+ssize_t boot_read_file(const char *path, void *buf, size_t cap);
+
+/* ---- init.c */
+
+/* Mounts, console, host name, modules, boot.conf and secrets. 0, or -errno with
+ * *ret_what naming what failed. */
+int init_mounts(const char **ret_what);
+int init_modules(const struct agent_boot *boot, const char **ret_what);
+/* One whole line `isospin: TEXT at=NS` on the console. */
+void init_say(const char *fmt, ...) _printf_(1, 2);
+_noreturn_ void init_end_machine(bool reset);
+
+/* ---- exec.c */
+
+struct exec_spec {
+	bool tty;
+	uint16_t rows, cols;
+	const char *cwd;
+	const char **argv;	/* owned; the strings stay in the frame */
+	const char **envp;	/* owned */
+};
+
+struct exec_fds {
+	pid_t pid;
+	int in, out, err;	/* ours; non-blocking; err is -1 for a terminal */
+	int fail;		/* an errno comes here if the exec fails */
+};
+
+/* Checks an EXEC body, which must outlive the spec. 0, -EPROTO or -ENOMEM. */
+int exec_parse(struct rd body, struct exec_spec *ret_spec);
+void exec_spec_free(struct exec_spec *spec);
+/* Starts it in a session of its own. 0 or -errno. */
+int exec_start(const struct exec_spec *spec, struct exec_fds *ret_fds);
+/* Signals and their mask as a new program expects them; after fork. */
+void exec_reset_signals(void);
+int exec_winsize(int pty, uint16_t rows, uint16_t cols);
+
+/* ---- session.c */
+
+/* Takes over a connected, non-blocking stream. 0 or -errno (fd is closed). */
+int session_new(struct agent *a, int fd);
+/* Frees the sessions that are over, or all of them. */
+void session_reap(struct agent *a, bool all);
+
+/* ---- serve.c */
+
+int agent_init(struct agent *a, const uint8_t secret[AGENT_SECRET_LEN]);
+void agent_fini(struct agent *a);
+int agent_listen(struct agent *a, uint32_t port);
+void agent_watch(struct agent *a, struct agent_child *child);
+void agent_forget(struct agent *a, struct agent_child *child);
+
+/* ---- service.c */
+
+/* Starts gpu-broker and keeps it running. 0 or -errno. */
+int service_start(struct agent *a, const uint8_t *secret, size_t n);
+/* Asks it to end; the machine ends when it has, or after two seconds. */
+void service_stop_then_end(struct agent *a);
+/* Says `shim ready` once /dev/nvidiactl opens. 0 or -errno. */
+int service_await_shim(struct agent *a);
+
+#endif /* ISO_AGENT_AGENT_H */

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "base/num.h"
+#include "base/sock.h"
+
+#define MAX_LINE 256
+
+ssize_t boot_read_file(const char *path, void *buf, size_t cap)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t n = 0;
+	uint8_t more;
+
+	if (fd < 0)
+		return -errno;
+	while (n < cap) {
+		ssize_t k = read(fd, (uint8_t *)buf + n, cap - n);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k < 0)
+			return -errno;
+		if (k == 0)
+			return (ssize_t)n;
+		n += (size_t)k;
+	}
+	return read(fd, &more, 1) == 0 ? (ssize_t)n : -EFBIG;
+}
+
+int boot_secret(const char *path, uint8_t *ret_secret, size_t n)
+{
+	ssize_t k = boot_read_file(path, ret_secret, n);
+
+	if (unlink(path) < 0 && k >= 0)
+		return -errno;
+	if (k < 0)
+		return (int)k;
+	return (size_t)k == n ? 0 : -EINVAL;
+}
+
+static int set_string(char *dst, size_t cap, const char *v)
+{
+	size_t n = strlen(v);
+
+	if (n == 0 || n >= cap)
+		return -EINVAL;
+	memcpy(dst, v, n + 1);
+	return 0;
+}
+
+static int set_port(uint32_t *dst, const char *v)
+{
+	uint64_t port;
+
+	if (parse_u64(v, 1, UINT32_MAX - 1, &port) < 0)
+		return -EINVAL;
+	*dst = (uint32_t)port;
+	return 0;
+}
+
+static int set_choice(const char *v, const char *no, const char *yes,
+		      bool *ret_yes)
+{
+	*ret_yes = strcmp(v, yes) == 0;
+	return *ret_yes || strcmp(v, no) == 0 ? 0 : -EINVAL;
+}
+
+static int set_key(struct agent_boot *b, const char *key, const char *v)
+{
+	bool gpu;
+
+	if (strcmp(key, "ROLE") == 0) {
+		if (set_choice(v, "worker", "gpu", &gpu) < 0)
+			return -EINVAL;
+		b->role = gpu ? ROLE_GPU : ROLE_WORKER;
+		return 0;
+	}
+	if (strcmp(key, "NAME") == 0)
+		return name_ok(v) ? set_string(b->name, sizeof(b->name), v) :
+				    -EINVAL;
+	if (strcmp(key, "AGENT_PORT") == 0)
+		return set_port(&b->agent_port, v);
+	if (strcmp(key, "BROKER_PORT") == 0)
+		return set_port(&b->broker_port, v);
+	if (strcmp(key, "DRIVER") == 0)
+		return set_string(b->driver, sizeof(b->driver), v);
+	if (strcmp(key, "DRIVER_VERSION") == 0)
+		return set_string(b->driver_version,
+				  sizeof(b->driver_version), v);
+	if (strcmp(key, "POWEROFF") == 0)
+		return set_choice(v, "acpi", "reset", &b->reset);
+	/* the host's own notes */
+	return strcmp(key, "CID") == 0 ? 0 : -EINVAL;
+}
+
+static int parse_line(struct agent_boot *b, const char *p, size_t n)
+{
+	char line[MAX_LINE], *eq;
+
+	if (n == 0 || *p == '#')
+		return 0;
+	if (n >= sizeof(line) || memchr(p, 0, n))
+		return -EINVAL;
+	memcpy(line, p, n);
+	line[n] = 0;
+	eq = strchr(line, '=');
+	if (!eq)
+		return -EINVAL;
+	*eq = 0;
+	return set_key(b, line, eq + 1);
+}
+
+int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
+	       uint32_t *ret_line)
+{
+	struct agent_boot b = {
+		.role = ROLE_WORKER,
+		.name = "isospin",
+		.driver = "soft",
+		.agent_port = AGENT_PORT,
+		.broker_port = 9999,
+	};
+	const char *end = text + n;
+
+	for (uint32_t line = 1; text < end; line++) {
+		const char *nl = memchr(text, '\n', (size_t)(end - text));
+		size_t len = (size_t)((nl ? nl : end) - text);
+
+		if (parse_line(&b, text, len) < 0) {
+			*ret_line = line;
+			return -EINVAL;
+		}
+		text += len + 1;
+	}
+	*ret_boot = b;
+	return 0;
+}

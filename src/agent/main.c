@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * isospin-agent - /init of every guest: brings it up, then runs what the host
+ * asks for over vsock. Says where it is on the console:
+ *
+ *	isospin: agent ready at=NS	commands are taken
+ *	isospin: shim ready at=NS	a worker's GPU devices answer
+ *	isospin: failed: REASON at=NS
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+
+#define DIR "/isospin/"
+#define BROKER_SECRET_LEN 32
+
+/* Nobody can fix a guest that does not come up: the host reads why, and the
+ * machine ends. */
+static _noreturn_ void fail(const struct agent *a, const char *what, int err)
+{
+	init_say("failed: %s: %s", what, strerror(-err));
+	init_end_machine(a->boot.reset);
+}
+
+static void read_boot_conf(struct agent *a)
+{
+	static char text[4096];
+	char where[48];
+	uint32_t line;
+	ssize_t n = boot_read_file(DIR "boot.conf", text, sizeof(text));
+
+	if (n < 0)
+		fail(a, DIR "boot.conf", (int)n);
+	if (boot_parse(text, (size_t)n, &a->boot, &line) < 0) {
+		snprintf(where, sizeof(where), DIR "boot.conf:%u", line);
+		fail(a, where, -EINVAL);
+	}
+}
+
+static void start_role(struct agent *a, const uint8_t *broker_secret)
+{
+	int r;
+
+	if (a->boot.role == ROLE_GPU) {
+		r = service_start(a, broker_secret, BROKER_SECRET_LEN);
+		if (r < 0)
+			fail(a, "gpu-broker", r);
+	} else if (access("/sys/module/nvidia_shim", F_OK) == 0) {
+		r = service_await_shim(a);
+		if (r < 0)
+			fail(a, "nvidia-shim", r);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static struct agent agent;
+	uint8_t secret[AGENT_SECRET_LEN], broker_secret[BROKER_SECRET_LEN];
+	struct agent *a = &agent;
+	struct agent_boot boot;
+	const char *what = "start";
+	int r;
+
+	if (getpid() != 1) {
+		if (argc == 2 && strcmp(argv[1], "-V") == 0) {
+			puts("isospin-agent " ISOSPIN_VERSION);
+			return ISO_EX_OK;
+		}
+		fputs("isospin-agent: error: runs as the first process of a "
+		      "guest\n", stderr);
+		return ISO_EX_USAGE;
+	}
+	log_init("isospin-agent");
+	r = init_mounts(&what);
+	if (r < 0)
+		fail(a, what, r);
+	read_boot_conf(a);
+	boot = a->boot;
+	r = boot_secret(DIR "agent.secret", secret, sizeof(secret));
+	if (r < 0)
+		fail(a, DIR "agent.secret", r);
+	if (boot.role == ROLE_GPU) {
+		r = boot_secret(DIR "broker.secret", broker_secret,
+				sizeof(broker_secret));
+		if (r < 0)
+			fail(a, DIR "broker.secret", r);
+	}
+	sethostname(boot.name, strlen(boot.name));
+	r = init_modules(&boot, &what);
+	if (r < 0)
+		fail(a, what, r);
+	r = agent_init(a, secret);
+	a->boot = boot;
+	a->poweroff = service_stop_then_end;
+	if (r == 0)
+		r = agent_listen(a, boot.agent_port);
+	if (r < 0)
+		fail(a, "vsock", r);
+	init_say("agent ready");
+	start_role(a, broker_secret);
+	explicit_bzero(secret, sizeof(secret));
+	explicit_bzero(broker_secret, sizeof(broker_secret));
+	r = loop_run(&a->loop);
+	fail(a, "event loop", r);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <linux/vm_sockets.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "base/sock.h"
+
+#define ACCEPT_BUDGET 16
+
+static void after_batch(struct loop *l, void *arg)
+{
+	(void)l;
+	session_reap(arg, false);
+}
+
+static void child_ended(struct agent *a, pid_t pid, int status)
+{
+	for (struct agent_child **at = &a->children; *at; at = &(*at)->next) {
+		struct agent_child *child = *at;
+
+		if (child->pid != pid)
+			continue;
+		*at = child->next;
+		child->pid = 0;
+		child->ended(child, status);
+		return;
+	}
+	/* an orphan: reaped, nobody asks for it */
+}
+
+static void on_sigchld(struct iso_ev *ev, uint32_t events)
+{
+	struct agent *a = container_of(ev, struct agent, sigchld);
+	struct signalfd_siginfo si;
+	int status;
+	pid_t pid;
+
+	(void)events;
+	if (read(ev->fd, &si, sizeof(si)) < 0)
+		return;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		child_ended(a, pid, status);
+}
+
+void agent_watch(struct agent *a, struct agent_child *child)
+{
+	child->next = a->children;
+	a->children = child;
+}
+
+void agent_forget(struct agent *a, struct agent_child *child)
+{
+	for (struct agent_child **at = &a->children; *at; at = &(*at)->next) {
+		if (*at == child) {
+			*at = child->next;
+			return;
+		}
+	}
+}
+
+int agent_init(struct agent *a, const uint8_t secret[AGENT_SECRET_LEN])
+{
+	static const int signals[] = { SIGCHLD };
+	int r;
+
+	*a = (struct agent){ .listen.fd = -1, .sigchld.fd = -1 };
+	memcpy(a->secret, secret, sizeof(a->secret));
+	/* a peer that is gone is seen by the write that fails */
+	signal(SIGPIPE, SIG_IGN);
+	r = loop_init(&a->loop);
+	if (r < 0)
+		return r;
+	a->loop.after = after_batch;
+	a->loop.after_arg = a;
+	r = loop_signalfd(signals, ARRAY_SIZE(signals));
+	if (r < 0)
+		return r;
+	a->sigchld = (struct iso_ev){ .fd = r, .fn = on_sigchld };
+	return loop_set(&a->loop, &a->sigchld, EPOLLIN);
+}
+
+void agent_fini(struct agent *a)
+{
+	session_reap(a, true);
+	close_fd(&a->listen.fd);
+	close_fd(&a->sigchld.fd);
+	loop_fini(&a->loop);
+	explicit_bzero(a->secret, sizeof(a->secret));
+}
+
+static void on_listen(struct iso_ev *ev, uint32_t events)
+{
+	struct agent *a = container_of(ev, struct agent, listen);
+
+	(void)events;
+	for (int i = 0; i < ACCEPT_BUDGET; i++) {
+		struct sockaddr_vm peer;
+		socklen_t len = sizeof(peer);
+		int fd = accept4(ev->fd, (struct sockaddr *)&peer, &len,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		if (len < sizeof(peer) || peer.svm_family != AF_VSOCK ||
+		    peer.svm_cid != VMADDR_CID_HOST) {
+			log_warn("connection from CID %u refused",
+				 peer.svm_cid);
+			close(fd);
+			continue;
+		}
+		if (session_new(a, fd) < 0)
+			log_warn("no room for another connection");
+	}
+}
+
+int agent_listen(struct agent *a, uint32_t port)
+{
+	const struct sock_addr addr = {
+		.kind = SOCK_VSOCK, .cid = VMADDR_CID_ANY, .port = port,
+	};
+	int fd = sock_listen(&addr, AGENT_MAX_STRANGERS);
+
+	if (fd < 0)
+		return fd;
+	a->listen = (struct iso_ev){ .fd = fd, .fn = on_listen };
+	return loop_set(&a->loop, &a->listen, EPOLLIN);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the agent keeps an eye on besides commands: gpu-broker in the GPU VM,
+ * and in a worker the moment the shim's devices are usable.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "base/sock.h"
+
+#define BROKER "/isospin/gpu-broker"
+#define BACKOFF_MIN_MS 100u
+#define BACKOFF_MAX_MS 10000u
+#define SETTLED_NS 60000000000u	/* ran this long: the next wait is short */
+#define STOP_MS 2000u
+#define SHIM_RETRY_MS 50u
+
+struct agent_service {
+	struct agent *a;
+	struct agent_child child;
+	struct iso_ev timer;
+	int secret_fd;		/* memfd; the broker reads it at each start */
+	uint32_t backoff_ms;
+	uint64_t since_ns;
+	bool stopping;
+};
+
+static _noreturn_ void broker_main(const struct agent_service *sv)
+{
+	const struct agent_boot *boot = &sv->a->boot;
+	char listen[40], secret[40];
+	const char *argv[] = {
+		"gpu-broker", "-c", "/isospin/isospin.conf",
+		"--driver", boot->driver,
+		"--listen", listen, "--secret-file", secret,
+		"--driver-version", boot->driver_version,
+		NULL,
+	};
+
+	if (!boot->driver_version[0])
+		argv[ARRAY_SIZE(argv) - 3] = NULL;
+	snprintf(listen, sizeof(listen), "vsock:any:%u", boot->broker_port);
+	snprintf(secret, sizeof(secret), "/proc/self/fd/%d", sv->secret_fd);
+	exec_reset_signals();
+	setsid();
+	if (fcntl(sv->secret_fd, F_SETFD, 0) == 0 &&
+	    lseek(sv->secret_fd, 0, SEEK_SET) == 0)
+		execv(BROKER, (char **)(uintptr_t)argv); /* writes none */
+	log_error(BROKER ": %s", strerror(errno));
+	_exit(127);
+}
+
+static int broker_fork(struct agent_service *sv)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		broker_main(sv);
+	sv->child.pid = pid;
+	sv->since_ns = now_ns();
+	agent_watch(sv->a, &sv->child);
+	return 0;
+}
+
+/* It said itself that trying again is no use (sysexits), or is not there. */
+static bool hopeless(int status)
+{
+	if (!WIFEXITED(status))
+		return false;
+	switch (WEXITSTATUS(status)) {
+	case ISO_EX_USAGE:
+	case ISO_EX_NOINPUT:
+	case ISO_EX_UNAVAILABLE:
+	case ISO_EX_NOPERM:
+	case ISO_EX_CONFIG:
+	case 127:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void on_broker_ended(struct agent_child *child, int status)
+{
+	struct agent_service *sv =
+		container_of(child, struct agent_service, child);
+	const char *how = WIFSIGNALED(status) ? "signal" : "status";
+	int value = WIFSIGNALED(status) ? WTERMSIG(status) :
+					  WEXITSTATUS(status);
+
+	if (sv->stopping)
+		init_end_machine(sv->a->boot.reset);
+	if (hopeless(status)) {
+		init_say("failed: gpu-broker ended with status %d", value);
+		return;
+	}
+	if (now_ns() - sv->since_ns > SETTLED_NS)
+		sv->backoff_ms = BACKOFF_MIN_MS;
+	init_say("gpu-broker ended (%s %d), starts again in %u ms", how, value,
+		 sv->backoff_ms);
+	loop_timer_set(sv->timer.fd, sv->backoff_ms);
+	sv->backoff_ms = MIN(sv->backoff_ms * 2, BACKOFF_MAX_MS);
+}
+
+static void on_broker_timer(struct iso_ev *ev, uint32_t events)
+{
+	struct agent_service *sv =
+		container_of(ev, struct agent_service, timer);
+	int r;
+
+	(void)events;
+	loop_timer_ack(ev->fd);
+	if (sv->stopping)
+		init_end_machine(sv->a->boot.reset);
+	r = broker_fork(sv);
+	if (r < 0) {
+		log_error("cannot start gpu-broker: %s", strerror(-r));
+		loop_timer_set(ev->fd, sv->backoff_ms);
+	}
+}
+
+static int secret_memfd(const uint8_t *secret, size_t n)
+{
+	_cleanup_close_ int fd = memfd_create("broker.secret", MFD_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = write_full(fd, secret, n);
+	return r < 0 ? r : take_fd(&fd);
+}
+
+int service_start(struct agent *a, const uint8_t *secret, size_t n)
+{
+	struct agent_service *sv = calloc(1, sizeof(*sv));
+	int r;
+
+	if (!sv)
+		return -ENOMEM;
+	/* lives as long as the machine */
+	a->service = sv;
+	sv->a = a;
+	sv->backoff_ms = BACKOFF_MIN_MS;
+	sv->child.ended = on_broker_ended;
+	sv->secret_fd = secret_memfd(secret, n);
+	if (sv->secret_fd < 0)
+		return sv->secret_fd;
+	sv->timer = (struct iso_ev){ .fd = loop_timerfd(),
+				     .fn = on_broker_timer };
+	if (sv->timer.fd < 0)
+		return sv->timer.fd;
+	r = loop_set(&a->loop, &sv->timer, EPOLLIN);
+	return r < 0 ? r : broker_fork(sv);
+}
+
+void service_stop_then_end(struct agent *a)
+{
+	struct agent_service *sv = a->service;
+
+	if (!sv || sv->child.pid <= 0)
+		init_end_machine(a->boot.reset);
+	sv->stopping = true;
+	kill(sv->child.pid, SIGTERM);
+	loop_timer_set(sv->timer.fd, STOP_MS);
+}
+
+/* ---- the shim */
+
+struct shim_watch {
+	struct agent *a;
+	struct agent_child child;
+	struct iso_ev timer;
+};
+
+/* open() waits in the shim until the broker has greeted it, or gives up with
+ * ENODEV; a process of its own does the waiting. */
+static int shim_fork(struct shim_watch *w)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		exec_reset_signals();
+		_exit(open("/dev/nvidiactl", O_RDWR | O_CLOEXEC) < 0);
+	}
+	w->child.pid = pid;
+	agent_watch(w->a, &w->child);
+	return 0;
+}
+
+static void on_shim_ended(struct agent_child *child, int status)
+{
+	struct shim_watch *w = container_of(child, struct shim_watch, child);
+
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		init_say("shim ready");
+		loop_del(&w->a->loop, &w->timer);
+		close_fd(&w->timer.fd);
+		free(w);
+		return;
+	}
+	loop_timer_set(w->timer.fd, SHIM_RETRY_MS);
+}
+
+static void on_shim_timer(struct iso_ev *ev, uint32_t events)
+{
+	struct shim_watch *w = container_of(ev, struct shim_watch, timer);
+
+	(void)events;
+	loop_timer_ack(ev->fd);
+	if (shim_fork(w) < 0)
+		loop_timer_set(ev->fd, SHIM_RETRY_MS);
+}
+
+int service_await_shim(struct agent *a)
+{
+	struct shim_watch *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	w->a = a;
+	w->child.ended = on_shim_ended;
+	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = on_shim_timer };
+	r = w->timer.fd < 0 ? w->timer.fd :
+			      loop_set(&a->loop, &w->timer, EPOLLIN);
+	if (r == 0)
+		r = shim_fork(w);
+	if (r < 0) {
+		loop_del(&a->loop, &w->timer);
+		close_fd(&w->timer.fd);
+		free(w);
+	}
+	return r;
+}

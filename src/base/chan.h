@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chan.h - frames of the agent protocol (iso_agent.h) over a stream
+ *
+ * What comes in is gathered until a frame is whole; what goes out is queued.
+ * The fd is the caller's and non-blocking.
+ */
+#ifndef ISO_CHAN_H
+#define ISO_CHAN_H
+
+#include "abi/iso_agent.h"
+#include "base/base.h"
+#include "base/rd.h"
+#include "base/ring.h"
+
+/* Room that DATA leaves in the output queue for the small frames. */
+#define CHAN_RESERVE 1024u
+
+struct chan {
+	uint8_t *in;	/* owned */
+	size_t in_cap;
+	size_t in_pos;	/* where the next frame begins */
+	size_t in_len;	/* where what was received ends */
+	struct ring out;
+};
+
+struct chan_frame {
+	uint16_t type;
+	uint16_t stream;
+	struct rd body;	/* valid until the next chan_fill() */
+};
+
+/* A channel that takes nothing but one AUTH. 0 or -ENOMEM. */
+int chan_init_auth(struct chan *c);
+/* Makes it a channel for every frame. 0 or -ENOMEM. */
+int chan_open(struct chan *c);
+void chan_free(struct chan *c);
+
+/* One read. Bytes read, -EAGAIN, -EPIPE at the end, or another -errno. */
+ssize_t chan_fill(struct chan *c, int fd);
+/* 1 with the next frame, 0 if it is not whole yet, -EPROTO on a bad header. */
+int chan_next(struct chan *c, struct chan_frame *ret_frame);
+
+/* Queues one frame. 0, or -ENOBUFS. */
+int chan_put(struct chan *c, uint16_t type, uint16_t stream, const void *body,
+	     size_t n);
+/* How many bytes of DATA may be queued now, at most AGENT_MAX_DATA. */
+size_t chan_data_room(const struct chan *c);
+/* One write of what is queued. 0, or -errno but for -EAGAIN. */
+int chan_flush(struct chan *c, int fd);
+
+/* The receiving end of one stream: what came and is not passed on yet. */
+struct chan_in {
+	struct ring ring;	/* AGENT_WINDOW bytes */
+	uint32_t owed;		/* passed on, CREDIT not yet sent */
+	bool ended;		/* nothing more will come */
+	bool stopped;		/* STOP was sent: what comes is dropped */
+};
+
+int chan_in_init(struct chan_in *in);
+void chan_in_free(struct chan_in *in);
+/* Takes a DATA body. 0, or -EPROTO (beyond the window, or after the end). */
+int chan_in_take(struct chan_in *in, const struct rd *body);
+/* One write of at most max bytes to fd. Bytes written, or -errno. */
+ssize_t chan_in_pass(struct chan_in *in, int fd, size_t max);
+/* Queues CREDIT once it is worth a frame. */
+void chan_in_credit(struct chan_in *in, struct chan *c, uint16_t stream);
+/* Drops what is there and queues STOP. */
+void chan_in_stop(struct chan_in *in, struct chan *c, uint16_t stream);
+
+static inline bool chan_pending(const struct chan *c)
+{
+	return ring_used(&c->out) > 0;
+}
+
+#endif /* ISO_CHAN_H */

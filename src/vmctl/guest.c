@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "vmctl/guest.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "abi/iso_agent.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/rd.h"
+
+#define CONNECT_MS 10000
+#define HEX_LEN ((size_t)AGENT_SECRET_LEN * 2)
+
+int guest_option(struct guest *g, int letter, const char *value)
+{
+	uint64_t v;
+
+	switch (letter) {
+	case 'u':
+		if (g->have_addr || !*value ||
+		    strlen(value) >= sizeof(g->addr.path))
+			return -EINVAL;
+		g->addr.kind = SOCK_HYBRID;
+		memcpy(g->addr.path, value, strlen(value) + 1);
+		g->have_addr = true;
+		return 0;
+	case 'v':
+		if (g->have_addr || parse_u64(value, 1, UINT32_MAX - 1, &v) < 0)
+			return -EINVAL;
+		g->addr.kind = SOCK_VSOCK;
+		g->addr.cid = (uint32_t)v;
+		g->have_addr = true;
+		return 0;
+	case 'p':
+		if (parse_u64(value, 1, UINT32_MAX - 1, &v) < 0)
+			return -EINVAL;
+		g->port = (uint32_t)v;
+		return 0;
+	case 's':
+		g->secret_file = value;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int read_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN])
+{
+	char text[HEX_LEN + 2] = { 0 };
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	int r = -EINVAL;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, sizeof(text));
+	if (n < 0)
+		return -errno;
+	if (n == HEX_LEN + 1 && text[HEX_LEN] == '\n')
+		text[--n] = 0;
+	if (n == AGENT_SECRET_LEN) {
+		memcpy(secret, text, AGENT_SECRET_LEN);
+		r = 0;
+	} else if (n == (ssize_t)HEX_LEN) {
+		r = parse_hex(text, secret, AGENT_SECRET_LEN);
+	}
+	explicit_bzero(text, sizeof(text));
+	return r;
+}
+
+static int send_auth(int fd, const uint8_t secret[AGENT_SECRET_LEN])
+{
+	struct {
+		struct agent_hdr hdr;
+		struct agent_auth auth;
+	} m = {
+		.hdr.len = htole32(sizeof(m)),
+		.hdr.type = htole16(AGENT_AUTH),
+		.auth.major = htole16(AGENT_MAJOR),
+		.auth.minor = htole16(AGENT_MINOR),
+	};
+	int r;
+
+	memcpy(m.auth.secret, secret, sizeof(m.auth.secret));
+	r = write_full(fd, &m, sizeof(m));
+	explicit_bzero(&m, sizeof(m));
+	return r;
+}
+
+static int read_ready(int fd)
+{
+	uint8_t buf[sizeof(struct agent_hdr) + sizeof(struct agent_ready)];
+	struct rd r = rd_init(buf, sizeof(buf));
+	int err = read_full(fd, buf, sizeof(buf));
+
+	if (err < 0)
+		return err;
+	if (rd_u32(&r) != sizeof(buf) || rd_u16(&r) != AGENT_READY ||
+	    rd_u16(&r) != 0 || rd_u16(&r) != AGENT_MAJOR)
+		return -EPROTO;
+	return 0;
+}
+
+/* The peer closes, or is silent for CONNECT_MS. */
+static const char *why(int err)
+{
+	switch (err) {
+	case -EPIPE:
+	case -ECONNRESET:
+		return "the guest's agent refused us: wrong secret?";
+	case -EAGAIN:
+		return "the guest's agent does not answer";
+	default:
+		return strerror(-err);
+	}
+}
+
+int guest_connect(struct guest *g, int status)
+{
+	const struct timeval tv = { .tv_sec = CONNECT_MS / 1000 };
+	const struct timeval never = { 0 };
+	uint8_t secret[AGENT_SECRET_LEN];
+	int fd, r;
+
+	if (!g->have_addr || !g->port || !g->secret_file)
+		die(status, "--uds or --vsock, --port and --secret-file are "
+			    "needed; see -h");
+	g->addr.port = g->port;
+	r = read_secret(g->secret_file, secret);
+	if (r < 0)
+		die(status, "%s: %s", g->secret_file, r == -EINVAL ?
+		    "neither 32 bytes nor 64 hexadecimal digits" :
+		    strerror(-r));
+	fd = sock_connect(&g->addr, CONNECT_MS);
+	if (fd < 0)
+		die(status, "no agent answers: %s", strerror(-fd));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	r = send_auth(fd, secret);
+	explicit_bzero(secret, sizeof(secret));
+	if (r == 0)
+		r = read_ready(fd);
+	if (r < 0)
+		die(status, "%s", why(r));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof(never));
+	return fd;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vmctl.h - what the shell cannot do itself: wait for a line of a log, stop a
+ * process that is surely the right one, run a command in a guest
+ */
+#ifndef ISO_VMCTL_VMCTL_H
+#define ISO_VMCTL_VMCTL_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+/* Own failure of `exec`, which else gives the command's status. */
+#define VMCTL_EX_OWN 125
+
+/* Each runs one subcommand (argv[0] is its name) and gives the exit status. */
+int tsc_main(int argc, char **argv);
+int wait_main(int argc, char **argv);
+int stop_main(int argc, char **argv);
+int signal_main(int argc, char **argv);
+int exec_main(int argc, char **argv);
+int poweroff_main(int argc, char **argv);
+
+/* A pidfd of the process if it began at start_time (field 22 of
+ * /proc/PID/stat) and has not ended; -ESRCH if not, or another -errno. */
+int process_open(pid_t pid, uint64_t start_time);
+
+/* The value of a numeric option; ends the program with status 64 if it is none
+ * or out of range. */
+uint64_t option_u64(const char *name, const char *value, uint64_t min,
+		    uint64_t max);
+
+#endif /* ISO_VMCTL_VMCTL_H */
