@@ -32,7 +32,8 @@
  * hdr.tag names a request: the requester picks it, the answer repeats it. Many
  * tags may be in flight; answers come in any order. A tag may be used again
  * after its answer. hdr.file names an open file of this connection: the broker
- * picks it in OPENED. Where a frame has no use for tag or file they are zero.
+ * picks it in OPENED. NEED, MORE and RESULT repeat the file of their IOCTL.
+ * Where a frame has no use for tag or file they are zero.
  *
  * IOCTL carries the argument and the buffers its pointer fields name ("depth
  * one"), as the device row of HELLO_OK describes. Guest addresses never travel
@@ -42,6 +43,10 @@
  * shim reads the pointer from the copy that it took and sends MORE. Buffers are
  * numbered: 0 the argument, 1..n the depth-one buffers in the row's order, then
  * the ranges of each NEED in order.
+ *
+ * CANCEL says that the caller is gone. It ends nothing by itself: the shim
+ * still answers a NEED, and the RESULT still comes. POLL has no tag; a file has
+ * one watch, a later POLL takes the place of an earlier one, EVENT ends it.
  *
  * An fd in a declared fd field is replaced by the shim with the file id of the
  * caller's own open shim file (ISO_NO_FILE for -1), and restored in what goes
