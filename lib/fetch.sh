@@ -153,7 +153,9 @@ fetch_unpack()
 	new=$dir/.new
 	run as_user mkdir -p "$debs" "$new/root"
 	# apt checks each file against the signed index, one already there too.
-	apt_run "downloading $kind $name" as_user env -C "$debs" \
+	# shellcheck disable=SC2016 # the inner shell's words
+	apt_run "downloading $kind $name" as_user \
+		sh -c 'cd "$1" && shift && exec "$@"' sh "$debs" \
 		apt-get -c "$apt_dir/apt.conf" -q download "$@" ||
 		die "$apt_status" "$kind $name: $apt_reason"
 	step_begin "unpacking $kind $name"

@@ -85,6 +85,9 @@ opt_unknown()
 # opt_none ARG...: the command takes no (more) operands.
 opt_none()
 {
+	case ${1:-} in
+	-*) opt_unknown "$1" ;;
+	esac
 	[ $# -eq 0 ] || die 64 "unexpected operand '$1'; see -h"
 }
 

@@ -5,7 +5,7 @@
 #
 #   h, c   conf_tbl.h and conf_tbl.c, the table for programs in C
 #   file   etc/isospin.conf
-#   man    the list of keys in isospin.conf(5), in scdoc's markup
+#   man    isospin.conf(5) in scdoc's markup, with the list of keys
 #
 # Prints to stdout.
 set -eu
@@ -92,18 +92,29 @@ gen_file()
 	' "$TOP/share/conf.tbl"
 }
 
-gen_man()
+gen_keys()
 {
 	awk "$read_table"'
 		function esc(s) { gsub(/[_*\\]/, "\\\\&", s); return s }
 		function row(key, type, def, range, doc) {
-			print "*" key "* (" type (range == "" ? "" : ", " esc(range)) ")"
-			print "\t" esc(doc) "."
-			if (def != "")
-				print "\tDefault: " esc(def)
+			printf "*%s* (%s%s)\n\t%s.", esc(key), type,
+				range == "" ? "" : ", " esc(range), esc(doc)
+			print def == "" ? "" : " Default: " esc(def)
 			print ""
 		}
 	' "$TOP/share/conf.tbl"
+}
+
+gen_man()
+{
+	local line
+
+	while IFS= read -r line; do
+		case $line in
+		@KEYS@) gen_keys ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done <"$TOP/share/man/isospin.conf.5.scd"
 }
 
 case ${1:-} in

@@ -214,3 +214,12 @@ bad_sh() { reader=read_sh check_bad; }
 	shell=dash
 	equal "$(read_sh -c /dev/null)" "$(read_sh)"
 }
+
+@test "isospin.conf(5) names every key and is a page" {
+	run -0 "$TOP/scripts/gen/conf.sh" man
+	page=$output
+	while IFS='=' read -r key _; do
+		has "$page" "*${key//_/\\_}* ("
+	done < <("$TOP/scripts/conf.sh")
+	run -0 scdoc <<<"$page"
+}
