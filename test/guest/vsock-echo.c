@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vsock-echo - AF_VSOCK traffic from inside a guest, for tests and benchmarks
+ * vsock-echo - traffic from inside a guest or for it, for tests and benchmarks
  *
- *	vsock-echo serve PORT			echo every connection, for ever
- *	vsock-echo connect CID PORT [options]	talk to an echo
+ *	vsock-echo serve ADDRESS		echo every connection, for ever
+ *	vsock-echo connect ADDRESS [options]	talk to an echo
+ *
+ * ADDRESS is vsock:CID:PORT (CID `any` to serve), unix:PATH or hybrid:PATH:PORT.
+ *
  *	  --size N     bytes of a message (64; at most 65536)
  *	  --count N    round trips (100)
  *	  --bulk N     then send N bytes and read them all back (0)
@@ -15,8 +18,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-
-#include <linux/vm_sockets.h>
 
 #include "base/base.h"
 #include "base/log.h"
@@ -75,18 +76,15 @@ static void add_conn(struct pollfd *p, struct conn **c, nfds_t *n)
 	(*n)++;
 }
 
-static int serve(uint64_t port)
+static int serve(const struct sock_addr *a)
 {
 	static struct pollfd p[MAX_CONNS + 1];
 	static struct conn *c[MAX_CONNS + 1];
-	struct sock_addr a = { .kind = SOCK_VSOCK, .cid = VMADDR_CID_ANY,
-			       .port = (uint32_t)port };
 	nfds_t n = 1;
-	int fd = sock_listen(&a, 128);
+	int fd = sock_listen(a, 128);
 
 	if (fd < 0)
-		die(ISO_EX_UNAVAILABLE, "port %llu: %s",
-		    (unsigned long long)port, strerror(-fd));
+		die(ISO_EX_UNAVAILABLE, "cannot listen: %s", strerror(-fd));
 	p[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
 	printf("vsock-echo: ready\n");
 	fflush(stdout);
@@ -189,22 +187,14 @@ static uint64_t bulk(int fd, const struct options *o)
 	return now_ns() - start;
 }
 
-static int client(const char *cid, const char *port, const struct options *o)
+static int client(const struct sock_addr *a, const struct options *o)
 {
-	struct sock_addr a = { .kind = SOCK_VSOCK };
-	uint64_t c, p, p50, p90, bulk_ns = 0;
+	uint64_t p50, p90, bulk_ns = 0;
 	uint64_t *t;
-	int fd;
+	int fd = sock_connect(a, 10000);
 
-	if (parse_u64(cid, 0, UINT32_MAX - 1, &c) < 0 ||
-	    parse_u64(port, 0, UINT32_MAX - 1, &p) < 0)
-		die(ISO_EX_USAGE, "bad CID or port");
-	a.cid = (uint32_t)c;
-	a.port = (uint32_t)p;
-	fd = sock_connect(&a, 10000);
 	if (fd < 0)
-		die(ISO_EX_UNAVAILABLE, "CID %s port %s: %s", cid, port,
-		    strerror(-fd));
+		die(ISO_EX_UNAVAILABLE, "cannot connect: %s", strerror(-fd));
 	t = ping(fd, o);
 	if (o->bulk)
 		bulk_ns = bulk(fd, o);
@@ -234,7 +224,7 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 	struct options o = { .size = 64, .count = 100 };
-	uint64_t port;
+	struct sock_addr addr;
 	int c, r = 0;
 
 	log_init("vsock-echo");
@@ -254,10 +244,11 @@ int main(int argc, char **argv)
 	}
 	argv += optind;
 	argc -= optind;
-	if (argc == 2 && strcmp(argv[0], "serve") == 0 &&
-	    parse_u64(argv[1], 1, UINT32_MAX - 1, &port) == 0)
-		return serve(port);
-	if (argc == 3 && strcmp(argv[0], "connect") == 0)
-		return client(argv[1], argv[2], &o);
-	die(ISO_EX_USAGE, "serve PORT, or connect CID PORT");
+	if (argc == 2 && sock_parse(argv[1], &addr) < 0)
+		die(ISO_EX_USAGE, "%s: no address", argv[1]);
+	if (argc == 2 && strcmp(argv[0], "serve") == 0)
+		return serve(&addr);
+	if (argc == 2 && strcmp(argv[0], "connect") == 0)
+		return client(&addr, &o);
+	die(ISO_EX_USAGE, "serve ADDRESS, or connect ADDRESS");
 }
