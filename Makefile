@@ -182,6 +182,21 @@ build/test/softrm-preload.so: test/tools/softrm-preload.c src/abi/abi.c \
 	$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fPIC -shared \
 		$(filter %.c,$^) -o $@ -ldl -pthread
 
+# gpu-broker with the drivers of test/tools/driver-test.c instead of its own.
+BROKER_TEST := $(filter-out src/broker/driver.c,$(gpu-broker_SRC)) \
+	       test/tools/driver-test.c
+$(B)/test/bin/gpu-broker-test: $(BROKER_TEST:%.c=$(B)/obj/%.o) \
+		$(B)/libisospin.a
+	@mkdir -p $(@D)
+	$(CC) $(DYN_LDFLAGS) $^ -o $@ -pthread
+
+$(S)/test/gpu-broker-test: $(BROKER_TEST:%.c=$(S)/obj/%.o) $(S)/libisospin.a
+	@mkdir -p $(@D)
+	$(MUSL_CC) $(MUSL_LDFLAGS) $^ -o $@ -pthread
+
+unit: $(B)/test/bin/gpu-broker-test
+guest-tests: $(S)/test/gpu-broker-test
+
 # Programs that run inside a guest for a test or a benchmark.
 define guest_program
 $(S)/test/$(1): $(S)/obj/test/guest/$(1).o $(S)/libisospin.a

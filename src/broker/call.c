@@ -18,6 +18,9 @@ static_assert((int)ABI_DEV_CTL == 1 << ISO_DEV_CTL &&
 	 CALL_BUFS * (sizeof(struct iso_span) + 8))
 #define MAX_BYTES (ISO_MAX_FRAME - RESULT_OVERHEAD)
 
+/* The largest errno that a program may be shown. */
+#define ERRNO_MAX 511
+
 /* What stands in the pointer field of a buffer that is there, instead of the
  * guest's address. */
 #define PLACEHOLDER 1
@@ -468,7 +471,7 @@ int call_more(struct call *call, struct rd *body, call_file_fn *get)
 	struct span s[ISO_MAX_RANGES];
 
 	if (err) {
-		if (n || !rd_done(body) || err > 4095)
+		if (n || !rd_done(body) || err > ERRNO_MAX)
 			return -EPROTO;
 		call->err = (int)err;
 		return 0;

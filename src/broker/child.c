@@ -11,8 +11,13 @@
 #include "base/log.h"
 #include "base/sock.h"
 #include "broker/conn.h"
+#include "broker/driver.h"
 #include "sandbox/sandbox.h"
 #include "seccomp_gpu-broker.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* A worker's burst: what it may ask at once after a second of silence. */
 #define BURST_SECONDS 1.0
@@ -63,7 +68,7 @@ void child_bytes_give(struct child *child, enum child_mem what, size_t n)
 
 static void resume_parked(struct child *child)
 {
-	for (struct conn *c = child->conns; c; c = c->next)
+	for (struct conn *c = child->conns; c && child->n_parked; c = c->next)
 		conn_resume(c);
 }
 
@@ -168,13 +173,15 @@ static void child_receive_setup(struct child *child)
 static void child_open_driver(struct child *child)
 {
 	struct child_setup *s = &child->setup;
+	const struct driver *const *d = drivers;
 	int r;
 
+	while (*d && strcmp((*d)->name, s->driver) != 0)
+		d++;
 	child->abi = abi_find_nearest(s->version);
-	if (!child->abi)
-		die(ISO_EX_BUG, "no table for driver %s", s->version);
-	s->soft.name = s->gpu_name;
-	r = drv_soft_new(child->abi, s->version, &s->soft, &child->drv);
+	if (!child->abi || !*d)
+		die(ISO_EX_BUG, "no driver %s %s", s->driver, s->version);
+	r = (*d)->make(child->abi, s, &child->drv);
 	if (r < 0)
 		die(ISO_EX_BUG, "driver: %s", strerror(-r));
 }
@@ -221,6 +228,11 @@ void child_main(const char *name)
 	r = child_start_loop(&child);
 	if (r < 0)
 		die(ISO_EX_BUG, "event loop: %s", strerror(-r));
+#ifdef __GLIBC__
+	/* More arenas than this would have it count processors, with calls that
+	 * the sandbox forbids. */
+	mallopt(M_ARENA_MAX, 2);
+#endif
 	child_sandbox(&child);
 	r = pool_run(&child.pool);
 	die(ISO_EX_BUG, "thread: %s", strerror(-r));

@@ -40,9 +40,10 @@ struct child_msg {
 struct child_setup {
 	struct child_msg msg;		/* CHILD_SETUP */
 	char worker[33];
+	char driver[16];
 	char version[32];		/* of the driver's user space */
 	char gpu_name[64];
-	struct drv_soft_config soft;	/* name is set by the receiver */
+	struct drv_soft_config soft;	/* name: the driver's maker */
 	struct child_quota quota;
 	uint32_t max_conns;
 	uint64_t session;
@@ -70,6 +71,7 @@ struct child {
 	struct iso_ev ctl;
 	struct iso_ev rate_timer;
 	struct conn *conns;
+	uint32_t n_parked;		/* connections that wait */
 	uint32_t n_files;
 	uint64_t bytes[CHILD_MEM__COUNT];
 	double tokens;			/* of the rate */

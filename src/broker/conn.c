@@ -30,6 +30,12 @@ static void watch(struct conn *c)
 		conn_end(c);
 }
 
+static void set_parked(struct conn *c, bool parked)
+{
+	c->child->n_parked += (uint32_t)parked - (uint32_t)c->parked;
+	c->parked = parked;
+}
+
 static void in_release(struct conn *c)
 {
 	if (c->in_cap > CONN_IN_MIN)
@@ -51,6 +57,7 @@ void conn_end(struct conn *c)
 	shutdown(c->ev.fd, SHUT_RDWR);
 	close_fd(&c->ev.fd);
 	dispatch_end(c);
+	set_parked(c, false);
 	in_release(c);
 	wr_free(&c->out);
 	c->out_sent = 0;
@@ -211,7 +218,7 @@ static void conn_parse(struct conn *c)
 		conn_fail(c, &hdr, (int)r);
 		return;
 	}
-	c->parked = r == -EAGAIN;
+	set_parked(c, r == -EAGAIN);
 }
 
 /* #syscalls gpu-broker: recvfrom */
@@ -249,7 +256,7 @@ void conn_resume(struct conn *c)
 {
 	if (c->state == CONN_ENDED || !c->parked)
 		return;
-	c->parked = false;
+	set_parked(c, false);
 	conn_parse(c);
 	conn_flush(c);
 }

@@ -36,7 +36,6 @@ struct file {
 	bool closed;		/* by CLOSE or with the connection */
 	struct job close;
 	struct iso_ev poll;	/* fd is the driver's */
-	uint32_t poll_tag;
 };
 
 struct conn {

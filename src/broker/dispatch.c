@@ -29,6 +29,13 @@ static void submit(struct conn *c, struct job *job)
 	pool_submit(&c->child->pool, job);
 }
 
+static void job_over(struct conn *c)
+{
+	c->jobs--;
+	if (c->state == CONN_ENDED)
+		c->child->reap = true;
+}
+
 /* ---- files ---------------------------------------------------------------- */
 
 static struct file *file_hold(struct conn *c, uint32_t id)
@@ -51,9 +58,8 @@ static void close_done(struct job *job)
 {
 	struct file *f = container_of(job, struct file, close);
 
-	f->conn->jobs--;
+	job_over(f->conn);
 	f->conn->child->n_files--;
-	f->conn->child->reap = true;
 	free(f);
 }
 
@@ -124,7 +130,7 @@ static void file_event(struct iso_ev *ev, uint32_t events)
 
 	loop_del(&c->child->pool.loop, ev);
 	frame_header(&c->out, sizeof(struct iso_hdr) + sizeof(struct iso_poll),
-		     ISO_EVENT, f->poll_tag, f->id);
+		     ISO_EVENT, 0, f->id);
 	wr_u32(&c->out, events);
 	wr_u32(&c->out, 0);
 	conn_flush(c);
@@ -158,7 +164,7 @@ static void open_done(struct job *job)
 	struct conn *c = o->conn;
 	uint32_t id = 0;
 
-	c->jobs--;
+	job_over(c);
 	if (o->err)
 		c->child->n_files--;
 	else
@@ -167,7 +173,6 @@ static void open_done(struct job *job)
 		opened(c, o->tag, id, o->err);
 	else if (!o->err)
 		file_close(idmap_del(&c->files, id));
-	c->child->reap = true;
 	free(o);
 }
 
@@ -258,8 +263,7 @@ static void ioctl_done(struct job *job)
 	struct call *call = container_of(job, struct call, job);
 	struct conn *c = call->conn;
 
-	c->jobs--;
-	c->child->reap = true;
+	job_over(c);
 	call->ran = true;
 	call_restore(call);
 	call_answer(call, true);
@@ -343,6 +347,8 @@ static int on_more(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	r = call_more(call, body, file_hold);
 	if (r < 0)
 		return r;
+	if (call->cancelled && !call->err)
+		call->err = EINTR;
 	if (call->err)
 		call_answer(call, false);
 	else
@@ -357,11 +363,10 @@ static int on_cancel(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	(void)body;
 	c->child->metrics.cancels++;
 	/* None: its RESULT has crossed this frame. One that is with the driver
-	 * stays there, and its RESULT is the shim's to drop. */
-	if (call && call->state == CALL_WAITS) {
-		call->err = EINTR;
-		call_answer(call, false);
-	}
+	 * stays there; one that waits for MORE gets that first, for the shim
+	 * answers every NEED. */
+	if (call)
+		call->cancelled = true;
 	return 0;
 }
 
@@ -391,8 +396,7 @@ static void map_done(struct job *job)
 	struct map_job *m = container_of(job, struct map_job, job);
 	struct conn *c = m->conn;
 
-	c->jobs--;
-	c->child->reap = true;
+	job_over(c);
 	if (c->state == CONN_RUNNING) {
 		frame_header(&c->out,
 			     sizeof(struct iso_hdr) + sizeof(struct iso_mapped),
@@ -428,7 +432,7 @@ static int on_map(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	return 0;
 }
 
-/* A file has one watch: a later POLL takes the place of an earlier one. */
+/* A file has one watch; a later POLL takes the place of an earlier one. */
 static int on_poll(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 {
 	struct file *f = idmap_get(&c->files, hdr->file);
@@ -442,7 +446,6 @@ static int on_poll(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	if (fd < 0)
 		return 0;
 	f->poll.fd = fd;
-	f->poll_tag = hdr->tag;
 	return loop_set(&c->child->pool.loop, &f->poll,
 			events & (POLLIN | POLLPRI | POLLOUT));
 }
@@ -512,8 +515,8 @@ static const struct frame_row frames[] = {
 	[ISO_IOCTL] = { on_ioctl, CONN_RUNNING, TAG | FILE_ | RATED,
 			ATLEAST(iso_ioctl) },
 	[ISO_MORE] = { on_more, CONN_RUNNING, TAG | FILE_, ATLEAST(iso_more) },
-	[ISO_CANCEL] = { on_cancel, CONN_RUNNING, TAG | FILE_, 0, 0 },
-	[ISO_POLL] = { on_poll, CONN_RUNNING, TAG | FILE_, EXACT(iso_poll) },
+	[ISO_CANCEL] = { on_cancel, CONN_RUNNING, TAG, 0, 0 },
+	[ISO_POLL] = { on_poll, CONN_RUNNING, FILE_, EXACT(iso_poll) },
 	[ISO_MAP] = { on_map, CONN_RUNNING, TAG | FILE_ | RATED,
 		      EXACT(iso_map) },
 	[ISO_PING] = { on_ping, CONN_RUNNING, 0, EXACT(iso_ping) },

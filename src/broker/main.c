@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
+#include "broker/driver.h"
 #include "broker/monitor.h"
 
 #define BACKLOG 128
@@ -213,15 +214,17 @@ static void set_from_config(struct monitor_config *config,
 /* Only what was asked for, never something in its stead. */
 static void set_driver(struct child_setup *s, const struct options *o)
 {
+	const struct driver *const *d = drivers;
 	const struct abi *abi;
 
-	if (strcmp(o->driver, "soft") != 0)
-		die(strcmp(o->driver, "real") == 0 ? ISO_EX_UNAVAILABLE :
-						     ISO_EX_USAGE,
-		    "driver %s is not in this build; there is: soft",
-		    o->driver);
+	while (*d && strcmp((*d)->name, o->driver) != 0)
+		d++;
+	if (!*d)
+		die(ISO_EX_UNAVAILABLE, "driver %s is not in this build; %s is",
+		    o->driver, drivers[0]->name);
+	snprintf(s->driver, sizeof(s->driver), "%s", (*d)->name);
 	if (!o->version)
-		bad_usage("--driver soft wants --driver-version");
+		bad_usage("--driver-version is missing");
 	abi = abi_find_nearest(o->version);
 	if (!abi || strlen(o->version) >= sizeof(s->version))
 		die(ISO_EX_UNAVAILABLE, "no call table for driver %s",

@@ -154,17 +154,27 @@ static void late_event(struct iso_ev *ev, uint32_t events)
 	} while (job);
 }
 
+/* Runs what is ready; false if the role was lost over it. */
+static bool run_ready(struct pool *p)
+{
+	while (p->ready.head && atomic_load(&p->n_spare)) {
+		struct job *job = list_pop(&p->ready);
+
+		if (!run_out(p, job))
+			return false;
+		job->done(job);
+	}
+	return true;
+}
+
 /* The leader's life; returns when it has lost the role. */
 static void lead(struct pool *p)
 {
-	for (;;) {
-		while (p->ready.head && atomic_load(&p->n_spare)) {
-			struct job *job = list_pop(&p->ready);
-
-			if (!run_out(p, job))
-				return;
-			job->done(job);
-		}
+	while (run_ready(p)) {
+		/* What the jobs have left to do may make others ready. */
+		p->loop.after(&p->loop, p->loop.after_arg);
+		if (p->ready.head && atomic_load(&p->n_spare))
+			continue;
 		if (p->loop.stop || loop_once(&p->loop, -1) < 0)
 			p->stopped(p);
 	}

@@ -31,7 +31,7 @@ struct job_list {
 };
 
 struct pool {
-	struct loop loop;	/* the leader's */
+	struct loop loop;	/* the leader's; its after hook is set */
 	struct job_list ready;	/* the leader's: submitted, not yet run */
 	unsigned int n_threads;	/* the leader's */
 	unsigned int max_threads;

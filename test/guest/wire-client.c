@@ -8,391 +8,8 @@
  * A scenario is a row of the table at the end. It prints what it learnt and
  * ends with 0, or says what was not as it should be and ends with 1.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-
-#include "abi/abi.h"
-#include "abi/iso_wire.h"
-#include "base/log.h"
-#include "base/num.h"
-#include "base/rd.h"
-#include "base/sock.h"
-#include "base/wr.h"
-
-#define MAX_BUF 4
-
-struct frame {
-	struct iso_hdr hdr;
-	uint8_t *body;		/* ISO_MAX_FRAME bytes */
-	size_t len;
-};
-
-struct client {
-	struct sock_addr addr;
-	uint8_t secret[ISO_SECRET_LEN];
-	const char *name;
-	uint32_t caps;
-	bool ident;
-	int fd;
-	uint32_t next_tag;
-	const struct abi *abi;
-	struct frame in;
-};
-
-/* One ioctl: argument, the buffers of its pointers, and the bytes behind
- * nested pointers, all of which the answer is written to. */
-struct ask {
-	uint32_t file, nr;
-	void *arg;
-	uint32_t arg_len;
-	uint32_t n;
-	struct {
-		void *p;	/* NULL: the pointer is NULL */
-		uint32_t len;
-		bool in;
-	} buf[MAX_BUF];
-	uint32_t n_need;	/* ranges of the NEED that came */
-	uint8_t need[4096];	/* what came back in the first of them */
-};
-
-#define expect(cond, ...)                          \
-	do {                                       \
-		if (!(cond))                       \
-			die(ISO_EX_NO, __VA_ARGS__); \
-	} while (0)
-
-/* ---- frames --------------------------------------------------------------- */
-
-static void send_raw(struct client *c, const void *p, size_t n)
-{
-	/* The broker may have closed already; reading shows it. */
-	if (send(c->fd, p, n, MSG_NOSIGNAL) < 0)
-		log_debug("send: %s", strerror(errno));
-}
-
-static void send_frame(struct client *c, enum iso_type type, uint32_t tag,
-		       uint32_t file, const void *body, size_t n)
-{
-	struct wr w;
-
-	wr_init(&w, ISO_MAX_FRAME * 2);
-	wr_u32(&w, (uint32_t)(sizeof(struct iso_hdr) + n));
-	wr_u16(&w, (uint16_t)type);
-	wr_u16(&w, 0);
-	wr_u32(&w, tag);
-	wr_u32(&w, file);
-	wr_bytes(&w, body, n);
-	send_raw(c, w.p, w.len);
-	wr_free(&w);
-}
-
-/* False at the end of the stream. */
-static bool recv_frame(struct client *c)
-{
-	uint8_t head[sizeof(struct iso_hdr)];
-	struct rd r;
-
-	if (read_full(c->fd, head, sizeof(head)) < 0)
-		return false;
-	r = rd_init(head, sizeof(head));
-	c->in.hdr.len = rd_u32(&r);
-	c->in.hdr.type = rd_u16(&r);
-	c->in.hdr.flags = rd_u16(&r);
-	c->in.hdr.tag = rd_u32(&r);
-	c->in.hdr.file = rd_u32(&r);
-	expect(c->in.hdr.len >= sizeof(head) && c->in.hdr.len <= ISO_MAX_FRAME,
-	       "a frame of %u bytes", c->in.hdr.len);
-	c->in.len = c->in.hdr.len - sizeof(head);
-	return read_full(c->fd, c->in.body, c->in.len) == 0;
-}
-
-static struct rd want_frame(struct client *c, enum iso_type type)
-{
-	expect(recv_frame(c), "connection closed instead of frame %d", type);
-	expect(c->in.hdr.type == type, "frame %u instead of %d",
-	       c->in.hdr.type, type);
-	return rd_init(c->in.body, c->in.len);
-}
-
-/* The broker closes, perhaps after a BYE. */
-static void want_closed(struct client *c)
-{
-	while (recv_frame(c))
-		expect(c->in.hdr.type == ISO_BYE, "frame %u instead of the end",
-		       c->in.hdr.type);
-}
-
-/* ---- a good shim ---------------------------------------------------------- */
-
-static void dial(struct client *c)
-{
-	c->fd = sock_connect(&c->addr, 5000);
-	if (c->fd < 0)
-		die(ISO_EX_UNAVAILABLE, "connect: %s", strerror(-c->fd));
-}
-
-static void say_ident(struct client *c)
-{
-	struct iso_ident id = { .caps = c->caps };
-
-	memcpy(id.secret, c->secret, sizeof(id.secret));
-	memcpy(id.worker, c->name, strnlen(c->name, sizeof(id.worker)));
-	send_frame(c, ISO_IDENT, 0, 0, &id, sizeof(id));
-}
-
-static struct rd say_hello(struct client *c)
-{
-	const struct iso_hello hello = { .major = ISO_WIRE_MAJOR,
-					 .max_frame = ISO_MAX_FRAME };
-
-	send_frame(c, ISO_HELLO, 0, 0, &hello, sizeof(hello));
-	return want_frame(c, ISO_HELLO_OK);
-}
-
-static void join(struct client *c)
-{
-	char version[ISO_VERSION_LEN + 1] = { 0 };
-	struct rd r;
-
-	dial(c);
-	if (c->ident)
-		say_ident(c);
-	r = say_hello(c);
-	rd_span(&r, offsetof(struct iso_hello_ok, version));
-	rd_copy(&r, version, ISO_VERSION_LEN);
-	c->abi = abi_find_nearest(version);
-	expect(c->abi, "HELLO_OK names driver %s", version);
-}
-
-static uint32_t open_as(struct client *c, enum iso_dev kind, uint32_t tgid,
-			uint32_t *ret_err)
-{
-	const struct iso_open o = { .kind = kind, .flags = O_RDWR,
-				    .tgid = tgid };
-	uint32_t tag = ++c->next_tag;
-	struct rd r;
-
-	send_frame(c, ISO_OPEN, tag, 0, &o, sizeof(o));
-	r = want_frame(c, ISO_OPENED);
-	expect(c->in.hdr.tag == tag, "OPENED has another tag");
-	*ret_err = rd_u32(&r);
-	return c->in.hdr.file;
-}
-
-static uint32_t open_dev(struct client *c, enum iso_dev kind)
-{
-	uint32_t err, file = open_as(c, kind, 1, &err);
-
-	expect(err == 0, "open of device kind %d: errno %u", kind, err);
-	return file;
-}
-
-static void send_ioctl(struct client *c, const struct ask *a, uint32_t tag)
-{
-	struct wr w;
-
-	wr_init(&w, ISO_MAX_FRAME * 2);
-	wr_u32(&w, a->nr);
-	wr_u32(&w, a->arg_len);
-	wr_u32(&w, a->n);
-	wr_u32(&w, 0);
-	for (uint32_t i = 0; i < a->n; i++) {
-		wr_u32(&w, a->buf[i].p ? a->buf[i].len : 0);
-		wr_u32(&w, a->buf[i].p ? 0 : ISO_SPAN_NULL);
-	}
-	wr_pad8(&w, a->arg, a->arg_len);
-	for (uint32_t i = 0; i < a->n; i++)
-		if (a->buf[i].p && a->buf[i].in)
-			wr_pad8(&w, a->buf[i].p, a->buf[i].len);
-	send_frame(c, ISO_IOCTL, tag, a->file, w.p, w.len);
-	wr_free(&w);
-}
-
-/* Answers a NEED with zeroes. */
-static void answer_need(struct client *c, struct ask *a)
-{
-	struct rd r = rd_init(c->in.body, c->in.len);
-	uint32_t n = rd_u32(&r);
-	struct wr w;
-
-	rd_u32(&r);
-	expect(n >= 1 && n <= ISO_MAX_RANGES, "NEED of %u ranges", n);
-	a->n_need = n;
-	wr_init(&w, ISO_MAX_FRAME);
-	wr_u32(&w, n);
-	wr_u32(&w, 0);
-	for (uint32_t pass = 0; pass < 2; pass++) {
-		struct rd q = r;
-
-		for (uint32_t i = 0; i < n; i++) {
-			const uint8_t *head = rd_span(&q, 4);
-			uint32_t len;
-
-			rd_u32(&q);
-			len = rd_u32(&q);
-			rd_u32(&q);
-			expect(head, "NEED is too short");
-			if (pass == 0) {
-				wr_u32(&w, len);
-				wr_u32(&w, 0);
-			} else if (head[1] & (ISO_DIR_IN | ISO_DIR_FD)) {
-				wr_zero(&w, pad8(len));
-			}
-		}
-	}
-	send_frame(c, ISO_MORE, c->in.hdr.tag, a->file, w.p, w.len);
-	wr_free(&w);
-}
-
-/* Takes a RESULT apart; the errno. */
-static int take_result(struct client *c, struct ask *a)
-{
-	struct rd r = rd_init(c->in.body, c->in.len);
-	uint32_t err = rd_u32(&r), arg_len = rd_u32(&r), n = rd_u32(&r);
-	uint32_t len[ISO_MAX_SPANS];
-	const void *p;
-
-	rd_u32(&r);
-	expect(n <= ISO_MAX_SPANS, "RESULT of %u spans", n);
-	for (uint32_t i = 0; i < n; i++) {
-		len[i] = rd_u32(&r);
-		rd_u32(&r);
-	}
-	p = rd_span_pad8(&r, arg_len);
-	expect(err ? arg_len == 0 : arg_len == a->arg_len,
-	       "RESULT with an argument of %u bytes", arg_len);
-	if (p)
-		memcpy(a->arg, p, arg_len);
-	for (uint32_t i = 0; i < n; i++) {
-		p = rd_span_pad8(&r, len[i]);
-		if (i < a->n) {
-			expect(len[i] <= a->buf[i].len, "a span is too long");
-			if (p && len[i])
-				memcpy(a->buf[i].p, p, len[i]);
-		} else if (i == a->n && p) {
-			expect(len[i] <= sizeof(a->need), "a range is too long");
-			memcpy(a->need, p, len[i]);
-		}
-	}
-	expect(rd_done(&r), "RESULT has a wrong length");
-	return (int)err;
-}
-
-/* One whole call; its errno. */
-static int ask(struct client *c, struct ask *a)
-{
-	uint32_t tag = ++c->next_tag;
-
-	send_ioctl(c, a, tag);
-	expect(recv_frame(c), "connection closed instead of RESULT");
-	if (c->in.hdr.type == ISO_NEED) {
-		answer_need(c, a);
-		expect(recv_frame(c), "connection closed after MORE");
-	}
-	expect(c->in.hdr.type == ISO_RESULT && c->in.hdr.tag == tag,
-	       "frame %u instead of RESULT", c->in.hdr.type);
-	return take_result(c, a);
-}
-
-/* ---- RM calls ------------------------------------------------------------- */
-
-#define ARG_MAX_ 128
-
-static void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
-{
-	abi_put(row, f, 0, arg, row->sizes[0], v);
-}
-
-static uint64_t get(const struct abi_row *row, const void *arg, enum abi_f f)
-{
-	return abi_get(row, f, 0, arg, row->sizes[0]);
-}
-
-static const struct abi_row *escape(struct client *c, uint32_t nr)
-{
-	for (uint32_t i = 0; i < c->abi->n_rows[ABI_ESCAPE]; i++)
-		if (c->abi->rows[ABI_ESCAPE][i].nr == nr)
-			return &c->abi->rows[ABI_ESCAPE][i];
-	die(ISO_EX_BUG, "the table has no escape %u", nr);
-}
-
-/* RM's status of an allocation; the new handle in *object. */
-static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
-			 uint32_t parent, uint32_t *object, uint32_t class)
-{
-	const struct abi_row *row = escape(c, NV_ESC_RM_ALLOC);
-	uint8_t arg[ARG_MAX_] = { 0 };
-	struct ask a = { .file = file, .nr = NV_ESC_RM_ALLOC, .arg = arg,
-			 .arg_len = row->sizes[0], .n = 1 };
-
-	put(row, arg, ABI_F_hRoot, root);
-	put(row, arg, ABI_F_hObjectParent, parent);
-	put(row, arg, ABI_F_hObjectNew, *object);
-	put(row, arg, ABI_F_hClass, class);
-	expect(ask(c, &a) == 0, "RM_ALLOC fails");
-	*object = (uint32_t)get(row, arg, ABI_F_hObjectNew);
-	return (uint32_t)get(row, arg, ABI_F_status);
-}
-
-static uint32_t rm_free(struct client *c, uint32_t file, uint32_t root,
-			uint32_t object)
-{
-	const struct abi_row *row = escape(c, NV_ESC_RM_FREE);
-	uint8_t arg[ARG_MAX_] = { 0 };
-	struct ask a = { .file = file, .nr = NV_ESC_RM_FREE, .arg = arg,
-			 .arg_len = row->sizes[0] };
-
-	put(row, arg, ABI_F_hRoot, root);
-	put(row, arg, ABI_F_hObjectOld, object);
-	expect(ask(c, &a) == 0, "RM_FREE fails");
-	return (uint32_t)get(row, arg, ABI_F_status);
-}
-
-/* A control; a holds the file, and afterwards what came of nested pointers. */
-static uint32_t rm_control(struct client *c, struct ask *a, uint32_t client,
-			   uint32_t object, uint32_t cmd, void *params,
-			   uint32_t len)
-{
-	const struct abi_row *row = escape(c, NV_ESC_RM_CONTROL);
-	uint8_t arg[ARG_MAX_] = { 0 };
-
-	a->nr = NV_ESC_RM_CONTROL;
-	a->arg = arg;
-	a->arg_len = row->sizes[0];
-	a->n = 1;
-	a->buf[0].p = params;
-	a->buf[0].len = len;
-	a->buf[0].in = true;
-	put(row, arg, ABI_F_hClient, client);
-	put(row, arg, ABI_F_hObject, object);
-	put(row, arg, ABI_F_cmd, cmd);
-	put(row, arg, ABI_F_params, 0x7fff12345678);
-	put(row, arg, ABI_F_paramsSize, len);
-	expect(ask(c, a) == 0, "RM_CONTROL 0x%x fails", cmd);
-	expect(get(row, arg, ABI_F_params) == 0x7fff12345678,
-	       "the guest's pointer did not come back");
-	a->arg = NULL;
-	return (uint32_t)get(row, arg, ABI_F_status);
-}
-
-static uint32_t new_client(struct client *c, uint32_t file)
-{
-	uint32_t handle = 0;
-	uint32_t status = rm_alloc(c, file, 0, 0, &handle, NV01_ROOT);
-
-	expect(status == NV_OK, "no RM client: %s", abi_status_name(status));
-	return handle;
-}
-
-static void want_status(uint32_t status, uint32_t wanted)
-{
-	expect(status == wanted, "status %s instead of %s",
-	       abi_status_name(status), abi_status_name(wanted));
-}
+#include "../tools/driver-test.h"
+#include "wire-shim.h"
 
 /* ---- scenarios: good ------------------------------------------------------ */
 
@@ -501,6 +118,88 @@ static void do_map(struct client *c)
 	send_frame(c, ISO_MAP, 7, file, &map, sizeof(map));
 	r = want_frame(c, ISO_MAPPED);
 	expect(rd_u32(&r) == EOPNOTSUPP, "MAP did not say EOPNOTSUPP");
+}
+
+/* ---- scenarios: with gpu-broker-test --driver block ------------------------- */
+
+static void want_silence(struct client *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+
+	expect(poll(&p, 1, 0) == 0, "an answer before its time");
+}
+
+/* 32 calls, of which the first does not come back: the others do. */
+static void do_one_blocked(struct client *c)
+{
+	uint32_t file, blocked, release;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	blocked = send_sys_params(c, file, DRIVER_TEST_BLOCK);
+	for (int i = 0; i < 31; i++)
+		send_sys_params(c, file, 0);
+	for (int i = 0; i < 31; i++)
+		expect(want_result(c) != blocked, "the blocked call is back");
+	want_silence(c);
+	release = send_sys_params(c, file, DRIVER_TEST_RELEASE);
+	expect(want_result(c) + want_result(c) == blocked + release,
+	       "other answers than those two");
+}
+
+/* More of them than the broker has threads: the link stays alive. */
+static void do_all_blocked(struct client *c)
+{
+	const struct iso_ping ping = { .cookie = 1 };
+	uint32_t file;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	for (int i = 0; i < 100; i++)
+		send_sys_params(c, file, DRIVER_TEST_BLOCK);
+	send_frame(c, ISO_PING, 0, 0, &ping, sizeof(ping));
+	want_frame(c, ISO_PONG);
+	send_frame(c, ISO_CLOSE, 0, file, NULL, 0);
+	send_frame(c, ISO_PING, 0, 0, &ping, sizeof(ping));
+	want_frame(c, ISO_PONG);
+}
+
+/* The worker goes away in the middle of a call. */
+static void do_gone_blocked(struct client *c)
+{
+	uint32_t file;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	send_sys_params(c, file, DRIVER_TEST_BLOCK);
+	send_sys_params(c, file, 0);
+	want_result(c);
+}
+
+static void do_poll(struct client *c)
+{
+	const struct iso_poll want = { .events = POLLIN };
+	const struct iso_ping ping = { .cookie = 1 };
+	uint32_t file;
+	struct rd r;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	send_frame(c, ISO_POLL, 0, file, &want, sizeof(want));
+	send_frame(c, ISO_PING, 0, 0, &ping, sizeof(ping));
+	want_frame(c, ISO_PONG);
+	want_silence(c);
+	send_sys_params(c, file, DRIVER_TEST_RELEASE);
+	want_result(c);
+	r = want_frame(c, ISO_EVENT);
+	expect(c->in.hdr.file == file && rd_u32(&r) & POLLIN, "not our EVENT");
+}
+
+static void do_crash(struct client *c)
+{
+	join(c);
+	send_sys_params(c, open_dev(c, ISO_DEV_CTL), DRIVER_TEST_CRASH);
+	want_closed(c);
 }
 
 /* ---- scenarios: refused, and the connection lives on ------------------------ */
@@ -693,32 +392,6 @@ static void do_huge_nested(struct client *c)
 			       row->sizes[0]), NV_ERR_INVALID_ARGUMENT);
 }
 
-/* Starts a call that waits for MORE; its tag. */
-static uint32_t start_need(struct client *c, uint32_t file)
-{
-	const struct abi_row *row = escape(c, NV_ESC_RM_CONTROL), *ctl;
-	uint8_t arg[ARG_MAX_] = { 0 }, params[64] = { 0 };
-	uint32_t client = new_client(c, file), tag;
-	struct ask a = { .file = file, .nr = NV_ESC_RM_CONTROL, .arg = arg,
-			 .arg_len = row->sizes[0], .n = 1 };
-
-	ctl = abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
-	put(ctl, params, ABI_F_sizeOfStrings, 64);
-	put(ctl, params, ABI_F_pVersionBuffer, 0x1000);
-	put(row, arg, ABI_F_hClient, client);
-	put(row, arg, ABI_F_hObject, client);
-	put(row, arg, ABI_F_cmd, ctl->nr);
-	put(row, arg, ABI_F_params, 0x1000);
-	put(row, arg, ABI_F_paramsSize, ctl->sizes[0]);
-	a.buf[0].p = params;
-	a.buf[0].len = ctl->sizes[0];
-	a.buf[0].in = true;
-	tag = ++c->next_tag;
-	send_ioctl(c, &a, tag);
-	want_frame(c, ISO_NEED);
-	return tag;
-}
-
 /* A pointer that the shim could not read. */
 static void do_more_efault(struct client *c)
 {
@@ -737,19 +410,24 @@ static void do_more_efault(struct client *c)
 /* The caller is killed, and closes, while the broker waits for MORE. */
 static void do_cancel(struct client *c)
 {
+	const struct iso_more more = { .err = EINTR };
 	uint32_t file, tag;
 	struct rd r;
 
 	join(c);
 	file = open_dev(c, ISO_DEV_CTL);
 	tag = start_need(c, file);
-	send_frame(c, ISO_CANCEL, tag, file, NULL, 0);
+	send_frame(c, ISO_CANCEL, tag, 0, NULL, 0);
+	send_frame(c, ISO_MORE, tag, file, &more, sizeof(more));
 	r = want_frame(c, ISO_RESULT);
 	expect(rd_u32(&r) == EINTR, "RESULT is not EINTR");
 	tag = start_need(c, file);
 	send_frame(c, ISO_CLOSE, 0, file, NULL, 0);
-	send_frame(c, ISO_CANCEL, tag, file, NULL, 0);
+	send_frame(c, ISO_CANCEL, tag, 0, NULL, 0);
+	send_frame(c, ISO_MORE, tag, file, &more, sizeof(more));
 	want_frame(c, ISO_RESULT);
+	/* It has crossed the RESULT: nothing happens. */
+	send_frame(c, ISO_CANCEL, tag, 0, NULL, 0);
 	new_client(c, open_dev(c, ISO_DEV_CTL));
 }
 
@@ -916,6 +594,11 @@ static const struct {
 	{ "watch", do_watch },
 	{ "ping", do_ping },
 	{ "map", do_map },
+	{ "one-blocked", do_one_blocked },
+	{ "all-blocked", do_all_blocked },
+	{ "gone-blocked", do_gone_blocked },
+	{ "poll", do_poll },
+	{ "crash", do_crash },
 	{ "unknown-ioctl", do_unknown_ioctl },
 	{ "unknown-control", do_unknown_control },
 	{ "wrong-size", do_wrong_size },

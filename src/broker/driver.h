@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* driver.h - the drivers of this build, by name */
+#ifndef ISO_BROKER_DRIVER_H
+#define ISO_BROKER_DRIVER_H
+
+#include "broker/child.h"
+
+struct driver {
+	const char *name;	/* for --driver */
+	/* Makes the child's driver before its sandbox is closed. 0 or -errno. */
+	int (*make)(const struct abi *abi, struct child_setup *setup,
+		    struct drv **ret_drv);
+};
+
+/* NULL-terminated. The test build has a table of its own. */
+extern const struct driver *const drivers[];
+
+#endif /* ISO_BROKER_DRIVER_H */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The driver of gpu-broker-test: `block` is the soft driver but for SYS_PARAMS
+ * with one of driver-test.h's numbers in its argument. BLOCK waits on an eventfd
+ * until some open file of the same worker calls RELEASE.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "broker/driver.h"
+#include "driver-test.h"
+
+static const struct drv_ops *soft;
+static struct drv_ops ops;
+static int release_fd;
+
+/* Adds one to the eventfd: it is readable from then on. */
+static int release_all(void)
+{
+	uint64_t one = 1;
+
+	return write(release_fd, &one, sizeof(one)) < 0 ? -errno : 0;
+}
+
+static int wait_released(void)
+{
+	uint64_t n;
+
+	while (read(release_fd, &n, sizeof(n)) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return release_all(); /* the next one's turn */
+}
+
+static int block_ioctl(struct drv_file *file, struct drv_call *call)
+{
+	uint64_t number = 0;
+
+	if (call->row->kind != ABI_ESCAPE ||
+	    call->row->nr != NV_ESC_SYS_PARAMS || call->len != sizeof(number))
+		return soft->ioctl(file, call);
+	memcpy(&number, call->arg, sizeof(number));
+	switch (number) {
+	case DRIVER_TEST_BLOCK:
+		return wait_released();
+	case DRIVER_TEST_RELEASE:
+		return release_all();
+	case DRIVER_TEST_CRASH:
+		abort();
+	default:
+		return soft->ioctl(file, call);
+	}
+}
+
+/* Readable once there was a RELEASE. */
+static int block_poll_fd(struct drv_file *file)
+{
+	(void)file;
+	return release_fd;
+}
+
+static int make_block(const struct abi *abi, struct child_setup *setup,
+		      struct drv **ret_drv)
+{
+	int r;
+
+	setup->soft.name = setup->gpu_name;
+	r = drv_soft_new(abi, setup->version, &setup->soft, ret_drv);
+	if (r < 0)
+		return r;
+	release_fd = eventfd(0, EFD_CLOEXEC);
+	if (release_fd < 0)
+		return -errno;
+	soft = (*ret_drv)->ops;
+	ops = *soft;
+	ops.ioctl = block_ioctl;
+	ops.poll_fd = block_poll_fd;
+	(*ret_drv)->ops = &ops;
+	return 0;
+}
+
+static const struct driver block = { "block", make_block };
+
+const struct driver *const drivers[] = { &block, NULL };

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* driver-test.h - what gpu-broker-test's driver does for these arguments of
+ * SYS_PARAMS (8 bytes) */
+#ifndef ISO_DRIVER_TEST_H
+#define ISO_DRIVER_TEST_H
+
+#define DRIVER_TEST_BLOCK 0x626c6f636b000001u	/* waits for a RELEASE */
+#define DRIVER_TEST_RELEASE 0x626c6f636b000002u	/* lets every BLOCK go */
+#define DRIVER_TEST_CRASH 0x626c6f636b000003u	/* ends the child */
+
+#endif /* ISO_DRIVER_TEST_H */
