@@ -23,7 +23,7 @@ boot_take_cid()
 	printf '%s\n' "$vm_home" >"$proc_run/cids/$vm_cid"
 	proc_unlock
 	[ "$vm_cid" = "$1" ] ||
-		log_info "CID $1 is taken; VM '$vm_name' gets $vm_cid"
+		log_debug "CID $1 is taken; VM '$vm_name' gets $vm_cid"
 }
 
 boot_cid_used()

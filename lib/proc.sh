@@ -148,7 +148,9 @@ proc_spawn()
 	fi
 	proc_mkdir "$proc_dir/$name"
 	log_debug "+ $(base_quote "$@") >$proc_dir/$name/log"
-	setsid "$@" </dev/null >"$proc_dir/$name/log" 2>&1 3>&- 8>&- 9>&- &
+	# Here, not in the child: the caller may wait for a line of it.
+	: >"$proc_dir/$name/log"
+	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 8>&- 9>&- &
 	proc_spawned=$!
 	proc_record "$name" "$proc_spawned"
 }

@@ -139,7 +139,7 @@ boot_workers()
 		set -- --name "$name" --detach --owner "$$"
 		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
 		[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
-		"$TOP/scripts/worker-vm.sh" "$@" >&2 &
+		"$TOP/scripts/worker-vm.sh" "$@" >/dev/null &
 		pids="$pids $!"
 		on_exit stop_pid "$!"
 	done
@@ -350,7 +350,7 @@ main()
 	set_up
 	build
 	vm_tool vm_vmctl vmctl
-	common gpu-vm --name "$gpu" --driver soft --detach --owner "$$" >&2 ||
+	common gpu-vm --name "$gpu" --driver soft --detach --owner "$$" >/dev/null ||
 		die "$?" 'the GPU VM did not start, see above'
 	common vsock-bridge --detach --owner "$$" ||
 		die "$?" 'the bridge did not start, see above'

@@ -88,7 +88,8 @@ find_nvidia()
 }
 
 # choose_version: sets version: that of NVIDIA's programs at hand, the newest of
-# the branch wanted; without any, the newest that the tables know.
+# the branch wanted; without any, a table's of that branch, or of 550, the newest
+# whose programs work with the soft driver.
 choose_version()
 {
 	local branch nonfree
@@ -100,10 +101,11 @@ choose_version()
 	[ "$nonfree" = no ] ||
 		version=$(assets_nvidia_versions "$branch" | head -n 1)
 	[ -z "$version" ] || return 0
-	version=$(cd "$TOP/share/abi" && printf '%s\n' [0-9]*.tbl |
-		grep "^$branch" | sort -V | tail -n 1)
+	version=$(cd "$TOP/share/abi" && printf '%s\n' "${branch:-550}".*.tbl |
+		sort -V | tail -n 1)
 	version=${version%.tbl}
-	[ -n "$version" ] || die 66 "no table of branch $branch in share/abi"
+	[ -f "$TOP/share/abi/$version.tbl" ] ||
+		die 66 "share/abi has no table of branch $branch"
 }
 
 prepare()
