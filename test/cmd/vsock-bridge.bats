@@ -3,8 +3,6 @@
 # carries bytes is tested by build/test/unit/test_bridge_run.
 
 load ../lib/common.sh
-. "$TOP/lib/base.sh"
-. "$TOP/lib/poll.sh"
 
 bridge=$TOP/build/bin/vsock-bridge
 
@@ -33,10 +31,17 @@ start_bridge()
 	wait_line 'info: ready'
 }
 
+# wait_until COMMAND [ARG...]: for ten seconds at most.
+wait_until()
+{
+	sh -c '. "$0/lib/base.sh"; . "$0/lib/poll.sh"; poll_until 10 "$@"' \
+		"$TOP" "$@"
+}
+
 # wait_line TEXT: until the log has it.
 wait_line()
 {
-	poll_until 10 grep -qF -- "$1" log || {
+	wait_until grep -qF -- "$1" log || {
 		cat log
 		return 1
 	}
@@ -83,7 +88,7 @@ wait_line()
 		SYSTEM:'head -c 120 >ident; cat' 3>&- &
 	gpu=$!
 	start_bridge
-	poll_until 10 test -S s/vms/gpu
+	wait_until test -S s/vms/gpu
 	run -0 --separate-stderr bash -c 'printf "hello\n" |
 		socat -t 10 - "UNIX-CONNECT:$PWD/s/vms/w1,shut-none" |
 		head -n 1'
@@ -112,5 +117,5 @@ wait_line()
 	[ ! -e s/vms ]
 	mv away s/vms
 	kill -HUP "$pid"
-	poll_until 10 test -S s/vms/w1
+	wait_until test -S s/vms/w1
 }
