@@ -108,7 +108,8 @@ image_stamp()
 	printf '%s\n' "$sums" "$image_inputs" "$image_texts" | sha256sum
 }
 
-# image_put FROM TO MODE: one file; .xz is unpacked.
+# image_put FROM TO MODE: one file; .xz is unpacked, and what was built here goes
+# without its debugging information.
 image_put()
 {
 	local to="$image_root/$2"
@@ -121,6 +122,7 @@ image_put()
 	mkdir -p -- "${to%/*}" || return
 	case $1 in
 	*.xz) xz -dc -- "$1" >"$to" ;;
+	"$TOP/build/"*) strip -g -o "$to" -- "$1" ;;
 	*) cp -- "$1" "$to" ;;
 	esac && chmod "$3" "$to"
 }

@@ -76,6 +76,11 @@ int init_mounts(const char **ret_what)
 				return r;
 		}
 	}
+	/* the kernel's own root is 01777 */
+	if (chmod("/", 0755) < 0) {
+		*ret_what = "/";
+		return -errno;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
 		if (symlink(links[i].to, links[i].at) < 0 && errno != EEXIST) {
 			r = -errno;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,8 +63,17 @@ uint64_t option_u64(const char *name, const char *value, uint64_t min,
 	return v;
 }
 
+/* A closed standard fd would become the number of the next thing opened. */
+static void open_std_fds(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			_exit(ISO_EX_BUG);
+}
+
 int main(int argc, char **argv)
 {
+	open_std_fds();
 	log_init("vmctl");
 	if (argc < 2)
 		die(ISO_EX_USAGE, "no command; see -h");
