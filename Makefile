@@ -194,7 +194,11 @@ $(S)/test/gpu-broker-test: $(BROKER_TEST:%.c=$(S)/obj/%.o) $(S)/libisospin.a
 	@mkdir -p $(@D)
 	$(MUSL_CC) $(MUSL_LDFLAGS) $^ -o $@ -pthread
 
-unit: $(B)/test/bin/gpu-broker-test
+$(B)/test/bin/wire-client: $(B)/obj/test/guest/wire-client.o $(B)/libisospin.a
+	@mkdir -p $(@D)
+	$(CC) $(DYN_LDFLAGS) $^ -o $@
+
+unit: $(B)/test/bin/gpu-broker-test $(B)/test/bin/wire-client
 guest-tests: $(S)/test/gpu-broker-test
 
 # Programs that run inside a guest for a test or a benchmark.
