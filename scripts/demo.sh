@@ -273,12 +273,14 @@ what_runs()
 	vm_get accel ACCEL "$gpu"
 	accel_text="VMs under $accel"
 	[ "$accel" != tcg ] || accel_text='VMs without KVM (QEMU TCG)'
-	smi=nvidia-smi
-	assets_nvidia_versions | grep -qxF -- "$version" && return
+	smi=nvidia-smi why=NONFREE=no
+	if [ "$nonfree" = yes ]; then
+		[ ! -d "$(assets_nvidia_dir "$version")" ] || return 0
+		why=$(assets_nvidia_missing "${version%%.*}") ||
+			why='run isospin setup demo'
+	fi
 	smi=isospin-smi
-	why=$(assets_nvidia_missing "${branch:-550}") || why='not fetched'
-	[ "$nonfree" = yes ] || why='NONFREE=no'
-	log_info "NVIDIA's programs are not here ($why): our isospin-smi stands in"
+	log_info "no nvidia-smi here ($why): our own isospin-smi stands in"
 }
 
 keep()
