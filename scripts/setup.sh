@@ -46,6 +46,7 @@ tmux shows the stack in windows
 '
 tools_check='
 bats runs the tests
+git lists the sources for lint
 shellcheck checks the shell
 scdoc builds the manual
 strace watches the sandbox

@@ -48,7 +48,10 @@ install_tree()
 	pages | while IFS= read -r page; do
 		target=$(page_target "$root" "$page")
 		install -d "$(dirname "$target")"
-		scdoc <"$page" >"$target"
+		case $page in
+		*/isospin.conf.5.scd) scripts/gen/conf.sh man ;;
+		*) cat "$page" ;;
+		esac | scdoc >"$target"
 		chmod 644 "$target"
 	done
 }
