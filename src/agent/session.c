@@ -192,6 +192,13 @@ static void note_left(struct session *s, struct output *o)
 		end_output(o);
 }
 
+static void leave(struct session *s, int how, int value)
+{
+	s->exit.how = htole32((uint32_t)how);
+	s->exit.value = htole32((uint32_t)value);
+	s->state = LEFT;
+}
+
 static void on_ended(struct agent_child *child, int status)
 {
 	struct session *s = container_of(child, struct session, child);
@@ -205,9 +212,7 @@ static void on_ended(struct agent_child *child, int status)
 		value = err;
 	}
 	close_fd(&s->fail_fd);
-	s->exit.how = htole32((uint32_t)how);
-	s->exit.value = htole32((uint32_t)value);
-	s->state = LEFT;
+	leave(s, how, value);
 	note_left(s, &s->out[0]);
 	note_left(s, &s->out[1]);
 	finish(s);
@@ -218,19 +223,22 @@ static int start(struct session *s, const struct rd *body)
 {
 	struct exec_spec spec;
 	struct exec_fds fds;
-	int r;
+	int r = exec_parse(*body, &spec);
 
-	r = exec_parse(*body, &spec);
-	if (r < 0)
+	if (r == -EPROTO)
 		return r;
-	r = chan_in_init(&s->in);
-	if (r == 0)
-		r = exec_start(&spec, &fds);
-	s->tty = spec.tty;
-	exec_spec_free(&spec);
+	if (r == 0) {
+		s->tty = spec.tty;
+		r = chan_in_init(&s->in);
+		if (r == 0)
+			r = exec_start(&spec, &fds);
+		exec_spec_free(&spec);
+	}
 	if (r < 0) {
 		log_error("cannot start a command: %s", strerror(-r));
-		return r;
+		leave(s, AGENT_NOT_RUN, -r);
+		finish(s);
+		return 0;
 	}
 	s->child = (struct agent_child){ .pid = fds.pid, .ended = on_ended };
 	s->stdin_ev.fd = fds.in;

@@ -3,7 +3,7 @@
  * chan.h - frames of the agent protocol (iso_agent.h) over a stream
  *
  * What comes in is gathered until a frame is whole; what goes out is queued.
- * The fd is the caller's and non-blocking.
+ * The fd is the caller's and non-blocking; the caller ignores SIGPIPE.
  */
 #ifndef ISO_CHAN_H
 #define ISO_CHAN_H
