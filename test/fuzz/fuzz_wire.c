@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* links: src/broker src/broker/softrm */
+/*
+ * What a hostile worker sends to its child, after a good HELLO and two OPENs:
+ * frames made from the input, most with a right header, or raw bytes. Jobs run
+ * in line.
+ */
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/sock.h"
+#include "broker/conn.h"
+
+#define MAX_BODY 512
+
+static struct child child;
+static uint32_t client_handle; /* of the input before: may be right again */
+
+static void stopped(struct pool *pool)
+{
+	(void)pool;
+	abort();
+}
+
+static void setup(void)
+{
+	static const struct child_setup s = {
+		.worker = "fuzz", .version = "550.163.01",
+		.soft = { .count = 1, .name = "Fuzz", .mem_bytes = 1 << 30 },
+		.quota = { .max_files = 8, .max_clients = 8,
+			   .max_objects = 64, .max_rate = 0,
+			   .max_inflight_bytes = 2 << 20 },
+	};
+
+	log_set_level(LOG_LVL_ERROR);
+	child.setup = s;
+	child.abi = abi_find(s.version);
+	if (pool_init(&child.pool, 2, stopped) < 0 ||
+	    drv_soft_new(child.abi, s.version, &s.soft, &child.drv) < 0)
+		abort();
+	policy_init(&child.policy, child.abi, s.quota.max_clients,
+		    &child.metrics);
+}
+
+static void run_jobs(void)
+{
+	struct job_list *l = &child.pool.ready;
+
+	while (l->head) {
+		struct job *job = l->head;
+
+		l->head = job->next;
+		if (!l->head)
+			l->tail = &l->head;
+		job->run(job);
+		job->done(job);
+	}
+}
+
+/* The loop until nothing is left to do; what it answers is dropped. */
+static void settle(int fd)
+{
+	static uint8_t junk[ISO_MAX_FRAME];
+	ssize_t n;
+
+	do {
+		run_jobs();
+		if (child.reap)
+			conn_reap(&child);
+		child.reap = false;
+		n = recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
+		if (n > (ssize_t)(sizeof(struct iso_hdr) + 32) &&
+		    junk[4] == ISO_RESULT)
+			memcpy(&client_handle, junk + n - 40, 4);
+	} while (loop_once(&child.pool.loop, 0) > 0 || n > 0 ||
+		 child.pool.ready.head);
+}
+
+static void send_frame(int fd, enum iso_type type, uint32_t tag, uint32_t file,
+		       const void *body, uint32_t n)
+{
+	struct wr w;
+
+	wr_init(&w, 4096);
+	frame_header(&w, (uint32_t)sizeof(struct iso_hdr) + n, type, tag, file);
+	wr_bytes(&w, body, n);
+	if (send(fd, w.p, w.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		(void)0; /* the child has closed: so it should */
+	wr_free(&w);
+}
+
+static void prologue(int fd)
+{
+	const struct iso_hello hello = { .major = ISO_WIRE_MAJOR,
+					 .max_frame = ISO_MAX_FRAME };
+	struct iso_open o = { .kind = ISO_DEV_CTL, .tgid = 1 };
+
+	send_frame(fd, ISO_HELLO, 0, 0, &hello, sizeof(hello));
+	send_frame(fd, ISO_OPEN, 1, 0, &o, sizeof(o));
+	o.kind = ISO_DEV_UVM;
+	send_frame(fd, ISO_OPEN, 2, 0, &o, sizeof(o));
+	settle(fd);
+}
+
+/* Header: type, tag, file slot, length of the body; 0xff for raw bytes. */
+static void one_input_frame(int fd, struct rd *in)
+{
+	const uint8_t *h = rd_span(in, 5);
+	const void *body;
+	uint32_t n;
+
+	if (!h)
+		return;
+	n = MIN((uint32_t)(h[3] | h[4] << 8) % MAX_BODY, (uint32_t)in->left);
+	body = rd_span(in, n);
+	if (h[0] == 0xff) {
+		if (send(fd, body, n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			(void)0;
+	} else {
+		send_frame(fd, (enum iso_type)(h[0] % 21), h[1],
+			   h[2] < 8 ? 1u << 16 | h[2] : h[2] == 8 ? 0 : h[2],
+			   body, n);
+	}
+	settle(fd);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct rd in = rd_init(data, size);
+	int pair[2];
+
+	if (!child.drv)
+		setup();
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0 ||
+	    conn_new(&child, pair[0],
+		     ISO_CAP_UTILITY | ISO_CAP_COMPUTE) < 0)
+		abort();
+	prologue(pair[1]);
+	while (in.left && !in.bad && child.conns)
+		one_input_frame(pair[1], &in);
+	close(pair[1]);
+	while (child.conns) {
+		loop_once(&child.pool.loop, 0);
+		run_jobs();
+		conn_reap(&child);
+	}
+	if (child.n_files || child.bytes[CHILD_CALLS] ||
+	    child.bytes[CHILD_INPUT] || child.n_parked ||
+	    child.policy.n_clients || child.policy.pending)
+		abort(); /* something was left behind */
+	return 0;
+}
