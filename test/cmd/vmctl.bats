@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# vmctl against the agent's own sessions, which test_agent serves on this host.
+load ../lib/common.sh
+
+setup()
+{
+	vmctl=$TOP/build/bin/vmctl
+	dir=$BATS_TEST_TMPDIR
+	head -c 32 /dev/urandom >"$dir/secret"
+}
+
+teardown()
+{
+	[ -z "${agent_pid:-}" ] || kill "$agent_pid"
+}
+
+# agent: a served socket at $dir/uds; exec_in is the command that talks to it.
+agent()
+{
+	: >"$dir/log"
+	"$TOP/build/test/unit/test_agent" serve "$dir/uds" "$dir/secret" \
+		>"$dir/log" 2>&1 3>&- &
+	agent_pid=$!
+	"$vmctl" wait --file "$dir/log" --line ready --timeout-ms 10000
+	exec_in=("$vmctl" exec --uds "$dir/uds" --port 1
+		--secret-file "$dir/secret")
+}
+
+# ends PID STATUS: a process of ours ends with that status.
+ends()
+{
+	local rc=0
+
+	wait "$1" || rc=$?
+	equal "$2" "$rc"
+}
+
+start_time()
+{
+	sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 20
+}
+
+@test "exec passes a mebibyte through stdin and stdout unchanged" {
+	agent
+	head -c 1048576 /dev/urandom >"$dir/in"
+	"${exec_in[@]}" -- cat <"$dir/in" >"$dir/out"
+	cmp "$dir/in" "$dir/out"
+	"${exec_in[@]}" -- sh -c 'cat >&2' <"$dir/in" 2>"$dir/out"
+	cmp "$dir/in" "$dir/out"
+}
+
+@test "exec keeps stdout and stderr apart and gives the status" {
+	agent
+	run -42 --separate-stderr "${exec_in[@]}" -- \
+		sh -c 'echo out; echo err >&2; exit 42'
+	equal out "$output"
+	# shellcheck disable=SC2154 # bats sets it
+	equal err "$stderr"
+}
+
+@test "exec tells not found, not runnable and killed as a shell does" {
+	agent
+	run -127 "${exec_in[@]}" -- no-such-program
+	run -126 "${exec_in[@]}" -- /
+	# shellcheck disable=SC2016 # for the shell in there
+	run -143 "${exec_in[@]}" -- sh -c 'kill $$'
+}
+
+@test "exec sets environment and directory" {
+	agent
+	# shellcheck disable=SC2016 # for the shell in there
+	run -0 "${exec_in[@]}" --env 'A=b c' --cwd / -- sh -c 'echo "$A"; pwd'
+	equal $'b c\n/' "$output"
+	run -127 "${exec_in[@]}" --cwd /no/such/directory -- true
+}
+
+@test "exec forwards a signal" {
+	agent
+	: >"$dir/out"
+	"${exec_in[@]}" -- sh -c 'trap "exit 5" INT; echo up
+		while :; do sleep 0.05; done' >"$dir/out" 3>&- &
+	"$vmctl" wait --file "$dir/out" --line up --timeout-ms 10000
+	kill -INT $!
+	ends $! 5
+}
+
+@test "exec ends a command whose output nobody reads" {
+	agent
+	run -0 bash -c '"$@" | head -n 1' - "${exec_in[@]}" -- yes
+	equal y "$output"
+}
+
+@test "exec gives a terminal its size and leaves ours as it was" {
+	agent
+	cat >"$dir/go" <<-EOT
+	stty rows 33 cols 77
+	before=\$(stty -g)
+	$(printf '%q ' "${exec_in[@]}") --tty -- sh -c 'stty size; exit 9'
+	echo "status \$?"
+	[ "\$before" = "\$(stty -g)" ] && echo same
+	$(printf '%q ' "${exec_in[@]}") --tty -- sh -c 'kill -9 \$\$'
+	[ "\$before" = "\$(stty -g)" ] && echo same
+	EOT
+	run -0 script -qec "sh $dir/go" /dev/null </dev/null
+	has "$output" $'33 77\r\nstatus 9\r\nsame'
+	equal 2 "$(grep -c same <<<"$output")"
+}
+
+@test "exec says 125 for a wrong secret, nobody there, or no command" {
+	agent
+	head -c 32 /dev/zero >"$dir/wrong"
+	run -125 --separate-stderr "$vmctl" exec --uds "$dir/uds" --port 1 \
+		--secret-file "$dir/wrong" -- true
+	has "$stderr" 'refused'
+	run -125 "$vmctl" exec --uds "$dir/none" --port 1 \
+		--secret-file "$dir/secret" -- true
+	run -125 "${exec_in[@]}"
+	run -125 "${exec_in[@]}" --env nonsense -- true
+}
+
+@test "exec works with its standard input closed" {
+	agent
+	"${exec_in[@]}" -- echo fine <&- >"$dir/out"
+	equal fine "$(cat "$dir/out")"
+}
+
+@test "exec says so when the guest goes away" {
+	agent
+	: >"$dir/out"
+	"${exec_in[@]}" -- sh -c 'echo up; exec sleep 1000' >"$dir/out" \
+		2>"$dir/err" 3>&- &
+	"$vmctl" wait --file "$dir/out" --line up --timeout-ms 10000
+	kill -9 "$agent_pid"
+	agent_pid=
+	ends $! 125
+	has "$(cat "$dir/err")" 'lost'
+}
+
+@test "wait sees a line that comes later, whole, and prints the time" {
+	: >"$dir/log"
+	"$vmctl" wait --file "$dir/log" --line 'it is ready' \
+		--timeout-ms 10000 >"$dir/out" 3>&- &
+	printf 'it is ready not\nit is re' >>"$dir/log"
+	printf 'ady at=5\r\n' >>"$dir/log"
+	ends $! 0
+	[[ $(cat "$dir/out") =~ ^[0-9]+$ ]]
+}
+
+@test "wait prints the line of a failure" {
+	printf 'failed: x y\n' >"$dir/log"
+	run -1 "$vmctl" wait --file "$dir/log" --line up --fail failed: \
+		--timeout-ms 10000
+	equal 'failed: x y' "$output"
+}
+
+@test "wait reads the last words of a process before it says that it ended" {
+	: >"$dir/log"
+	mkfifo "$dir/go"
+	sh -c 'read -r x; echo up' <"$dir/go" >"$dir/log" 3>&- &
+	exec 8>"$dir/go"
+	start=$(start_time $!)
+	echo x >&8
+	ends $! 0
+	exec 8>&-
+	run -0 "$vmctl" wait --pid $! --start-time "$start" \
+		--file "$dir/log" --line up --timeout-ms 10000
+	run -1 "$vmctl" wait --pid $! --start-time "$start" \
+		--file "$dir/log" --line never --timeout-ms 10000
+	has "$output" 'has ended'
+}
+
+@test "wait gives up at its deadline with 75" {
+	: >"$dir/log"
+	run -75 "$vmctl" wait --file "$dir/log" --line up --timeout-ms 50
+	run -66 "$vmctl" wait --file "$dir/none" --line up --timeout-ms 50
+}
+
+@test "stop leaves a process alone that began at another time" {
+	sleep 1000 3>&- &
+	start=$(start_time $!)
+	run -0 "$vmctl" stop --pid $! --start-time $((start + 1))
+	kill -0 $!
+	run -1 "$vmctl" signal --pid $! --start-time $((start + 1)) --signal 15
+	kill -0 $!
+	run -0 "$vmctl" stop --pid $! --start-time "$start"
+	ends $! 143
+}
+
+@test "stop kills what ignores SIGTERM" {
+	: >"$dir/out"
+	sh -c 'trap "" TERM; echo up; while :; do sleep 0.05; done' \
+		>"$dir/out" 3>&- &
+	"$vmctl" wait --file "$dir/out" --line up --timeout-ms 10000
+	run -0 "$vmctl" stop --pid $! --start-time "$(start_time $!)" \
+		--grace-ms 100
+	ends $! 137
+}
+
+@test "vmctl refuses what it does not know" {
+	run -64 "$vmctl"
+	run -64 "$vmctl" dance
+	run -64 "$vmctl" wait --line x
+	run -64 "$vmctl" stop --pid 0 --start-time 1
+	run -0 "$vmctl" --help
+	has "$output" 'exec'
+}
