@@ -32,12 +32,18 @@ report()
 	log_error "$1"
 }
 
+# sources DIR|FILE [NAME...]: the files below that match one of the names. What
+# was built or fetched is none of them.
 sources()
 {
-	git ls-files -co --exclude-standard -- "$@" |
-		while IFS= read -r file; do
-			[ ! -f "$file" ] || printf '%s\n' "$file"
-		done
+	local top="$1" name
+
+	shift
+	[ $# -gt 0 ] || set -- '*'
+	for name; do
+		find "$top" \( -name .git -o -name build -o -name .vm-assets \) \
+			-prune -o -type f -name "$name" -print
+	done | sed 's|^\./||' | sort
 }
 
 # ShellCheck reads a script with all it sources, which takes seconds: only when
@@ -50,7 +56,8 @@ lint_shell()
 		.shellcheckrc -newer "$stamp" -type f)" ]; then
 		return 0
 	fi
-	out=$(sources bin 'lib/*.sh' 'scripts/*.sh' 'test/*.sh' |
+	out=$({ sources bin; sources lib '*.sh'; sources scripts '*.sh'
+		sources test '*.sh'; } |
 		xargs -P 2 -n 4 shellcheck -f gcc 2>&1) || :
 	report 'ShellCheck has objections' "$out"
 	if [ -z "$out" ]; then
@@ -65,7 +72,7 @@ lint_layers()
 	local out
 
 	# shellcheck disable=SC2016 # the fields of awk
-	out=$(sources 'src/*.[ch]' 'kmod/*.[ch]' | xargs awk '
+	out=$({ sources src '*.[ch]'; sources kmod '*.[ch]'; } | xargs awk '
 	BEGIN {
 		below["abi"] = " "
 		below["base"] = " abi "
@@ -92,7 +99,7 @@ lint_layers()
 	}')
 	report 'a module reaches past its layer' "$out"
 	# shellcheck disable=SC2016 # the text "$TOP"
-	out=$(sources 'lib/*.sh' | xargs grep -n '\$TOP/scripts/[a-z-]*\.sh') || :
+	out=$(sources lib '*.sh' | xargs grep -n '\$TOP/scripts/[a-z-]*\.sh') || :
 	report 'a library runs a command' "$out"
 }
 
@@ -103,7 +110,8 @@ lint_numbers()
 	local out
 
 	# shellcheck disable=SC2016 # the fields of awk
-	out=$(sources 'src/*.[ch]' 'kmod/*.[ch]' 'lib/*' 'scripts/*.sh' |
+	out=$({ sources src '*.[ch]'; sources kmod '*.[ch]'; sources lib
+		sources scripts '*.sh'; } |
 		grep -v '^scripts/gen/' |
 		xargs awk -v tables="$(echo share/abi/[0-9]*.tbl)" '
 	function bare(hex)
@@ -140,7 +148,7 @@ lint_headers()
 	local out
 
 	[ -f build/gen/abi_gen.h ] || die 69 "build/gen is not there: run make"
-	out=$(sources 'src/*.h' | xargs -P 2 -I{} "${CC:-cc}" -std=c11 \
+	out=$(sources src '*.h' | xargs -P 2 -I{} "${CC:-cc}" -std=c11 \
 		-D_GNU_SOURCE -Wall -Wextra -Werror -Isrc -Ibuild/gen \
 		-fsyntax-only -x c {} 2>&1) || :
 	report 'a header does not compile alone' "$out"
@@ -190,7 +198,7 @@ main()
 		[ "$opt_n" -gt 0 ] || opt_none "$@"
 		shift "$opt_n"
 	done
-	for tool in shellcheck git "${CC:-cc}"; do
+	for tool in shellcheck "${CC:-cc}"; do
 		command -v "$tool" >/dev/null ||
 			die 69 "$tool is not installed; isospin setup check brings it"
 	done

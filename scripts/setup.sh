@@ -38,6 +38,7 @@ libelf1/libelf1t64 is needed to build the kernel module
 libssl3/libssl3t64 is needed to build the kernel module
 kmod reads kernel modules
 cpio packs what the VMs boot from
+xz-utils unpacks kernel modules
 busybox-static is the user space of the VMs
 jq writes and reads JSON
 socat connects sockets
@@ -46,7 +47,6 @@ tmux shows the stack in windows
 '
 tools_check='
 bats runs the tests
-git lists the sources for lint
 shellcheck checks the shell
 scdoc builds the manual
 strace watches the sandbox
