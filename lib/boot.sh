@@ -78,12 +78,13 @@ boot_secret()
 
 # boot_spawn_vmm COMMAND [ARG...]: starts the monitor. It can gain no privilege
 # and as root has no capability; unless the VM will be kept it ends with us.
+# setpriv by its path: busybox ash prefers busybox's, which cannot.
 boot_spawn_vmm()
 {
 	[ "$(id -u)" -ne 0 ] ||
 		set -- --inh-caps=-all --bounding-set=-all "$@"
 	[ "$vm_kept" -eq 1 ] || set -- --pdeathsig TERM "$@"
-	proc_spawn "$vm_key/vmm" setpriv --no-new-privs "$@"
+	proc_spawn "$vm_key/vmm" /usr/bin/setpriv --no-new-privs "$@"
 }
 
 # boot_device: the vsock of a QEMU guest where the host has none.

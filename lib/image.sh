@@ -140,14 +140,14 @@ image_text()
 }
 
 # image_cpio DIR FILE: an archive of what is below DIR; owner, times and order
-# are fixed.
+# are fixed. By its path: busybox ash prefers busybox's cpio, which cannot.
 image_cpio()
 {
 	(
 		cd -- "$1" &&
 			find . -type d -exec chmod u=rwx,go=rx {} + &&
 			find . -exec touch -h -d @0 {} + &&
-			find . -mindepth 1 | sort | cpio -o -H newc --quiet \
+			find . -mindepth 1 | sort | /usr/bin/cpio -o -H newc --quiet \
 				--reproducible --owner +0:+0
 	) >"$2"
 }

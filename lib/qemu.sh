@@ -74,7 +74,7 @@ qemu_cached()
 	{ read -r kept qemu_answer <"$file"; } 2>/dev/null || :
 	[ "$kept" != "$boot" ] || return 0
 	qemu_answer=$("$2") || die 70 "probe of $1 failed"
-	[ -d "$proc_run" ] || return 0
+	[ "$DRY_RUN" -eq 0 ] || return 0
 	printf '%s %s\n' "$boot" "$qemu_answer" >"$file.$$" &&
 		mv -f "$file.$$" "$file"
 }

@@ -305,9 +305,10 @@ vm_show()
 }
 
 # vm_printable: stdin without what could act on a terminal: a guest wrote it.
+# sed by its path: busybox ash prefers busybox's, which has no -u.
 vm_printable()
 {
-	LC_ALL=C sed -u 's/[^[:print:]\t]//g'
+	LC_ALL=C /bin/sed -u 's/[^[:print:]\t]//g'
 }
 
 # vm_pass_through NAME ROLE [COMMAND...]: runs it there, or a shell on a

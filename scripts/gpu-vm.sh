@@ -157,7 +157,7 @@ stay()
 	local pid
 
 	log_info "GPU VM '$vm_name' is up; Ctrl-C stops it"
-	tail -n +1 -f --pid="$$" -- "$vm_home/console.log" | vm_printable &
+	/usr/bin/tail -n +1 -f --pid="$$" -- "$vm_home/console.log" | vm_printable &
 	on_exit kill "$!"
 	proc_pid pid "$vm_key/vmm" || pid=0
 	wait "$pid" || :

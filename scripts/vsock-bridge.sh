@@ -99,7 +99,7 @@ main()
 	start
 	if [ "$detach" -eq 0 ]; then
 		proc_pid pid bridge || pid=0
-		tail -n +1 -f --pid="$$" -- "$proc_dir/bridge/log" &
+		/usr/bin/tail -n +1 -f --pid="$$" -- "$proc_dir/bridge/log" &
 		on_exit kill "$!"
 		wait "$pid" || :
 		die 69 'the bridge ended'

@@ -129,9 +129,11 @@ main()
 	name='' gpu=gpu0 tty=0 detach=0 owner='' exec_in=''
 	base_init "$0"
 	opt_flags='dry-run json instance'
+	for word; do
+		[ "$word" != -- ] || base_own_status=125
+	done
 	parse "$@"
 	shift $(($# - words))
-	[ "$detach" -eq 1 ] || base_own_status=125
 	vm_init
 	[ -z "$exec_in" ] || vm_pass_through "$exec_in" worker "$@"
 	vm_role=worker

@@ -1,0 +1,286 @@
+#!/usr/bin/env bats
+# gpu-vm, worker-vm, vsock-bridge, kill-vms, status and logs, with a QEMU that
+# only says what the test wants.
+
+load ../lib/common.sh
+
+setup()
+{
+	unset SUDO_UID SUDO_GID
+	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run
+	export ISOSPIN_ASSETS_DIR=$BATS_TEST_TMPDIR/assets
+	export ISOSPIN_ACCEL=tcg ISOSPIN_VSOCK=vhost-user
+	export SYSFS_ROOT=$BATS_TEST_TMPDIR/sys
+	mkdir -p "$SYSFS_ROOT/bus/pci/devices" assets
+	mkdir -p "$ISOSPIN_ASSETS_DIR/kernels/6.12.0-test" "$ISOSPIN_RUN_DIR"
+	chmod 700 "$ISOSPIN_RUN_DIR"
+	: >"$ISOSPIN_ASSETS_DIR/kernels/6.12.0-test/vmlinuz"
+	home=$ISOSPIN_RUN_DIR/t/vms
+	shell=sh
+}
+
+teardown()
+{
+	PATH=${PATH#"$BATS_TEST_TMPDIR/fake:"}
+	cmd kill-vms
+	cmd kill-vms --instance t2
+}
+
+# cmd NAME [ARG...]: one of our commands, under $shell.
+cmd()
+{
+	local name=$1
+
+	shift
+	# shellcheck disable=SC2086 # busybox ash is two words
+	case " $* " in
+	*" --instance "*) $shell "$TOP/scripts/$name.sh" "$@" ;;
+	*) $shell "$TOP/scripts/$name.sh" --instance t "$@" ;;
+	esac
+}
+
+# fake_qemu TEXT: says TEXT on the console, then runs `end`.
+fake_qemu()
+{
+	printf '%s' "${1:+$1$'\n'}" >"$BATS_TEST_TMPDIR/says"
+	fake qemu-system-x86_64 <<-EOT
+	console=\$(printf '%s\n' "\$@" | sed -n 's/^file,id=console,path=//p')
+	cat "$BATS_TEST_TMPDIR/says" >>"\$console"
+	${2:-exec sleep 1000}
+	EOT
+}
+
+# start_gpu_vm: in the background; $pid is the command itself.
+start_gpu_vm()
+{
+	# shellcheck disable=SC2086 # busybox ash is two words
+	$shell "$TOP/scripts/gpu-vm.sh" --instance t --detach \
+		>/dev/null 2>&1 3>&- &
+	pid=$!
+}
+
+nvidia_card()
+{
+	local dir=$SYSFS_ROOT/bus/pci/devices/0000:01:00.0
+
+	mkdir -p "$dir" "$SYSFS_ROOT/bus/pci/drivers/vfio-pci"
+	echo 0x10de >"$dir/vendor"
+	echo 0x030200 >"$dir/class"
+	[ $# -eq 0 ] || ln -s "../../drivers/$1" "$dir/driver"
+}
+
+nothing_left()
+{
+	equal '' "$(ls -A "$home")"
+	equal '' "$(ls -A "$ISOSPIN_RUN_DIR/cids" | grep -v lock)"
+	equal '' "$(ls -A "$ISOSPIN_RUN_DIR/t/bridge.d" 2>/dev/null)"
+	equal '' "$(pgrep -f "$ISOSPIN_RUN_DIR/t/" || :)"
+}
+
+@test "gpu-vm --dry-run prints a q35 machine and leaves nothing behind" {
+	dry()
+	{
+		run -0 --separate-stderr cmd gpu-vm -n
+		has "$output" '-M q35,memory-backend=mem -accel tcg,thread=multi'
+		has "$output" '-sandbox on,'
+		has "$output" '-device vhost-user-vsock-pci,chardev=vsock'
+		has "$output" ' -m 256M '
+		equal '' "$(ls -A "$ISOSPIN_RUN_DIR")"
+	}
+	with_shells dry
+}
+
+@test "worker-vm --dry-run prints a microvm with the TSC's rate under TCG" {
+	run -0 --separate-stderr cmd worker-vm -n -- true
+	has "$output" '-M microvm,memory-backend=mem'
+	has "$output" 'cx16=off'
+	[[ $output =~ tsc_early_khz=[0-9]{6,} ]]
+	ISOSPIN_WORKER_MEM=1G ISOSPIN_WORKER_CPUS=3 \
+		run -0 --separate-stderr cmd worker-vm -n --name big --detach
+	has "$output" '-smp 3 -m 1024M'
+	has "$output" '-name big '
+}
+
+@test "a host with an NVIDIA GPU never gets a soft one unasked" {
+	nvidia_card
+	run -69 --separate-stderr cmd gpu-vm -n
+	has "$stderr" 'isospin vfio-bind 0000:01:00.0'
+	equal '' "$output"
+	run -0 cmd gpu-vm -n --driver soft
+}
+
+@test "the real driver is refused while the GPU is not bound, and by name after" {
+	nvidia_card
+	run -69 --separate-stderr cmd gpu-vm -n --driver real
+	has "$stderr" 'not bound to vfio-pci; run: isospin vfio-bind 0000:01:00.0'
+	nvidia_card vfio-pci
+	run -69 --separate-stderr cmd gpu-vm -n
+	has "$stderr" 'needs an image'
+}
+
+@test "a worker without a GPU VM or a bridge says what to start" {
+	run -69 --separate-stderr cmd worker-vm --detach
+	has "$stderr" 'isospin gpu-vm --detach --name gpu0'
+	run -125 --separate-stderr cmd worker-vm -- true
+	fake_qemu 'Broker running'
+	cmd gpu-vm --detach
+	run -125 --separate-stderr cmd worker-vm -- true
+	has "$stderr" 'isospin vsock-bridge --detach'
+}
+
+@test "bad names, flags and operands are usage errors" {
+	for name in '' 'a b' ../x A -x "$(printf '%033d' 0)"; do
+		run -64 cmd gpu-vm --name "$name" --detach
+	done
+	run -64 cmd gpu-vm extra
+	run -64 cmd worker-vm true
+	run -64 cmd worker-vm --detach -x
+	run -125 cmd worker-vm --nonsense -- true
+	run -64 cmd kill-vms nobody
+	run -64 cmd status extra
+	run -64 cmd demo --workers 17
+	run -78 cmd demo --nvidia 470
+}
+
+@test "a worker's shell wants a terminal" {
+	run -64 --separate-stderr cmd worker-vm </dev/null
+	has "$stderr" 'no terminal'
+}
+
+@test "gpu-vm returns when the broker serves, and status, logs and kill-vms know it" {
+	round()
+	{
+		fake_qemu $'hello \e[31mred\nBroker running'
+		run -0 --separate-stderr cmd gpu-vm --detach --json
+		equal running "$(jq -r .state <<<"$output")"
+		equal 3 "$(jq .cid <<<"$output")"
+		run -0 cmd status
+		has "$output" 'gpu0         gpu     running'
+		has "$(cat "$ISOSPIN_RUN_DIR/t/bridge.d/gpu0.gpu")" \
+			"connect=hybrid:$home/gpu0/vsock.sock:9999"
+		equal 32 "$(stat -c %s "$home/gpu0/broker.secret")"
+		equal 600 "$(stat -c %a "$home/gpu0/agent.secret")"
+		run -0 cmd logs gpu0
+		has "$output" 'hello [31mred'
+		run ! grep -q $'\e' <<<"$output"
+		run -0 cmd kill-vms
+		nothing_left
+		run -0 cmd logs gpu0
+		has "$output" 'Broker running'
+		run -1 cmd status
+	}
+	with_shells round
+}
+
+@test "a name in use is refused, and the VM that has it is left alone" {
+	fake_qemu 'Broker running'
+	cmd gpu-vm --detach
+	run -75 --separate-stderr cmd gpu-vm --detach
+	has "$stderr" 'isospin kill-vms gpu0'
+	run -0 cmd status
+}
+
+@test "two instances have CIDs of their own" {
+	fake_qemu 'Broker running'
+	cmd gpu-vm --detach
+	run -0 --separate-stderr cmd gpu-vm --detach --json --instance t2
+	equal 4 "$(jq .cid <<<"$output")"
+	cmd kill-vms
+	run -0 cmd status --instance t2
+}
+
+@test "a guest that fails to boot is explained and leaves nothing" {
+	fake_qemu 'isospin: failed: no modules at=5'
+	run -69 --separate-stderr cmd gpu-vm --detach
+	has "$stderr" '| isospin: failed: no modules'
+	has "$stderr" 'isospin logs gpu0'
+	nothing_left
+}
+
+@test "a monitor that ends at once is explained by what it said" {
+	fake_qemu '' 'echo "cannot set up guest memory" >&2; exit 1'
+	run -69 --separate-stderr cmd gpu-vm --detach
+	has "$stderr" 'cannot set up guest memory'
+	nothing_left
+}
+
+@test "SIGTERM while it boots stops and removes what was started" {
+	term()
+	{
+		fake_qemu 'not yet'
+		start_gpu_vm
+		poll 10 grep -qs 'not yet' "$home/gpu0/console.log"
+		kill -TERM "$pid"
+		local rc=0
+		wait "$pid" || rc=$?
+		equal 143 "$rc"
+		nothing_left
+	}
+	with_shells term
+}
+
+@test "what a killed command has left is removed by the next one" {
+	fake_qemu 'not yet'
+	start_gpu_vm
+	poll 10 grep -qs 'not yet' "$home/gpu0/console.log"
+	kill -KILL "$pid"
+	wait "$pid" || :
+	run -1 cmd status
+	has "$output" 'gpu0         gpu     stale'
+	fake_qemu 'Broker running'
+	run -0 --separate-stderr cmd gpu-vm --detach
+	has "$stderr" "removing what is left of VM 'gpu0'"
+	cmd kill-vms
+	nothing_left
+}
+
+@test "a VM is gone with the process that --owner names" {
+	fake_qemu 'Broker running'
+	sleep 1000 3>&- &
+	local pid=$!
+	run -0 cmd gpu-vm --detach --owner "$pid"
+	run -0 cmd status
+	kill "$pid"
+	wait "$pid" || :
+	run -1 cmd status
+	has "$output" stale
+	run -69 cmd worker-vm --detach
+}
+
+@test "kill-vms leaves a process alone that only has the pid" {
+	mkdir -p -m 700 "$ISOSPIN_RUN_DIR/t" "$home" "$home/w1" "$home/w1/vmm"
+	chmod 700 "$ISOSPIN_RUN_DIR/t"
+	sleep 1000 3>&- &
+	local pid=$!
+	echo "$pid 1" >"$home/w1/vmm/pid"
+	run -0 cmd kill-vms
+	kill -0 "$pid"
+	[ ! -e "$home/w1" ]
+	kill "$pid"
+}
+
+@test "the bridge starts, is there, is not started twice, and stops" {
+	bridge()
+	{
+		run -0 cmd vsock-bridge --detach
+		run -1 cmd status --json
+		equal running "$(jq -r .state <<<"$output")"
+		run -75 cmd vsock-bridge --detach
+		run -0 cmd vsock-bridge --stop
+		run -1 cmd status --json
+		equal absent "$(jq -r .state <<<"$output")"
+	}
+	with_shells bridge
+}
+
+# poll SECONDS COMMAND...
+poll()
+{
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.05
+	done
+}
