@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* links: src/vsock-device */
+/* Rings as a guest may leave them: the input is laid over both rings and what
+ * they point at, then both are kicked. First two bytes: available indices. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/log.h"
+#include "vsock-device/vsock.h"
+
+#define NUM 16u
+#define SIZE 16384u
+#define GUEST 0x1000ull
+#define RX 0u
+#define TX 0x400u
+#define DESC_BYTES (NUM * 16u)
+
+static int no_dial(struct vsock *v, uint32_t port, uint32_t serial)
+{
+	vsock_dialed(v, serial, -1);
+	return port % 2 ? 0 : -1;
+}
+
+static void queue(struct vsock *v, int q, uint32_t at, uint8_t idx)
+{
+	struct virtq *ring = &v->q[q];
+	uint8_t *mem = v->mem.region[0].host;
+
+	*ring = (struct virtq){ .num = NUM, .call_fd = -1,
+				.event_idx = idx & 1 };
+	if (virtq_map(ring, &v->mem, at, at + DESC_BYTES,
+		      at + DESC_BYTES + 0x80) < 0)
+		abort();
+	mem[at + DESC_BYTES + 2] = idx;
+	mem[at + DESC_BYTES + 3] = 0;
+	virtq_start(ring, 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	static struct vsock v;
+	static struct loop l;
+	struct mem_region r = { .guest_addr = GUEST, .size_bytes = SIZE };
+
+	if (v.mem.n == 0) {
+		int fd = memfd_create("fuzz", MFD_ALLOW_SEALING);
+
+		log_set_level(LOG_LVL_ERROR);
+		if (ftruncate(fd, SIZE) < 0 ||
+		    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 ||
+		    loop_init(&l) < 0)
+			abort();
+		vsock_init(&v, &l, 77, -1);
+		v.dial = no_dial;
+		if (guest_mem_add(&v.mem, &r, fd) != 0)
+			abort();
+	}
+	if (n < 2 || n > SIZE)
+		return 0;
+	memset(v.mem.region[0].host, 0, SIZE);
+	memcpy(v.mem.region[0].host, p + 2, n - 2);
+	queue(&v, VSOCK_RX, RX, p[0]);
+	queue(&v, VSOCK_TX, TX, p[1]);
+	v.running = true;
+	v.broken = false;
+	for (int i = 0; i < 4; i++) {
+		vsock_kick_tx(&v);
+		vsock_kick_rx(&v);
+		vsock_reap(&v);
+	}
+	while (!TAILQ_EMPTY(&v.streams))
+		stream_free(TAILQ_FIRST(&v.streams));
+	v.n_resets = 0;
+	return 0;
+}
