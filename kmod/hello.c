@@ -127,14 +127,21 @@ static bool rows_ok(const struct iso_row *row, u32 n)
 	return true;
 }
 
+static bool gpu_ok(const struct iso_gpu *gpu)
+{
+	return !memchr_inv(gpu->pad, 0, sizeof(gpu->pad)) &&
+	       le32_to_cpu(gpu->minor) < SHIM_MINOR_CTL &&
+	       le32_to_cpu(gpu->domain) <= 0xffff &&
+	       le32_to_cpu(gpu->class_code) <= 0xffffff;
+}
+
 static bool lists_ok(const struct shim_hello *hello)
 {
 	const struct iso_hello_ok *ok = hello->ok;
 	u32 i;
 
 	for (i = 0; i < le16_to_cpu(ok->n_gpu); i++)
-		if (hello->gpu[i].pad ||
-		    le32_to_cpu(hello->gpu[i].minor) >= SHIM_MINOR_CTL)
+		if (!gpu_ok(&hello->gpu[i]))
 			return false;
 	for (i = 1; i < le16_to_cpu(ok->n_class); i++)
 		if (le32_to_cpu(hello->class[i].class_id) <=

@@ -124,6 +124,7 @@ static void publish(struct shim *shim, struct shim_link *link)
 {
 	shim_dev_gpus(shim, &link->hello);
 	shim_proc_update(shim, &link->hello);
+	shim_pci_update(shim, &link->hello);
 	refcount_inc(&link->refs);
 	spin_lock(&shim->lock);
 	shim->link = link;
@@ -185,6 +186,7 @@ static int __init shim_init(void)
 
 	spin_lock_init(&shim->lock);
 	init_waitqueue_head(&shim->up_wait);
+	INIT_LIST_HEAD(&shim->pci_buses);
 	shim->thread = kthread_create(link_thread, shim, "nvidia-shim");
 	if (IS_ERR(shim->thread))
 		return PTR_ERR(shim->thread);
@@ -203,6 +205,7 @@ static void __exit shim_exit(void)
 	struct shim *shim = &the_shim;
 
 	kthread_stop(shim->thread);
+	shim_pci_exit(shim);
 	shim_proc_exit(shim);
 	shim_dev_exit(shim);
 }

@@ -13,6 +13,7 @@
  *   xfer.c   ioctl
  *   map.c    mmap
  *   proc.c   /proc/driver/nvidia
+ *   pci.c    /sys/bus/pci/devices
  */
 #ifndef SHIM_H
 #define SHIM_H
@@ -69,6 +70,9 @@ struct shim {
 	struct proc_dir_entry *proc;	/* /proc/driver/nvidia */
 	void *proc_texts;		/* the bytes its files show */
 	size_t proc_len;
+	struct list_head pci_buses;	/* of pci.c */
+	struct iso_gpu pci_gpus[ISO_MAX_GPUS];	/* that they show */
+	size_t pci_len;			/* bytes used of pci_gpus */
 };
 
 /* A frame to send: its sender, who reads its copies, and the queue own it. */
@@ -276,5 +280,11 @@ int shim_mmap(struct file *file, struct vm_area_struct *vma);
 /* proc.c: shows the texts of HELLO_OK; a failure leaves some out. */
 void shim_proc_update(struct shim *shim, const struct shim_hello *hello);
 void shim_proc_exit(struct shim *shim);
+
+/* pci.c: shows the GPUs of HELLO_OK, and only those; a failure leaves some
+ * out.
+ */
+void shim_pci_update(struct shim *shim, const struct shim_hello *hello);
+void shim_pci_exit(struct shim *shim);
 
 #endif /* SHIM_H */

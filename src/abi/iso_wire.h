@@ -164,9 +164,17 @@ struct iso_hello_ok {
 	char version[ISO_VERSION_LEN];	/* driver version, NUL padded */
 };
 
+/* A GPU: its node, and its identity in PCI configuration space. */
 struct iso_gpu {
 	__le32 minor;		/* /dev/nvidia<minor> */
-	__le32 pad;
+	__le32 domain;		/* at most 65535 */
+	__le32 class_code;	/* 24 bits */
+	__le16 vendor;
+	__le16 device;
+	__u8 bus;
+	__u8 devfn;		/* device << 3 | function */
+	__u8 revision;
+	__u8 pad[5];
 };
 
 /* Device kinds: number in OPEN, bit (1 << kind) in iso_row.dev. */
@@ -360,7 +368,8 @@ ISO_ASSERT(sizeof(struct iso_hello) == 16);
 ISO_ASSERT(sizeof(struct iso_hello_ok) == 72);
 ISO_ASSERT(offsetof(struct iso_hello_ok, n_gpu) == 32);
 ISO_ASSERT(offsetof(struct iso_hello_ok, version) == 40);
-ISO_ASSERT(sizeof(struct iso_gpu) == 8);
+ISO_ASSERT(sizeof(struct iso_gpu) == 24);
+ISO_ASSERT(offsetof(struct iso_gpu, bus) == 16);
 ISO_ASSERT(sizeof(struct iso_ptr) == 8);
 ISO_ASSERT(sizeof(struct iso_row) == 64);
 ISO_ASSERT(offsetof(struct iso_row, ptr) == 24);

@@ -181,8 +181,16 @@ static uint32_t put_gpus(struct wr *w, struct drv *drv)
 	uint32_t n = 0;
 
 	for (; n < ISO_MAX_GPUS && drv->ops->gpu(drv, n, &g) == 0; n++) {
+		const uint8_t small[8] = {
+			g.bus, (uint8_t)(g.slot << 3 | g.function), g.revision,
+		};
+
 		wr_u32(w, g.minor);
-		wr_u32(w, 0);
+		wr_u32(w, g.domain);
+		wr_u32(w, g.class_code);
+		wr_u16(w, g.vendor_id);
+		wr_u16(w, g.device_id);
+		wr_bytes(w, small, sizeof(small));
 	}
 	return n;
 }
