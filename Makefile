@@ -249,10 +249,10 @@ build/kmod/%/nvidia-shim.ko: $(wildcard kmod/*.c kmod/*.h kmod/Kbuild) \
 
 # ---- tests ----------------------------------------------------------------
 
-check-fast: all unit lint
+check-fast: all unit
 	sh test/run.sh fast
 
-check-build: all unit lint kmod guest-tests
+check-build: all unit kmod guest-tests
 .PHONY: check-build
 
 check: check-build

@@ -121,7 +121,7 @@ boot_vm()
 		boot_explain "$rc" "its console said '$1'" console.log \
 			"see isospin logs $vm_name"
 	fi
-	rm -f -- "$vm_initrd"
+	rm -f -- "$vm_initrd" "$vm_home/kernel"
 	vm_boot_ns=$((vm_at - from))
 	vm_note BOOT_NS "$vm_boot_ns"
 	vm_note READY_NS "$vm_at"
@@ -184,6 +184,8 @@ boot_note()
 
 # boot_initrd RELEASE: from the images and what only this boot may know,
 # which is in the VM's home. In a worker vm_version says whose programs go in.
+# The kernel goes there too: the monitor has no capability, so what belongs to
+# the user behind sudo is closed to it.
 boot_initrd()
 {
 	local nonfree private='boot.conf agent.secret'
@@ -210,6 +212,9 @@ boot_initrd()
 	image_concat "$vm_initrd" "$@" "$vm_home/boot.cpio" ||
 		die 74 "$vm_initrd: cannot be made"
 	rm -f -- "$vm_home/boot.cpio"
+	cp -- "$vm_kernel" "$vm_home/kernel" ||
+		die 74 "$vm_home/kernel: cannot be written"
+	vm_kernel=$vm_home/kernel
 }
 
 # boot_conf: what the guest's agent is told, KEY=value lines on stdout.

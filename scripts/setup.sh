@@ -49,6 +49,7 @@ tools_check='
 bats runs the tests
 shellcheck checks the shell
 scdoc builds the manual
+procps lists processes
 strace watches the sandbox
 '
 

@@ -11,7 +11,7 @@ setup()
 	export ISOSPIN_ASSETS_DIR=$BATS_TEST_TMPDIR/assets
 	export ISOSPIN_ACCEL=tcg ISOSPIN_VSOCK=vhost-user
 	export SYSFS_ROOT=$BATS_TEST_TMPDIR/sys
-	mkdir -p "$SYSFS_ROOT/bus/pci/devices" assets
+	mkdir -p "$SYSFS_ROOT/bus/pci/devices"
 	mkdir -p "$ISOSPIN_ASSETS_DIR/kernels/6.12.0-test" "$ISOSPIN_RUN_DIR"
 	chmod 700 "$ISOSPIN_RUN_DIR"
 	: >"$ISOSPIN_ASSETS_DIR/kernels/6.12.0-test/vmlinuz"
@@ -170,6 +170,17 @@ nothing_left()
 		run -1 cmd status
 	}
 	with_shells round
+}
+
+@test "the monitor reads only from its VM's own directory" {
+	fake_qemu 'Broker running' \
+		'printf "%s\n" "$@" >"$BATS_TEST_TMPDIR/args"; exec sleep 1000'
+	run -0 cmd gpu-vm --detach
+	equal "$home/gpu0/kernel" \
+		"$(sed -n '/^-kernel/{n;p}' "$BATS_TEST_TMPDIR/args")"
+	equal "$home/gpu0/initrd" \
+		"$(sed -n '/^-initrd/{n;p}' "$BATS_TEST_TMPDIR/args")"
+	[ ! -e "$home/gpu0/kernel" ]
 }
 
 @test "a name in use is refused, and the VM that has it is left alone" {
