@@ -22,6 +22,16 @@ void log_warn(const char *fmt, ...) _printf_(1, 2);
 void log_info(const char *fmt, ...) _printf_(1, 2);
 void log_debug(const char *fmt, ...) _printf_(1, 2);
 
+/*
+ * For lines that a less trusted side can provoke: 30 at once, then one in two
+ * seconds. False: do not say it; the next one that may be said counts them.
+ */
+struct log_limit {
+	uint64_t rested_ns;	/* zeroes to begin with */
+	uint32_t kept_back;
+};
+_must_check_ bool log_limit_ok(struct log_limit *limit);
+
 /* Says why and ends the process with `status` (enum iso_exit). For main. */
 _noreturn_ void die(int status, const char *fmt, ...) _printf_(2, 3);
 

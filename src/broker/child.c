@@ -105,7 +105,7 @@ static void ctl_event(struct iso_ev *ev, uint32_t events)
 
 	(void)events;
 	r = sock_recv_fds(ev->fd, &msg, sizeof(msg), &fd, 1, &n_fds);
-	if (r == -EAGAIN)
+	if (r == -EAGAIN || r == -EMSGSIZE)
 		return;
 	if (r != (ssize_t)sizeof(msg)) {
 		close_fd(&fd);

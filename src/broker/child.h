@@ -13,6 +13,7 @@
 
 #include <sys/types.h>
 
+#include "base/log.h"
 #include "broker/drv.h"
 #include "broker/metrics.h"
 #include "broker/policy.h"
@@ -68,6 +69,7 @@ struct child {
 	struct drv *drv;
 	struct policy policy;
 	struct metrics metrics;
+	struct log_limit log;		/* for what the worker provokes */
 	struct iso_ev ctl;
 	struct iso_ev rate_timer;
 	struct conn *conns;

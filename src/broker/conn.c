@@ -12,11 +12,6 @@
 /* Sent bytes are moved away when they are this many. */
 #define OUT_SLACK (64u * 1024u)
 
-static const char *worker_of(const struct conn *c)
-{
-	return c->child->setup.worker;
-}
-
 static void watch(struct conn *c)
 {
 	size_t queued = c->out.len - c->out_sent;
@@ -116,13 +111,13 @@ static void conn_fail(struct conn *c, const struct iso_hdr *hdr, int err)
 {
 	if (err == -EPROTO || err == -EPROTONOSUPPORT) {
 		c->child->metrics.protocol_errors++;
-		log_warn("%s: bad frame: type %u, %u bytes; connection closed",
-			 worker_of(c), hdr->type, hdr->len);
+		if (log_limit_ok(&c->child->log))
+			log_warn("bad frame: type %u, %u bytes; closed",
+				 hdr->type, hdr->len);
 		conn_bye(c, err == -EPROTO ? ISO_BYE_PROTOCOL :
 					     ISO_BYE_VERSION);
-	} else if (err != -ESHUTDOWN) {
-		log_warn("%s: connection closed: %s", worker_of(c),
-			 strerror(-err));
+	} else if (err != -ESHUTDOWN && log_limit_ok(&c->child->log)) {
+		log_warn("connection closed: %s", strerror(-err));
 	}
 	conn_end(c);
 }

@@ -476,8 +476,9 @@ static int on_hello(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 
 	(void)hdr;
 	if (major != ISO_WIRE_MAJOR) {
-		log_warn("%s: its shim speaks version %u of the wire, not %u",
-			 c->child->setup.worker, major, ISO_WIRE_MAJOR);
+		if (log_limit_ok(&c->child->log))
+			log_warn("the shim speaks version %u of the wire, not %u",
+				 major, ISO_WIRE_MAJOR);
 		return -EPROTONOSUPPORT;
 	}
 	rd_u16(body); /* any minor will do */

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/conf.h"
@@ -254,6 +255,23 @@ static void start_listening(struct monitor_config *config,
 	}
 }
 
+/* One fd for each connection, three for each worker, two for each stranger. As
+ * far as the hard limit goes; beyond, connections are refused. */
+static void raise_fd_limit(const struct monitor_config *config)
+{
+	rlim_t want = 512 + (rlim_t)config->max_workers *
+				    (config->max_conns + 3);
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		return;
+	if (geteuid() == 0)
+		r.rlim_max = MAX(r.rlim_max, want);
+	r.rlim_cur = MIN(MAX(r.rlim_cur, want), r.rlim_max);
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+		log_warn("limit of open files: %s", strerror(errno));
+}
+
 /* The fds that a child is given must not be taken by ours. */
 static void fill_low_fds(void)
 {
@@ -285,6 +303,7 @@ int main(int argc, char **argv)
 		config.uid_base = (uid_t)o.uid_base;
 	else
 		log_warn("not root: children run as user %u as well", geteuid());
+	raise_fd_limit(&config);
 	start_listening(&config, &o);
 	r = monitor_run(&config);
 	for (unsigned int i = 0; i < o.n_listen; i++)

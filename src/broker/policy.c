@@ -107,8 +107,9 @@ static void say_once(struct policy *p, const struct call *call,
 	if (p->n_named == POLICY_NAMED)
 		return;
 	p->named[p->n_named++] = key;
-	log_info("%s: refused %s 0x%x %s", call->conn->child->setup.worker,
-		 what, nr, row ? row->name : "(unknown)");
+	if (log_limit_ok(&call->conn->child->log))
+		log_info("refused %s 0x%x %s", what, nr,
+			 row ? row->name : "(unknown)");
 }
 
 static bool refuse(struct call *call, uint32_t status, uint64_t *counter)

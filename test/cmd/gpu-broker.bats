@@ -264,7 +264,7 @@ still_serves()
 
 @test "every malformed frame ends its connection and nothing else" {
 	start_broker
-	hold w2
+	hold w1
 	run -0 play hostile-frames
 	has "$output" 'refused 23'
 	run -0 play hostile-ioctls
@@ -336,6 +336,17 @@ still_serves()
 	run -0 play control --name w2
 	equal 1 "$(counter children_died)"
 	exec 7>&-
+}
+
+@test "a worker whose children crash one after the other waits for the next" {
+	start_broker block
+	from=${EPOCHREALTIME/./}
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		run -0 play crash
+	done
+	# Eight at once, then one in half a second.
+	[ $((${EPOCHREALTIME/./} - from)) -ge 2000000 ]
+	run -0 play control --name w2
 }
 
 @test "a child that is killed closes its connections at once" {
