@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* stream.c - one connection: a Unix socket here, two ports there */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
-#include "base/num.h"
 #include "vsock.h"
 
-/* #syscalls vsock-device: recvfrom sendto sendmsg readv writev shutdown close */
+/* #syscalls vsock-device: sendmsg readv shutdown close */
 
 #define BATCH 16		/* rx buffers filled by one read */
 #define TURN_BYTES (256u << 10)
@@ -104,7 +102,7 @@ void stream_free(struct stream *s)
 	free(s);
 }
 
-static void die_later(struct stream *s)
+void stream_die(struct stream *s)
 {
 	close_socket(s);
 	unhash(s);
@@ -121,11 +119,10 @@ static void guest_done(struct stream *s)
 	if (s->state == STREAM_ORPHAN)
 		unhash(s);
 	else
-		die_later(s);
+		stream_die(s);
 }
 
-/* Ends the stream for the guest as soon as there is room to say so. */
-static void reset(struct stream *s)
+void stream_reset(struct stream *s)
 {
 	close_socket(s);
 	s->owed = OWE_RST;
@@ -185,7 +182,7 @@ static void watch(struct stream *s)
 	r = loop_set(s->v->loop, &s->ev, events);
 	if (r < 0) {
 		log_error("cannot watch a stream: %s", strerror(-r));
-		reset(s);
+		stream_reset(s);
 	}
 }
 
@@ -394,7 +391,7 @@ static void orphan_ends(struct stream *s)
 	if (s->owed)
 		s->state = STREAM_GONE;
 	else
-		die_later(s);
+		stream_die(s);
 }
 
 /* Everything went out: what was put off until then. */
@@ -451,7 +448,7 @@ static void guest_data(struct stream *s, uint32_t len, const struct iovec *iov,
 
 	if (credit_received(&s->credit, len) < 0 ||
 	    (s->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND)) {
-		reset(s);
+		stream_reset(s);
 		return;
 	}
 	if (s->tx_dead) {
@@ -470,7 +467,7 @@ static void guest_data(struct stream *s, uint32_t len, const struct iovec *iov,
 	}
 	n = iov_slice(iov, n, (size_t)r, len - (size_t)r, rest);
 	if (n > 0 && keep(s, rest, n) < 0)
-		reset(s);
+		stream_reset(s);
 }
 
 static void guest_shutdown(struct stream *s, uint32_t flags)
@@ -481,7 +478,7 @@ static void guest_shutdown(struct stream *s, uint32_t flags)
 	if (s->guest_shut == SHUT_BOTH) {
 		/* Confirm at once; what the guest sent still goes out. */
 		if (s->state == STREAM_GONE || empty || s->tx_dead) {
-			reset(s);
+			stream_reset(s);
 			return;
 		}
 		s->state = STREAM_ORPHAN;
@@ -490,89 +487,6 @@ static void guest_shutdown(struct stream *s, uint32_t flags)
 		   (s->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND)) {
 		shutdown(s->ev.fd, SHUT_WR);
 	}
-}
-
-/* ---- opening ------------------------------------------------------------ */
-
-void stream_dialed(struct stream *s, int fd)
-{
-	if (fd < 0) {
-		reset(s);
-		return;
-	}
-	s->ev.fd = fd;
-	s->state = STREAM_OPEN;
-	s->owed |= OWE_RESPONSE;
-	stream_pump(s);
-}
-
-static void guest_accepts(struct stream *s)
-{
-	char line[32];
-	int n = snprintf(line, sizeof(line), "OK %u\n", s->host_port);
-
-	s->state = STREAM_OPEN;
-	/* A fresh socket has room for one line. */
-	if (send(s->ev.fd, line, (size_t)n, MSG_NOSIGNAL) != n)
-		reset(s);
-}
-
-/* Host ports as Firecracker gives them: from 2^30 up. */
-static uint32_t free_port(struct vsock *v, uint32_t guest_port)
-{
-	do {
-		v->next_port = (v->next_port + 1) | 1u << 30;
-	} while (v->next_port == UINT32_MAX ||
-		 stream_find(v, guest_port, v->next_port));
-	return v->next_port;
-}
-
-/* `CONNECT port\n`, whole. 0 or -EINVAL. */
-static int parse_hello(const char *line, uint32_t *ret_port)
-{
-	static const char word[] = "CONNECT ";
-	uint64_t port;
-
-	if (strncmp(line, word, sizeof(word) - 1) != 0 ||
-	    parse_u64(line + sizeof(word) - 1, 0, UINT32_MAX - 1, &port) < 0)
-		return -EINVAL;
-	*ret_port = (uint32_t)port;
-	return 0;
-}
-
-/* Reads the line and not a byte behind it. */
-static void read_hello(struct stream *s)
-{
-	char *at = s->line + s->line_len, *end;
-	size_t room = sizeof(s->line) - s->line_len;
-	uint32_t port;
-	ssize_t n = recv(s->ev.fd, at, room, MSG_PEEK);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		die_later(s);
-		return;
-	}
-	end = memchr(at, '\n', (size_t)n);
-	if (end)
-		n = end + 1 - at;
-	n = recv(s->ev.fd, at, (size_t)n, 0);
-	s->line_len += (size_t)MAX(n, 0);
-	if (!end && s->line_len < sizeof(s->line))
-		return;
-	if (!end || memchr(s->line, 0, s->line_len)) {
-		die_later(s);
-		return;
-	}
-	*end = 0;
-	if (parse_hello(s->line, &port) < 0) {
-		die_later(s);
-		return;
-	}
-	stream_set_ports(s, port, free_port(s->v, port));
-	s->state = STREAM_REQUESTED;
-	s->owed = OWE_REQUEST;
 }
 
 /* ---- events ------------------------------------------------------------- */
@@ -584,10 +498,10 @@ static void on_event(struct iso_ev *ev, uint32_t events)
 	s->hup |= (events & (EPOLLHUP | EPOLLERR)) != 0;
 	switch (s->state) {
 	case STREAM_HELLO:
-		read_hello(s);
+		stream_hello(s);
 		break;
 	case STREAM_REQUESTED:
-		reset(s);
+		stream_reset(s);
 		break;
 	case STREAM_OPEN:
 	case STREAM_ORPHAN:
@@ -623,7 +537,7 @@ static void open_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
 			s->owed |= OWE_CREDIT;
 		break;
 	default:
-		reset(s);
+		stream_reset(s);
 	}
 }
 
@@ -637,16 +551,16 @@ void stream_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
 	if (s->state == STREAM_ORPHAN)
 		return;
 	if (credit_peer(&s->credit, hdr->buf_alloc, hdr->fwd_cnt) < 0) {
-		reset(s);
+		stream_reset(s);
 		return;
 	}
 	if (s->state == STREAM_OPEN || s->state == STREAM_GONE) {
 		open_packet(s, hdr, iov, n);
 	} else if (s->state == STREAM_REQUESTED &&
 		   hdr->op == VIRTIO_VSOCK_OP_RESPONSE) {
-		guest_accepts(s);
+		stream_accepted(s);
 	} else {
-		reset(s);
+		stream_reset(s);
 	}
 	stream_pump(s);
 }

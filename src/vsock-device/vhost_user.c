@@ -138,22 +138,15 @@ static int start(struct vu *u, bool fresh)
 
 /* ---- requests ----------------------------------------------------------- */
 
-/* One message: what came, and what goes back. A handler returns 0 or -errno; a
- * negative value ends the connection unless the VMM asked for an
- * acknowledgement, which then says so. */
+/* One message: what came, and what goes back. A handler returns 0 or -errno;
+ * the latter ends the connection unless the VMM asked for an acknowledgement,
+ * which then says so. */
 struct msg {
 	struct rd rd;
 	struct wr reply;
 	int *fds;		/* the handler takes what it keeps */
 	size_t n_fds;
 };
-
-static int get_features(struct vu *u, struct msg *m)
-{
-	(void)u;
-	wr_u64(&m->reply, FEATURES);
-	return 0;
-}
 
 static int set_features(struct vu *u, struct msg *m)
 {
@@ -171,13 +164,6 @@ static int set_owner(struct vu *u, struct msg *m)
 	return rd_done(&m->rd) ? 0 : -EINVAL;
 }
 
-static int get_protocol_features(struct vu *u, struct msg *m)
-{
-	(void)u;
-	wr_u64(&m->reply, PROTOCOL_FEATURES);
-	return 0;
-}
-
 static int set_protocol_features(struct vu *u, struct msg *m)
 {
 	uint64_t f = rd_u64(&m->rd);
@@ -185,20 +171,6 @@ static int set_protocol_features(struct vu *u, struct msg *m)
 	if (!rd_done(&m->rd) || (f & ~PROTOCOL_FEATURES))
 		return -EINVAL;
 	u->protocol_features = f;
-	return 0;
-}
-
-static int get_queue_num(struct vu *u, struct msg *m)
-{
-	(void)u;
-	wr_u64(&m->reply, VSOCK_QUEUES);
-	return 0;
-}
-
-static int get_max_mem_slots(struct vu *u, struct msg *m)
-{
-	(void)u;
-	wr_u64(&m->reply, GUEST_MEM_MAX_REGIONS);
 	return 0;
 }
 
@@ -444,30 +416,33 @@ static int set_vring_err(struct vu *u, struct msg *m)
 
 /* ---- messages ----------------------------------------------------------- */
 
+/* fn handles a request; `replies`: it fills m->reply; `value` is the reply of a
+ * request that asks for nothing else. */
 static const struct {
 	int (*fn)(struct vu *u, struct msg *m);
 	bool replies;
+	uint64_t value;
 } handler[VU_REQUESTS] = {
-	[VU_GET_FEATURES] = { get_features, true },
-	[VU_SET_FEATURES] = { set_features, false },
-	[VU_SET_OWNER] = { set_owner, false },
-	[VU_RESET_OWNER] = { set_owner, false },
-	[VU_SET_MEM_TABLE] = { set_mem_table, false },
-	[VU_SET_VRING_NUM] = { set_vring_num, false },
-	[VU_SET_VRING_ADDR] = { set_vring_addr, false },
-	[VU_SET_VRING_BASE] = { set_vring_base, false },
-	[VU_GET_VRING_BASE] = { get_vring_base, true },
-	[VU_SET_VRING_KICK] = { set_vring_kick, false },
-	[VU_SET_VRING_CALL] = { set_vring_call, false },
-	[VU_SET_VRING_ERR] = { set_vring_err, false },
-	[VU_GET_PROTOCOL_FEATURES] = { get_protocol_features, true },
-	[VU_SET_PROTOCOL_FEATURES] = { set_protocol_features, false },
-	[VU_GET_QUEUE_NUM] = { get_queue_num, true },
-	[VU_SET_VRING_ENABLE] = { set_vring_enable, false },
-	[VU_GET_CONFIG] = { get_config, true },
-	[VU_GET_MAX_MEM_SLOTS] = { get_max_mem_slots, true },
-	[VU_ADD_MEM_REG] = { add_mem_reg, false },
-	[VU_REM_MEM_REG] = { rem_mem_reg, false },
+	[VU_GET_FEATURES] = { .value = FEATURES },
+	[VU_SET_FEATURES] = { .fn = set_features },
+	[VU_SET_OWNER] = { .fn = set_owner },
+	[VU_RESET_OWNER] = { .fn = set_owner },
+	[VU_SET_MEM_TABLE] = { .fn = set_mem_table },
+	[VU_SET_VRING_NUM] = { .fn = set_vring_num },
+	[VU_SET_VRING_ADDR] = { .fn = set_vring_addr },
+	[VU_SET_VRING_BASE] = { .fn = set_vring_base },
+	[VU_GET_VRING_BASE] = { .fn = get_vring_base, .replies = true },
+	[VU_SET_VRING_KICK] = { .fn = set_vring_kick },
+	[VU_SET_VRING_CALL] = { .fn = set_vring_call },
+	[VU_SET_VRING_ERR] = { .fn = set_vring_err },
+	[VU_GET_PROTOCOL_FEATURES] = { .value = PROTOCOL_FEATURES },
+	[VU_SET_PROTOCOL_FEATURES] = { .fn = set_protocol_features },
+	[VU_GET_QUEUE_NUM] = { .value = VSOCK_QUEUES },
+	[VU_SET_VRING_ENABLE] = { .fn = set_vring_enable },
+	[VU_GET_CONFIG] = { .fn = get_config, .replies = true },
+	[VU_GET_MAX_MEM_SLOTS] = { .value = GUEST_MEM_MAX_REGIONS },
+	[VU_ADD_MEM_REG] = { .fn = add_mem_reg },
+	[VU_REM_MEM_REG] = { .fn = rem_mem_reg },
 };
 
 static int send_reply(struct vu *u, uint32_t request, const struct wr *body)
@@ -491,6 +466,10 @@ static int answer(struct vu *u, uint32_t request, uint32_t flags,
 		   (u->protocol_features & VU_PF_REPLY_ACK);
 	int r = -ENOSYS;
 
+	if (request < VU_REQUESTS && handler[request].value) {
+		wr_u64(&m->reply, handler[request].value);
+		return send_reply(u, request, &m->reply);
+	}
 	if (request < VU_REQUESTS && handler[request].fn)
 		r = handler[request].fn(u, m);
 	if (r < 0)

@@ -177,8 +177,9 @@ bool vsock_kick_tx(struct vsock *v)
 	}
 	if (r < 0)
 		queue_broken(v, VSOCK_TX);
-	virtq_publish(q);
+	/* who sees a packet taken finds what answers it */
 	virtq_publish(&v->q[VSOCK_RX]);
+	virtq_publish(q);
 	return r > 0 && !v->tx_stopped;
 }
 

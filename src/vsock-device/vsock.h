@@ -150,6 +150,18 @@ void stream_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
 		   const struct iovec *iov, size_t n);
 /* Moves what can be moved to the guest. */
 void stream_pump(struct stream *s);
+/* Ends it for the guest as soon as there is room to say so. */
+void stream_reset(struct stream *s);
+/* Ends it without a word; freed after the batch of events. */
+void stream_die(struct stream *s);
+
+/* -- hybrid.c -- */
+
+/* DIALING: the monitor's answer. */
 void stream_dialed(struct stream *s, int fd);
+/* HELLO: reads the CONNECT line and not a byte behind it. */
+void stream_hello(struct stream *s);
+/* REQUESTED: the guest took the connection. */
+void stream_accepted(struct stream *s);
 
 #endif /* VSOCK_DEVICE_VSOCK_H */
