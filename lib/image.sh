@@ -36,6 +36,48 @@ image_nvidia()
 	image_make "nvidia-$1${2:+-$2}" image_stage_nvidia "$@"
 }
 
+# image_kernel RELEASE: sets image_file to that kernel, unpacked. A bzImage is
+# unpacked by the guest itself, and zstd without KVM takes longer than all the
+# rest of the kernel's start. 1: it is packed otherwise, or there is no zstd.
+image_kernel()
+{
+	local from at size unpacked
+	local made="$image_dir/vmlinux-$1"
+
+	from=$(assets_kernel_dir "$1")/vmlinuz
+	image_file=$made
+	[ ! -f "$made" ] || return 0
+	command -v zstd >/dev/null || return 1
+	# Boot protocol: setup_sects, then payload_offset and payload_length of
+	# the packed kernel, whose last four bytes are the size unpacked.
+	at=$(image_number "$from" 497 1) && size=$(image_number "$from" 584 4) ||
+		return 1
+	at=$(((at + 1) * 512 + size))
+	[ "$(image_number "$from" "$at" 4)" = 4247762216 ] || return 1
+	size=$(image_number "$from" 588 4) || return 1
+	size=$((size - 4))
+	unpacked=$(image_number "$from" $((at + size)) 4) || return 1
+	mkdir -p -- "$image_dir"
+	tail -c "+$((at + 1))" -- "$from" | head -c "$size" |
+		zstd -qdc >"$made.$$" || unpacked=0
+	if [ "$(stat -c %s -- "$made.$$")" != "$unpacked" ]; then
+		rm -f -- "$made.$$"
+		die 74 "$made: cannot be made; is the disk full?"
+	fi
+	mv -f -- "$made.$$" "$made"
+	base_owner_fix "$TOP/build"
+}
+
+# image_number FILE OFFSET BYTES: the number that is there.
+image_number()
+{
+	local n
+
+	n=$(od -An "-tu$3" "-j$2" "-N$3" -- "$1") || return
+	n=${n##* }
+	[ -z "$n" ] || printf '%s\n' "$n"
+}
+
 # image_boot FILE DIR NAME...: the archive of one boot: files of DIR as they
 # will stand in /isospin/ of the guest, for its root alone.
 image_boot()

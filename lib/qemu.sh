@@ -132,6 +132,7 @@ qemu_tsc()
 #
 # Under TCG a microvm has no clock that the kernel could calibrate the TSC
 # against, and a guest under load takes its TSC for unstable; both are said here.
+# The self-tests of the kernel's cryptography would be a third of its start.
 qemu_append()
 {
 	qemu_append='console=ttyS0 quiet panic=-1'
@@ -141,14 +142,15 @@ qemu_append()
 	'' | *[!0-9]*) die 70 "vmctl tsc-khz said '$qemu_answer'" ;;
 	esac
 	qemu_append="$qemu_append tsc=reliable clocksource=tsc"
-	qemu_append="$qemu_append tsc_early_khz=$qemu_answer"
+	qemu_append="$qemu_append tsc_early_khz=$qemu_answer cryptomgr.notests=1"
 }
 
 # qemu_vm COMMAND [ARG...]: calls COMMAND with QEMU's command line added, for
 # the VM that vm_name, vm_role (gpu: q35; worker: microvm), vm_cpus, vm_mem (in
 # bytes), vm_cid, vm_home, vm_kernel and vm_initrd describe.
 #
-# QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off.
+# QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off. It runs
+# `rep movsb` byte by byte, and a kernel with erms copies with nothing else.
 qemu_vm()
 {
 	local mem="$((vm_mem >> 20))M" bus=device
@@ -166,7 +168,7 @@ qemu_vm()
 	if [ "$qemu_accel" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
-		set -- "$@" -accel tcg,thread=multi -cpu max,la57=off,cx16=off
+		set -- "$@" -accel tcg,thread=multi -cpu max,la57=off,cx16=off,erms=off
 	fi
 	set -- "$@" -smp "$vm_cpus" -m "$mem" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" \

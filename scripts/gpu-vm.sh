@@ -110,15 +110,14 @@ choose_version()
 
 prepare()
 {
-	local release dir cid
+	local release cid
 
 	choose_driver
 	qemu_init
 	log_info "driver: $driver ($driver_why); accelerator: $qemu_accel \
 ($qemu_accel_why); vsock: $qemu_vsock ($qemu_vsock_why)"
 	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
-	dir=$(assets_kernel_dir "$release")
-	vm_kernel=$dir/vmlinuz
+	boot_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus GPU_VM_CPUS "$vm_name"
 	conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name"

@@ -39,6 +39,7 @@ libssl3/libssl3t64 is needed to build the kernel module
 kmod reads kernel modules
 cpio packs what the VMs boot from
 xz-utils unpacks kernel modules
+zstd unpacks kernels
 busybox-static is the user space of the VMs
 jq writes and reads JSON
 socat connects sockets

@@ -54,21 +54,20 @@ start it: isospin gpu-vm --detach --name $gpu"
 
 prepare()
 {
-	local release dir cid
+	local release cid
 
 	need_others
 	qemu_init
 	log_debug "accelerator: $qemu_accel ($qemu_accel_why); \
 vsock: $qemu_vsock ($qemu_vsock_why)"
 	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
-	dir=$(assets_kernel_dir "$release")
 	if [ -n "$name" ]; then
 		vm_select "$name"
 		vm_claim
 	else
 		vm_claim_next w
 	fi
-	vm_kernel=$dir/vmlinuz
+	boot_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus WORKER_CPUS "$vm_name"
 	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
