@@ -5,116 +5,29 @@
  * usage: shim-test MODULE BROKER
  *
  * Starts wire-broker BROKER on this guest's loopback, loads MODULE with cid=1
- * and prints TAP. Run as root in a guest of its own.
+ * and prints TAP, in groups that begin with `# group: NAME`. Run as root in a
+ * guest of its own.
  */
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 
-#include "base/base.h"
 #include "base/sock.h"
 
 #include "../unit/tap.h"
+#include "shim-guest.h"
 #include "wire-test.h"
 
 #define THREADS 32
-#define CTL "/dev/nvidiactl"
-#define CALL(nr, size) _IOC(_IOC_READ | _IOC_WRITE, 'F', nr, size)
-#define MS 1000000ull
 
 static const char *module_path, *broker_path;
 static pid_t broker_pid;
-
-struct arg32 {
-	uint32_t a, b, c, d;
-	uint64_t ptr;
-	uint32_t len, pad;
-};
-
-/* ---- the broker and the module -------------------------------------------- */
-
-static void broker_start(const char *session)
-{
-	char port[] = "9999";
-
-	broker_pid = fork();
-	if (broker_pid)
-		return;
-	execl(broker_path, broker_path, port, session, (char *)NULL);
-	_exit(127);
-}
-
-static void broker_stop(void)
-{
-	kill(broker_pid, SIGKILL);
-	waitpid(broker_pid, NULL, 0);
-}
-
-static int load(void)
-{
-	int fd = open(module_path, O_RDONLY | O_CLOEXEC);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = (int)syscall(SYS_finit_module, fd, "cid=1", 0) ? -errno : 0;
-	close(fd);
-	return r;
-}
-
-static int unload(void)
-{
-	return syscall(SYS_delete_module, "nvidia_shim", O_NONBLOCK) ? -errno :
-								       0;
-}
-
-static int call(int fd, unsigned long cmd, void *arg)
-{
-	return ioctl(fd, cmd, arg) ? -errno : 0;
-}
-
-static int open_ctl(void)
-{
-	return open(CTL, O_RDWR | O_CLOEXEC);
-}
-
-/* 0 if an echo came back right. */
-static int echo(int fd)
-{
-	uint8_t buf[524];
-	int r;
-
-	memset(buf, 0x5a, sizeof(buf));
-	r = call(fd, CALL(WT_ECHO, sizeof(buf)), buf);
-	for (size_t i = 0; !r && i < sizeof(buf); i++)
-		if (buf[i] != 0xa5)
-			r = -EBADMSG;
-	return r;
-}
-
-/* The n-th word of WT_STATE, asked on a file of its own. */
-static uint32_t state(unsigned int n)
-{
-	uint32_t w[4] = { 0 };
-	int fd = open_ctl();
-
-	call(fd, CALL(WT_STATE, 16), w);
-	close_fd(&fd);
-	return w[n];
-}
 
 /* ---- one call ------------------------------------------------------------- */
 
@@ -300,6 +213,8 @@ static void test_devices(void)
 	close_fd(&fd);
 	ok(!access("/proc/driver/nvidia/gpus/0000:01:00.0/information", R_OK),
 	   "and so do files in directories");
+	ok(!access("/sys/bus/pci/devices/0000:01:00.0/vendor", R_OK),
+	   "the GPU is a PCI device at the broker's address");
 }
 
 /* ---- many at once --------------------------------------------------------- */
@@ -585,13 +500,13 @@ static void test_restart(void)
 
 	pthread_create(&b.thread, NULL, block_main, &b);
 	since = now_ns();
-	broker_stop();
+	stop(broker_pid);
 	pthread_join(b.thread, NULL);
 	ok(b.ret == -ENODEV && now_ns() - since < 1000 * MS,
 	   "a killed broker is ENODEV within a second");
 	ok(poll(&p, 1, 1000) == 1 && (p.revents & POLLHUP),
 	   "poll says POLLHUP then");
-	broker_start("2");
+	broker_pid = start(broker_path, BROKER_ADDR, "2");
 	ok(heals(), "new opens work within five seconds");
 	ok(state(2) == 2, "with the new broker");
 	ok(echo(fd) == -ENODEV, "old files stay ENODEV");
@@ -675,14 +590,36 @@ static void test_unload(void)
 	ok(unload() == 0, "unload works while idle");
 	ok(stat(CTL, &st) && stat("/proc/driver/nvidia", &st),
 	   "and leaves no node and no file");
-	broker_stop();
-	ok(load() == 0 && unload() == 0, "as it does with no broker at all");
-	ok(load() == 0, "it loads again");
-	broker_start("3");
+	stop(broker_pid);
+	ok(load(module_path) == 0 && unload() == 0, "as it does with no broker at all");
+	ok(load(module_path) == 0, "it loads again");
+	broker_pid = start(broker_path, BROKER_ADDR, "3");
 	ok(heals(), "and works again");
 	ok(unload() == 0, "and unloads");
-	broker_stop();
+	stop(broker_pid);
 }
+
+/* All on one open file. */
+static const struct {
+	const char *name;
+	void (*run)(int fd);
+} with_file[] = {
+	{ "calls", test_calls },	 { "calls", test_big },
+	{ "nested", test_nested },	 { "nested", test_xfer },
+	{ "bad", test_bad },		 { "bad", test_read_only },
+	{ "fds", test_fds },		 { "threads", test_threads },
+	{ "killed", test_kill },	 { "killed", test_handled },
+	{ "inflight", test_inflight }, { "poll", test_poll },
+};
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} alone[] = {
+	{ "devices", test_devices }, { "passed", test_pass },
+	{ "restart", test_restart }, { "hostile", test_hostile },
+	{ "race", test_race },	     { "unload", test_unload },
+};
 
 int main(int argc, char **argv)
 {
@@ -694,32 +631,23 @@ int main(int argc, char **argv)
 	module_path = argv[1];
 	broker_path = argv[2];
 	signal(SIGPIPE, SIG_IGN);
-	if (!ok(load() == 0, "the module loads with no broker there"))
+	printf("# group: unload\n");
+	if (!ok(load(module_path) == 0, "the module loads with no broker there"))
 		return done_testing();
-	broker_start("1");
+	broker_pid = start(broker_path, BROKER_ADDR, "1");
 	since = now_ns();
 	fd = open_ctl();
 	if (!ok(fd >= 0, "open waits for the broker"))
 		return done_testing();
 	printf("# %llu ms\n", (unsigned long long)((now_ns() - since) / MS));
-	test_calls(fd);
-	test_big(fd);
-	test_nested(fd);
-	test_xfer(fd);
-	test_bad(fd);
-	test_read_only(fd);
-	test_fds(fd);
-	test_devices();
-	test_threads(fd);
-	test_kill(fd);
-	test_handled(fd);
-	test_inflight(fd);
-	test_pass();
-	test_poll(fd);
+	for (size_t i = 0; i < ARRAY_SIZE(with_file); i++) {
+		printf("# group: %s\n", with_file[i].name);
+		with_file[i].run(fd);
+	}
 	close(fd);
-	test_restart();
-	test_hostile();
-	test_race();
-	test_unload();
+	for (size_t i = 0; i < ARRAY_SIZE(alone); i++) {
+		printf("# group: %s\n", alone[i].name);
+		alone[i].run();
+	}
 	return done_testing();
 }

@@ -3,11 +3,10 @@
  * wire-broker - a broker for the tests of the shim: the wire, and in place of
  * a driver a few calls that a test needs, hostile answers among them.
  *
- * usage: wire-broker PORT [SESSION]
+ * usage: wire-broker ADDRESS [SESSION]
  *
- * Listens on AF_VSOCK, any CID; one loop, any number of connections. Its calls
- * are in test/guest/wire-test.h. It trusts its peer: it is no pattern for
- * the real one.
+ * Listens on ADDRESS, e.g. vsock:any:9999; one loop. Its calls are in
+ * test/guest/wire-test.h. It trusts its peer: it is no pattern for the real one.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +16,7 @@
 
 #include "abi/iso_wire.h"
 #include "base/base.h"
+#include "base/num.h"
 #include "base/rd.h"
 #include "base/sock.h"
 #include "base/wr.h"
@@ -50,13 +50,12 @@ struct conn {
 	size_t in_len;
 	struct call call[MAX_CALLS];
 	bool file[MAX_FILES];
-	uint32_t watch[MAX_FILES];
 	bool watched[MAX_FILES];
 	uint32_t opens, closes, cancels;
 };
 
 static struct conn conns[MAX_CONNS];
-static uint64_t session;
+static uint64_t session = 1;
 
 /* ---- frames out ----------------------------------------------------------- */
 
@@ -81,15 +80,20 @@ static void frame_end(struct conn *c, struct wr *w)
 	wr_free(w);
 }
 
-static void send_words(struct conn *c, uint16_t type, uint32_t tag,
-		       uint32_t file, uint32_t a, uint32_t b)
+static void send_body(struct conn *c, uint16_t type, uint32_t tag,
+		      uint32_t file, const void *body, size_t len)
 {
 	struct wr w;
 
 	frame_begin(&w, type, tag, file);
-	wr_u32(&w, a);
-	wr_u32(&w, b);
+	wr_bytes(&w, body, len);
 	frame_end(c, &w);
+}
+
+static void send_words(struct conn *c, uint16_t type, uint32_t tag,
+		       uint32_t file, uint32_t a, uint32_t b)
+{
+	send_body(c, type, tag, file, (uint32_t[]){ a, b }, 8);
 }
 
 static void call_free(struct call *call)
@@ -104,7 +108,7 @@ static void result(struct conn *c, struct call *call, uint32_t err)
 {
 	struct wr w;
 
-	frame_begin(&w, ISO_RESULT, call->tag, 0);
+	frame_begin(&w, ISO_RESULT, call->tag, call->file);
 	wr_u32(&w, err);
 	wr_u32(&w, err ? 0 : call->arg_len);
 	wr_u32(&w, err ? 0 : call->n_span);
@@ -125,42 +129,34 @@ static void result(struct conn *c, struct call *call, uint32_t err)
 
 /* ---- HELLO ---------------------------------------------------------------- */
 
+/* A call of `size` bytes on the devices `on`, with or without a pointer. */
+#define ROW(call, size, on) \
+	.nr = (call), .min = (size), .max = (size), .dev = (on), \
+	.flags = ISO_ROW_SIZED, .dir = ISO_DIR_IN | ISO_DIR_OUT
+#define PTR(kind, at) \
+	.n_ptr = 1, .ptr = { { .off = 16, .len_kind = (kind), .len = (at), \
+			       .dir = ISO_DIR_IN | ISO_DIR_OUT } }
+#define CTL (1 << ISO_DEV_CTL)
+#define ALL (CTL | 1 << ISO_DEV_GPU)
+
 static const struct iso_row rows[] = {
-	{ .nr = WT_ECHO, .min = 4, .max = 1024, .unit = 4, .dev = 3,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_PARAMS, .min = 32, .max = 32, .dev = 3,
-	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
-	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_FIELD,
-		     .len = 24 } } },
-	{ .nr = WT_NESTED, .min = 32, .max = 32, .dev = 3,
-	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
-	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_FIELD,
-		     .len = 24 } } },
-	{ .nr = WT_BLOCK, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_RELEASE, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_FD, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3, .n_fd = 1, .fd = { 4 } },
-	{ .nr = WT_CLASS, .min = 32, .max = 32, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
-	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_CLASS,
-		     .len = 12 } } },
-	{ .nr = WT_ERR, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_HOSTILE, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_NEEDFD, .min = 32, .max = 32, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3, .n_ptr = 1,
-	  .ptr = { { .off = 16, .dir = 3, .len_kind = ISO_LEN_FIELD,
-		     .len = 24 } } },
-	{ .nr = WT_EVENT, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_STATE, .min = 16, .max = 16, .dev = 1,
-	  .flags = ISO_ROW_SIZED, .dir = 3 },
-	{ .nr = WT_XFER, .min = 16, .max = 16, .dev = 3,
-	  .flags = ISO_ROW_SIZED | ISO_ROW_XFER, .dir = 1 },
-	{ .nr = WT_UVM, .min = 16, .max = 16, .dev = 4, .dir = 3 },
+	{ .nr = WT_ECHO, .min = 4, .max = 1024, .unit = 4, .dev = ALL,
+	  .flags = ISO_ROW_SIZED, .dir = ISO_DIR_IN | ISO_DIR_OUT },
+	{ ROW(WT_PARAMS, 32, ALL), PTR(ISO_LEN_FIELD, 24) },
+	{ ROW(WT_NESTED, 32, ALL), PTR(ISO_LEN_FIELD, 24) },
+	{ ROW(WT_BLOCK, 16, CTL) },
+	{ ROW(WT_RELEASE, 16, CTL) },
+	{ ROW(WT_FD, 16, CTL), .n_fd = 1, .fd = { 4 } },
+	{ ROW(WT_CLASS, 32, CTL), PTR(ISO_LEN_CLASS, 12) },
+	{ ROW(WT_ERR, 16, CTL) },
+	{ ROW(WT_HOSTILE, 16, CTL) },
+	{ ROW(WT_NEEDFD, 32, CTL), PTR(ISO_LEN_FIELD, 24) },
+	{ ROW(WT_EVENT, 16, CTL) },
+	{ ROW(WT_STATE, 16, CTL) },
+	{ .nr = WT_XFER, .min = 16, .max = 16, .dev = ALL,
+	  .flags = ISO_ROW_SIZED | ISO_ROW_XFER, .dir = ISO_DIR_IN },
+	{ .nr = WT_UVM, .min = 16, .max = 16, .dev = 1 << ISO_DEV_UVM,
+	  .dir = ISO_DIR_IN | ISO_DIR_OUT },
 };
 
 static void text(struct wr *w, const char *name, const char *s)
@@ -175,6 +171,8 @@ static void text(struct wr *w, const char *name, const char *s)
 
 static void hello_ok(struct conn *c)
 {
+	const struct iso_gpu gpu = { .vendor = 0x10de, .device = 0x2330,
+				     .class_code = 0x030200, .bus = 1 };
 	char *version;
 	struct wr w;
 
@@ -193,7 +191,7 @@ static void hello_ok(struct conn *c)
 	wr_u16(&w, 2);
 	version = wr_room(&w, ISO_VERSION_LEN);
 	memcpy(version, WT_VERSION, sizeof(WT_VERSION));
-	wr_u64(&w, 0); /* GPU 0 */
+	wr_bytes(&w, &gpu, sizeof(gpu));
 	wr_bytes(&w, rows, sizeof(rows));
 	wr_u32(&w, WT_CLASS_SMALL);
 	wr_u32(&w, 8);
@@ -228,15 +226,13 @@ static void put32(uint8_t *p, uint32_t v)
 static void need(struct conn *c, struct call *call, uint8_t buf, uint8_t dir,
 		 uint32_t off, uint32_t len)
 {
-	struct iso_range range = { .buf = buf, .dir = dir, .off = off,
-				   .len = len };
-	struct wr w;
+	struct {
+		struct iso_need head;
+		struct iso_range range;
+	} body = { { .n = 1 },
+		   { .buf = buf, .dir = dir, .off = off, .len = len } };
 
-	frame_begin(&w, ISO_NEED, call->tag, 0);
-	wr_u32(&w, 1);
-	wr_u32(&w, 0);
-	wr_bytes(&w, &range, sizeof(range));
-	frame_end(c, &w);
+	send_body(c, ISO_NEED, call->tag, call->file, &body, sizeof(body));
 }
 
 static void release_all(struct conn *c, struct call *by)
@@ -458,16 +454,6 @@ static void open_frame(struct conn *c, uint32_t tag)
 	send_words(c, ISO_OPENED, tag, id, 0, 0);
 }
 
-static void mapped(struct conn *c, uint32_t tag)
-{
-	struct wr w;
-
-	frame_begin(&w, ISO_MAPPED, tag, 0);
-	wr_u32(&w, EPERM);
-	wr_zero(&w, sizeof(struct iso_mapped) - 4);
-	frame_end(c, &w);
-}
-
 static bool frame(struct conn *c, uint16_t type, uint32_t tag, uint32_t file,
 		  struct rd r)
 {
@@ -491,7 +477,7 @@ static bool frame(struct conn *c, uint16_t type, uint32_t tag, uint32_t file,
 		       ioctl_frame(c, tag, file, &r);
 	case ISO_MORE:
 		call = call_find(c, tag);
-		return call && more(c, call, &r);
+		return call && file == call->file && more(c, call, &r);
 	case ISO_CANCEL:
 		c->cancels++;
 		call = call_find(c, tag);
@@ -499,11 +485,14 @@ static bool frame(struct conn *c, uint16_t type, uint32_t tag, uint32_t file,
 			result(c, call, EINTR);
 		return true;
 	case ISO_POLL:
-		c->watch[file] = rd_u32(&r);
+		if (file >= MAX_FILES || !c->file[file])
+			return false;
 		c->watched[file] = true;
 		return true;
 	case ISO_MAP:
-		mapped(c, tag);
+		send_body(c, ISO_MAPPED, tag, 0,
+			  &(struct iso_mapped){ .err = EPERM },
+			  sizeof(struct iso_mapped));
 		return true;
 	case ISO_PING:
 		send_words(c, ISO_PONG, tag, 0, rd_u32(&r), rd_u32(&r));
@@ -582,18 +571,14 @@ static void conn_new(int listener)
 int main(int argc, char **argv)
 {
 	struct sock_addr addr;
-	char text_addr[64];
 	int listener;
 
-	if (argc < 2)
-		return ISO_EX_USAGE;
-	session = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-	snprintf(text_addr, sizeof(text_addr), "vsock:any:%s", argv[1]);
-	if (sock_parse(text_addr, &addr) < 0)
+	if (argc < 2 || sock_parse(argv[1], &addr) ||
+	    (argc > 2 && parse_u64(argv[2], 1, UINT32_MAX, &session)))
 		return ISO_EX_USAGE;
 	listener = sock_listen(&addr, 16);
 	if (listener < 0) {
-		fprintf(stderr, "wire-broker: %s: %s\n", text_addr,
+		fprintf(stderr, "wire-broker: %s: %s\n", argv[1],
 			strerror(-listener));
 		return ISO_EX_UNAVAILABLE;
 	}
