@@ -2,7 +2,7 @@
 /*
  * vsock-echo - traffic from inside a guest or for it, for tests and benchmarks
  *
- *	vsock-echo serve ADDRESS		echo every connection, for ever
+ *	vsock-echo serve ADDRESS [--ident]	echo every connection, for ever
  *	vsock-echo connect ADDRESS [options]	talk to an echo
  *
  * ADDRESS is vsock:CID:PORT (CID `any` to serve), unix:PATH or hybrid:PATH:PORT.
@@ -11,6 +11,7 @@
  *	  --count N    round trips (100)
  *	  --bulk N     then send N bytes and read them all back (0)
  *	  --json       one line for a program
+ *	  --ident      not the frame with which the bridge introduces a worker
  */
 #include <errno.h>
 #include <getopt.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "abi/iso_wire.h"
 #include "base/base.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -29,13 +31,13 @@
 
 struct options {
 	uint64_t size, count, bulk;
-	bool json;
+	bool json, ident;
 };
 
 struct conn {
 	uint8_t buf[BUF_BYTES];
 	size_t off, len;
-	bool eof;
+	size_t skip;	/* bytes not to echo */
 };
 
 /* One step of an echo. False: the connection is over. */
@@ -47,8 +49,9 @@ static bool echo_step(int fd, struct conn *c)
 		n = read(fd, c->buf, sizeof(c->buf));
 		if (n == 0 || (n < 0 && errno != EAGAIN))
 			return false;
-		c->off = 0;
-		c->len = (size_t)MAX(n, 0);
+		c->off = MIN(c->skip, (size_t)MAX(n, 0));
+		c->skip -= c->off;
+		c->len = (size_t)MAX(n, 0) - c->off;
 	}
 	if (c->len > 0) {
 		n = send(fd, c->buf + c->off, c->len, MSG_NOSIGNAL);
@@ -61,7 +64,8 @@ static bool echo_step(int fd, struct conn *c)
 	return true;
 }
 
-static void add_conn(struct pollfd *p, struct conn **c, nfds_t *n)
+static void add_conn(struct pollfd *p, struct conn **c, nfds_t *n,
+		     size_t skip)
 {
 	int fd = accept4(p[0].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -72,12 +76,15 @@ static void add_conn(struct pollfd *p, struct conn **c, nfds_t *n)
 		close(fd);
 		return;
 	}
+	c[*n]->skip = skip;
 	p[*n] = (struct pollfd){ .fd = fd, .events = POLLIN };
 	(*n)++;
 }
 
-static int serve(const struct sock_addr *a)
+static int serve(const struct sock_addr *a, bool ident)
 {
+	const size_t skip =
+		ident ? sizeof(struct iso_hdr) + sizeof(struct iso_ident) : 0;
 	static struct pollfd p[MAX_CONNS + 1];
 	static struct conn *c[MAX_CONNS + 1];
 	nfds_t n = 1;
@@ -105,7 +112,7 @@ static int serve(const struct sock_addr *a)
 			c[i] = c[n];
 		}
 		if (p[0].revents)
-			add_conn(p, c, &n);
+			add_conn(p, c, &n, skip);
 	}
 }
 
@@ -215,12 +222,14 @@ static int client(const struct sock_addr *a, const struct options *o)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_SIZE = 256, OPT_COUNT, OPT_BULK, OPT_JSON };
+	enum { OPT_SIZE = 256, OPT_COUNT, OPT_BULK, OPT_JSON,
+	       OPT_IDENT };
 	static const struct option longs[] = {
 		{ "size", required_argument, NULL, OPT_SIZE },
 		{ "count", required_argument, NULL, OPT_COUNT },
 		{ "bulk", required_argument, NULL, OPT_BULK },
 		{ "json", no_argument, NULL, OPT_JSON },
+		{ "ident", no_argument, NULL, OPT_IDENT },
 		{ 0 },
 	};
 	struct options o = { .size = 64, .count = 100 };
@@ -237,6 +246,8 @@ int main(int argc, char **argv)
 			r = parse_u64(optarg, 0, 1ull << 40, &o.bulk);
 		else if (c == OPT_JSON)
 			o.json = true;
+		else if (c == OPT_IDENT)
+			o.ident = true;
 		else
 			r = -EINVAL;
 		if (r < 0)
@@ -247,7 +258,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && sock_parse(argv[1], &addr) < 0)
 		die(ISO_EX_USAGE, "%s: no address", argv[1]);
 	if (argc == 2 && strcmp(argv[0], "serve") == 0)
-		return serve(&addr);
+		return serve(&addr, o.ident);
 	if (argc == 2 && strcmp(argv[0], "connect") == 0)
 		return client(&addr, &o);
 	die(ISO_EX_USAGE, "serve ADDRESS, or connect ADDRESS");

@@ -1,0 +1,78 @@
+#!/bin/sh
+# chain.sh - an RM control from a worker to the broker and back
+#
+# usage: test/bench/chain.sh [PAIRS]
+#
+# Boots a GPU VM, the bridge and a worker, and runs rm-bench in the worker: through
+# shim, vsock-device, bridge and broker, against bare bytes through the same
+# vsock-devices and bridge to an echo in the GPU VM. For the bridge the echo is
+# one more GPU VM, and the worker's other port one more worker.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
+. "$TOP/lib/base.sh"
+
+port=9997
+name=bench$$
+
+isospin()
+{
+	local cmd="$1"
+
+	shift
+	"$TOP/scripts/$cmd.sh" --instance "$name" "$@"
+}
+
+# put ROLE VM PROGRAM: a test program into /tmp there.
+put()
+{
+	# shellcheck disable=SC2016 # for the shell in there
+	isospin "$1-vm" --exec "$2" -- sh -c 'cat >"$0" && chmod 755 "$0"' \
+		"/tmp/$3" <"$TOP/build/static/test/$3"
+}
+
+register()
+{
+	local dir="$run_dir/bridge.d" file="$1"
+
+	cat >"$dir/.$file" && mv -- "$dir/.$file" "$dir/$file"
+}
+
+# find_run_dir: where the state of our instance is.
+find_run_dir()
+{
+	run_dir=${ISOSPIN_RUN_DIR:-/run/isospin}
+	[ -n "${ISOSPIN_RUN_DIR:-}" ] || [ "$(id -u)" -eq 0 ] ||
+		run_dir=${XDG_RUNTIME_DIR:-}/isospin
+	run_dir=$run_dir/$name
+	[ -S "$run_dir/vms/w1/vsock.sock" ] ||
+		die 69 'needs VMs with vsock-device: VSOCK=vhost-user'
+}
+
+main()
+{
+	base_init bench
+	export ISOSPIN_VSOCK=vhost-user
+	on_exit isospin kill-vms
+	isospin gpu-vm --driver soft --detach >&2
+	isospin vsock-bridge --detach
+	isospin worker-vm --name w1 --detach >&2
+	find_run_dir
+	put gpu gpu0 vsock-echo
+	put worker w1 rm-bench
+	isospin gpu-vm --exec gpu0 -- sh -c "/tmp/vsock-echo serve \
+		vsock:any:$port --ident </dev/null >/dev/null 2>&1 &"
+	register echo.gpu <<-EOT
+	connect=hybrid:$run_dir/vms/gpu0/vsock.sock:$port
+	secret_file=$run_dir/vms/gpu0/broker.secret
+	EOT
+	register echo.worker <<-EOT
+	listen=unix:$run_dir/vms/w1/vsock.sock_$port
+	gpu=echo
+	caps=
+	EOT
+	isospin worker-vm --exec w1 -- /tmp/rm-bench "vsock:2:$port" "${1:-21}" ||
+		leave $?
+}
+
+main "$@"
