@@ -40,7 +40,9 @@ static bool thread_due(const struct shim_link *link)
 /* One turn of the thread's work on a link, waiting `timeout` at most. */
 static void serve_once(struct shim_link *link, long timeout)
 {
-	wait_event_idle_timeout(link->thread_wait, thread_due(link), timeout);
+	/* A tick may have passed since the caller subtracted jiffies. */
+	wait_event_idle_timeout(link->thread_wait, thread_due(link),
+				max(timeout, 1L));
 	if (READ_ONCE(link->rx_owner) == &link->thread_wait)
 		shim_rx_pump(link);
 	if (READ_ONCE(link->tx_kick))
