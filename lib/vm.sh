@@ -326,7 +326,7 @@ vm_pass_through()
 	[ "$is" = "$role" ] || die 69 "'$name' is no $role VM; see isospin status"
 	if [ $# -eq 0 ]; then
 		tty=1
-		set -- /bin/sh
+		set -- /bin/sh -l
 	fi
 	set -- -- "$@"
 	vm_exec_how='exec setsid'
