@@ -63,6 +63,24 @@ opt_take()
 	esac
 }
 
+# opt_all ARG...: for a command that has no flag but the common ones. opt_n is
+# set to the number of words before its operands.
+opt_all()
+{
+	local all=$#
+
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	opt_n=$((all - $#))
+}
+
 opt_allowed()
 {
 	case " $opt_flags " in

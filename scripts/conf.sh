@@ -20,15 +20,8 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 main()
 {
 	base_init "$0"
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	opt_all "$@"
+	shift "$opt_n"
 	name=${1:-}
 	[ $# -eq 0 ] || shift
 	opt_none "$@"

@@ -80,15 +80,8 @@ main()
 	done=0
 	base_init "$0"
 	opt_flags='instance'
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	opt_all "$@"
+	shift "$opt_n"
 	opt_none "$@"
 	vm_init
 	command -v tmux >/dev/null ||

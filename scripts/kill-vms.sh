@@ -45,15 +45,8 @@ main()
 	stopped=0
 	base_init "$0"
 	opt_flags='dry-run instance'
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	opt_all "$@"
+	shift "$opt_n"
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
 	if [ -d "$proc_dir" ]; then

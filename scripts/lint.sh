@@ -193,11 +193,10 @@ main()
 	local tool
 
 	base_init "$0"
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		[ "$opt_n" -gt 0 ] || opt_none "$@"
-		shift "$opt_n"
-	done
+	opt_all "$@"
+	shift "$opt_n"
+	opt_none "$@"
+	[ -z "$opt_conf" ] || opt_unknown -c
 	for tool in shellcheck "${CC:-cc}"; do
 		command -v "$tool" >/dev/null ||
 			die 69 "$tool is not installed; isospin setup check brings it"

@@ -39,15 +39,8 @@ main()
 {
 	base_init "$0"
 	opt_flags='json instance'
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	opt_all "$@"
+	shift "$opt_n"
 	opt_none "$@"
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
