@@ -6,6 +6,7 @@
 # worker vm_version (whose programs go in). Needs assets image qemu vm.
 
 vm_kept=0
+boot_log_max=16777216
 
 # boot_take_cid WANTED: sets vm_cid to the first from WANTED on that no VM of this
 # machine has.
@@ -93,7 +94,21 @@ boot_spawn_vmm()
 	[ "$(id -u)" -ne 0 ] ||
 		set -- --inh-caps=-all --bounding-set=-all "$@"
 	[ "$vm_kept" -eq 1 ] || set -- --pdeathsig TERM "$@"
+	# A log that is full (boot_limit) costs a message, not the VM.
+	trap '' XFSZ
 	proc_spawn "$vm_key/vmm" /usr/bin/setpriv --no-new-privs "$@"
+	trap - XFSZ
+}
+
+# boot_limit: until it is ready only what we brought has run in the guest. From
+# now on what it says may fill no disk.
+boot_limit()
+{
+	local pid
+
+	proc_pid pid "$vm_key/vmm" || return 0
+	prlimit --pid "$pid" --fsize="$boot_log_max" ||
+		die 70 "prlimit cannot limit the logs of VM '$vm_name'"
 }
 
 # boot_device: the vsock of a QEMU guest where the host has none.
@@ -131,6 +146,7 @@ boot_vm()
 			"see isospin logs $vm_name"
 	fi
 	rm -f -- "$vm_initrd" "$vm_home/kernel"
+	boot_limit
 	vm_boot_ns=$((vm_at - from))
 	vm_note BOOT_NS "$vm_boot_ns"
 	vm_note READY_NS "$vm_at"

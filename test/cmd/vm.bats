@@ -183,6 +183,27 @@ nothing_left()
 	[ ! -e "$home/gpu0/kernel" ]
 }
 
+@test "a guest that floods its console fills no disk, and goes on" {
+	fake_qemu 'Broker running' 'until [ "$(ulimit -f)" != unlimited ]; do :; done
+		head -c 40000000 /dev/zero >>"$console"; echo over; exec sleep 1000'
+	run -0 cmd gpu-vm --detach
+	poll 20 grep -qs over "$home/gpu0/vmm/log"
+	[ "$(stat -c %s "$home/gpu0/console.log")" -le 16777216 ]
+	run -0 cmd status
+}
+
+@test "an accelerator counts as usable only if its guest says so in time" {
+	fake qemu-system-x86_64 <<<'exit 33'
+	run -0 sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_word'
+	equal ran "$output"
+	for end in 'exit 1' 'exec sleep 100'; do
+		fake qemu-system-x86_64 <<<"$end"
+		run -0 sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_s=1
+			qemu_probe_word'
+		equal failed "$output"
+	done
+}
+
 @test "a name in use is refused, and the VM that has it is left alone" {
 	fake_qemu 'Broker running'
 	cmd gpu-vm --detach

@@ -73,6 +73,12 @@ within()
 	equal '' "$(ls "$dir/vms" | grep '^w')"
 }
 
+@test "the guest that tries an accelerator runs" {
+	# shellcheck disable=SC2016 # for that shell
+	run -33 env TOP="$TOP" sh -c '. "$TOP/lib/base.sh"; . "$TOP/lib/qemu.sh"
+		qemu_probe_s=60; qemu_probe tcg max'
+}
+
 @test "126, 127 and 128+n come back as a shell gives them" {
 	run -127 in_keep /nonexistent
 	run -126 in_keep /etc/passwd
