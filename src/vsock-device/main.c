@@ -33,8 +33,8 @@ static const char usage[] =
 	"  --uds PATH     host side: `CONNECT port` here; the guest's come to PATH_port\n"
 	"  --cid N        the guest's CID, 3 or more\n"
 	"  --uid N        as root: user and group of the process that faces the guest\n"
-	"  -v             say more\n"
-	"  -V             print the version\n"
+	"  -v, --verbose  say more\n"
+	"  -V, --version  print the version\n"
 	"  -h, --help     print this\n";
 
 struct options {
@@ -215,6 +215,8 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{ "uds", required_argument, NULL, OPT_UDS },
 		{ "cid", required_argument, NULL, OPT_CID },
 		{ "uid", required_argument, NULL, OPT_UID },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
