@@ -274,10 +274,11 @@ step_end()
 	step_text=
 }
 
-# base_sudo_user: true if root acts for another user by way of sudo.
+# base_sudo_user: true if root acts for another user by way of sudo. What is
+# root's own, as an installed tree, is for root: the user cannot write there.
 base_sudo_user()
 {
-	[ "$(id -u)" -eq 0 ] || return 1
+	[ "$(id -u)" -eq 0 ] && [ ! -O "$TOP" ] || return 1
 	case ${SUDO_UID:-}:${SUDO_GID:-} in
 	:* | *: | 0:* | *[!0-9:]*) return 1 ;;
 	esac

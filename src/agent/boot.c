@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "abi/iso_wire.h"
 #include "agent/agent.h"
 #include "base/num.h"
 #include "base/sock.h"
@@ -122,7 +123,7 @@ int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
 		.name = "isospin",
 		.driver = "soft",
 		.agent_port = AGENT_PORT,
-		.broker_port = 9999,
+		.broker_port = ISO_BROKER_PORT,
 	};
 	const char *end = text + n;
 
