@@ -203,7 +203,9 @@ guest-tests: $(S)/test/gpu-broker-test
 
 # Programs that run inside a guest for a test or a benchmark.
 define guest_program
-$(S)/test/$(1): $(S)/obj/test/guest/$(1).o $(S)/libisospin.a
+$(S)/test/$(1): $(S)/obj/test/guest/$(1).o \
+		$(patsubst %.c,$(S)/obj/%.o,$(call unit_links,test/guest/$(1).c)) \
+		$(S)/libisospin.a
 	@mkdir -p $$(@D)
 	$$(MUSL_CC) $$(MUSL_LDFLAGS) $$^ -o $$@ -pthread
 endef
