@@ -17,6 +17,19 @@ qemu_init()
 	qemu_choose_vsock
 }
 
+# qemu_only KEY: the monitor that KEY names for the selected VM must be QEMU; no
+# other is silently replaced by it.
+qemu_only()
+{
+	local vmm
+
+	conf_get vmm "$1" "$vm_name"
+	case $vmm in
+	auto | qemu) ;;
+	*) die 69 "$1=$vmm is not there yet; qemu is" ;;
+	esac
+}
+
 qemu_choose_accel()
 {
 	conf_get qemu_accel ACCEL

@@ -52,22 +52,23 @@ choose_driver()
 			driver=real
 			driver_why="$bdf is bound to vfio-pci"
 		elif find_nvidia; then
-			die 69 "this host has an NVIDIA GPU ($found); bind it: \
-isospin vfio-bind $found, or ask for the soft driver: --driver soft"
+			die 69 "this host has an NVIDIA GPU ($found), which \
+is not bound to vfio-pci; for the soft driver: --driver soft"
 		else
 			driver=soft
 			driver_why='this host has no NVIDIA GPU'
 		fi ;;
 	real)
-		[ "${at##*/}" = vfio-pci ] || die 69 \
-			"$bdf is not bound to vfio-pci; run: isospin vfio-bind $bdf" ;;
+		[ "${at##*/}" = vfio-pci ] ||
+			die 69 "GPU_DRIVER=real, but $bdf is not bound to vfio-pci" ;;
 	soft)
 		driver_why='asked for' ;;
 	replay:*)
 		die 69 'GPU_DRIVER=replay is not there yet' ;;
 	esac
 	[ "$driver" = soft ] || die 69 "a GPU VM with real hardware ($bdf) needs \
-an image with NVIDIA's driver, which isospin cannot build yet"
+an image with NVIDIA's driver, which isospin cannot build yet; for the soft \
+driver: --driver soft"
 }
 
 # find_nvidia: sets found to the first NVIDIA display device, or 1.
@@ -113,6 +114,7 @@ prepare()
 	local release cid
 
 	choose_driver
+	qemu_only GPU_VMM
 	qemu_init
 	log_info "driver: $driver ($driver_why); accelerator: $qemu_accel \
 ($qemu_accel_why); vsock: $qemu_vsock ($qemu_vsock_why)"

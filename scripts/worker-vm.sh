@@ -67,6 +67,7 @@ vsock: $qemu_vsock ($qemu_vsock_why)"
 	else
 		vm_claim_next w
 	fi
+	qemu_only WORKER_VMM
 	boot_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus WORKER_CPUS "$vm_name"

@@ -104,7 +104,8 @@ nothing_left()
 @test "a host with an NVIDIA GPU never gets a soft one unasked" {
 	nvidia_card
 	run -69 --separate-stderr cmd gpu-vm -n
-	has "$stderr" 'isospin vfio-bind 0000:01:00.0'
+	has "$stderr" '(0000:01:00.0), which is not bound to vfio-pci'
+	has "$stderr" '--driver soft'
 	equal '' "$output"
 	run -0 cmd gpu-vm -n --driver soft
 }
@@ -112,10 +113,21 @@ nothing_left()
 @test "the real driver is refused while the GPU is not bound, and by name after" {
 	nvidia_card
 	run -69 --separate-stderr cmd gpu-vm -n --driver real
-	has "$stderr" 'not bound to vfio-pci; run: isospin vfio-bind 0000:01:00.0'
+	has "$stderr" '0000:01:00.0 is not bound to vfio-pci'
 	nvidia_card vfio-pci
 	run -69 --separate-stderr cmd gpu-vm -n
 	has "$stderr" 'needs an image'
+}
+
+@test "a monitor that is not there yet is not silently replaced by QEMU" {
+	ISOSPIN_GPU_VMM=cloud-hypervisor \
+		run -69 --separate-stderr cmd gpu-vm -n
+	has "$stderr" 'GPU_VMM=cloud-hypervisor is not there yet'
+	equal '' "$output"
+	ISOSPIN_WORKER_VMM=firecracker \
+		run -69 --separate-stderr cmd worker-vm -n --name w1 --detach
+	has "$stderr" 'WORKER_VMM=firecracker is not there yet'
+	equal '' "$output"
 }
 
 @test "a worker without a GPU VM or a bridge says what to start" {
