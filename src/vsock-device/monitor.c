@@ -70,6 +70,10 @@ static void on_request(struct iso_ev *ev, uint32_t events)
 	log_debug("port %u: %s", req.port,
 		  fd < 0 ? strerror(-fd) : "connected");
 	r = sock_send_fds(ev->fd, &reply, sizeof(reply), &fd, fd >= 0);
+	if (r == -ETOOMANYREFS) { /* other VMs' are under way: not this time */
+		reply.error = EAGAIN;
+		r = sock_send_fds(ev->fd, &reply, sizeof(reply), NULL, 0);
+	}
 	if (r < 0) {
 		log_error("cannot answer the device process: %s",
 			  strerror(-r));
@@ -109,7 +113,9 @@ static int enter(const char *uds, const char *vmm_path)
 	char a[SOCK_PATH_MAX], b[SOCK_PATH_MAX];
 	struct sandbox_path paths[2];
 	static const struct sandbox_limit limits[] = {
-		{ RLIMIT_NOFILE, 32 },
+		/* Also what the kernel lets this user have under way in
+		 * sockets: VSOCK_MAX_DIALS of each VM. */
+		{ RLIMIT_NOFILE, 1024 },
 		{ RLIMIT_NPROC, 0 },
 	};
 	struct sandbox s = {

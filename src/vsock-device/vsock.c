@@ -94,6 +94,28 @@ static void reset_sender(struct vsock *v, const struct virtio_vsock_hdr *from)
 
 /* ---- from the guest ----------------------------------------------------- */
 
+/* Asks the monitor for those that wait for it, the oldest first. A few at a
+ * time: each answer carries an fd, and the kernel counts those under way for all
+ * monitors of this user together. */
+static void dial_waiting(struct vsock *v)
+{
+	struct stream *s;
+
+	TAILQ_FOREACH(s, &v->streams, all) {
+		if (v->n_dials == VSOCK_MAX_DIALS)
+			return;
+		if (s->state != STREAM_DIALING || s->asked)
+			continue;
+		s->asked = true;
+		s->serial = v->next_serial++;
+		v->n_dials++;
+		if (v->dial(v, s->host_port, s->serial) < 0) {
+			v->n_dials--;
+			stream_reset(s);
+		}
+	}
+}
+
 static void guest_dials(struct vsock *v, const struct virtio_vsock_hdr *hdr)
 {
 	struct stream *s = stream_new(v, STREAM_DIALING, -1);
@@ -102,14 +124,13 @@ static void guest_dials(struct vsock *v, const struct virtio_vsock_hdr *hdr)
 		reset_sender(v, hdr);
 		return;
 	}
-	s->serial = v->next_serial++;
-	if (credit_peer(&s->credit, hdr->buf_alloc, hdr->fwd_cnt) < 0 ||
-	    v->dial(v, hdr->dst_port, s->serial) < 0) {
+	if (credit_peer(&s->credit, hdr->buf_alloc, hdr->fwd_cnt) < 0) {
 		stream_free(s);
 		reset_sender(v, hdr);
 		return;
 	}
 	stream_set_ports(s, hdr->src_port, hdr->dst_port);
+	dial_waiting(v);
 }
 
 static void take_packet(struct vsock *v, struct vchain *c)
@@ -230,15 +251,17 @@ void vsock_dialed(struct vsock *v, uint32_t serial, int fd)
 {
 	struct stream *s;
 
-	TAILQ_FOREACH(s, &v->streams, all) {
-		if (s->state == STREAM_DIALING && s->serial == serial) {
-			stream_dialed(s, fd);
-			virtq_publish(&v->q[VSOCK_RX]);
-			return;
-		}
-	}
-	if (fd >= 0)
+	v->n_dials--;
+	TAILQ_FOREACH(s, &v->streams, all)
+		if (s->state == STREAM_DIALING && s->asked &&
+		    s->serial == serial)
+			break;
+	if (s)
+		stream_dialed(s, fd);
+	else if (fd >= 0)
 		close(fd); /* the guest gave up in the meantime */
+	dial_waiting(v);
+	virtq_publish(&v->q[VSOCK_RX]);
 }
 
 /* ---- life --------------------------------------------------------------- */
@@ -259,12 +282,14 @@ void vsock_init(struct vsock *v, struct loop *l, uint64_t cid, int listen_fd)
 		LIST_INIT(&v->bucket[i]);
 }
 
+/* Ends all streams without a word. Those that this batch of events may still
+ * name are freed after it. */
 static void drop_streams(struct vsock *v)
 {
 	struct stream *s;
 
-	while ((s = TAILQ_FIRST(&v->streams)))
-		stream_free(s);
+	TAILQ_FOREACH(s, &v->streams, all)
+		stream_die(s);
 	v->n_resets = 0;
 	v->tx_stopped = false;
 }
@@ -273,7 +298,7 @@ void vsock_fini(struct vsock *v)
 {
 	vsock_stop(v);
 	drop_streams(v);
-	loop_del(v->loop, &v->listener);
+	vsock_reap(v);
 	close_fd(&v->listener.fd);
 	guest_mem_clear(&v->mem);
 }

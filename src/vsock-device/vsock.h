@@ -31,6 +31,7 @@
 #define VSOCK_MAX_PAYLOAD (64u << 10)	/* of one packet, to the guest */
 #define VSOCK_MAX_STREAMS 1024u
 #define VSOCK_MAX_RESETS 64u
+#define VSOCK_MAX_DIALS 8u		/* asked of the monitor at once */
 #define VSOCK_HASH 1024u
 
 enum { VSOCK_RX, VSOCK_TX, VSOCK_QUEUES };
@@ -70,7 +71,8 @@ struct stream {
 	bool tx_dead;		/* the socket takes nothing more */
 	bool bulk;		/* the last read filled all its buffers */
 	uint32_t guest_port, host_port;
-	uint32_t serial;	/* of the dial */
+	bool asked;		/* DIALING: the monitor was asked */
+	uint32_t serial;	/* of that */
 	struct credit credit;
 	struct ring out;	/* from the guest, what the socket did not take */
 	char line[32];		/* HELLO: CONNECT line so far */
@@ -89,13 +91,15 @@ struct vsock {
 	bool broken;		/* the guest broke a queue */
 	struct iso_ev listener;	/* UDS; watched while running */
 	/* Asks for a connection to UDS_port; the answer comes by
-	 * vsock_dialed(). 0 or -errno. */
+	 * vsock_dialed(). At most VSOCK_MAX_DIALS wait for theirs. 0 or
+	 * -errno. */
 	int (*dial)(struct vsock *v, uint32_t port, uint32_t serial);
 	void *dial_arg;
 	struct stream_list streams;
 	struct stream_list waiting;	/* for room in the rx queue */
 	struct stream_bucket bucket[VSOCK_HASH];
 	uint32_t n_streams, next_port, next_serial;
+	uint32_t n_dials;	/* that the monitor has not answered */
 	bool reap;
 	/* RST packets that belong to no stream. While it is full the tx queue
 	 * is not read. */

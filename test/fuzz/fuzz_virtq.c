@@ -18,8 +18,10 @@
 
 static int no_dial(struct vsock *v, uint32_t port, uint32_t serial)
 {
+	if (port % 2)
+		return -1;
 	vsock_dialed(v, serial, -1);
-	return port % 2 ? 0 : -1;
+	return 0;
 }
 
 static void queue(struct vsock *v, int q, uint32_t at, uint8_t idx)

@@ -30,6 +30,8 @@ struct world {
 	uint16_t avail[2];
 	int host[HOSTS];
 	size_t n_hosts;
+	uint32_t asked[VSOCK_MAX_DIALS];	/* dials without an answer */
+	uint32_t n_asked;
 };
 
 static int new_host(struct world *w)
@@ -48,10 +50,9 @@ static int dial(struct vsock *v, uint32_t port, uint32_t serial)
 {
 	struct world *w = v->dial_arg;
 
-	(void)serial;
 	if (port == 0)
 		return -1;
-	w->v.next_serial = serial + 1;
+	w->asked[w->n_asked++] = serial;
 	return 0;
 }
 
@@ -123,7 +124,9 @@ static void step(struct world *w, struct rd *rd)
 		close_fd(&w->host[b[1] % HOSTS]);
 		break;
 	case 7:
-		vsock_dialed(&w->v, w->v.next_serial - 1,
+		if (w->n_asked == 0)
+			break;
+		vsock_dialed(&w->v, w->asked[--w->n_asked],
 			     b[1] & 1 ? -1 : new_host(w));
 		break;
 	case 8:

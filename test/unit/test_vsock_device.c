@@ -163,6 +163,40 @@ static void guest_connects(struct guest *g)
 	unlisten(g, 9000, lfd);
 }
 
+/* More connections at once than the monitor may pass on at once. */
+static void guest_connects_often(struct guest *g)
+{
+	enum { N = 120 };
+	int lfd = listen_port(g, 9000);
+	struct virtio_vsock_hdr h;
+	unsigned int open = 0, from = g->avail[G_TX];
+	char c;
+
+	for (unsigned int k = 0; k < N; k++) {
+		unsigned int i = (from + k) % 128;
+
+		h = g_hdr(REQUEST, 1000 + k, 9000);
+		memcpy(g->mem + g_buf(G_TX, i), &h, sizeof(h));
+		g_desc(g, G_TX)[i] = (struct vring_desc){
+			.addr = G_BASE + g_buf(G_TX, i), .len = sizeof(h) };
+		g_post(g, G_TX, (uint16_t)i);
+	}
+	g_kick(g, G_TX);
+	while (open < N && g_rx(g, &h, NULL) && h.op == RESPONSE)
+		open++;
+	ok(open == N, "%d connects in one kick are all answered", N);
+	for (unsigned int k = 0; k < open; k++) {
+		int fd = accept(lfd, NULL, NULL);
+
+		g_op(g, RST, 1000 + k, 9000);
+		if (read(fd, &c, 1) != 0)
+			open = 0;
+		close(fd);
+	}
+	ok(open == N, "and each by a connection of its own");
+	unlisten(g, 9000, lfd);
+}
+
 static void host_connects(struct guest *g)
 {
 	struct virtio_vsock_hdr h;
@@ -285,9 +319,11 @@ static void back_pressure(struct guest *g)
 	unlisten(g, 9000, lfd);
 }
 
-/* A host that sends small pieces to a guest that does not read. */
+/* A host that sends small pieces to a guest that does not read: 399 packets are
+ * what its buffer is good for. */
 static void small_packets(struct guest *g)
 {
+	enum { N = 500 };	/* what is too much fits into the socket */
 	int lfd = listen_port(g, 9000), fd = open_from_guest(g, lfd, 80);
 	struct virtio_vsock_hdr h = { 0 };
 	size_t sent = 0, packets = 0, bytes = 0;
@@ -301,15 +337,15 @@ static void small_packets(struct guest *g)
 		bytes += h.len;
 	}
 	ok(bytes == 380, "small pieces come as they are");
-	for (; sent < 1000; sent++)
+	for (; sent < N; sent++)
 		write_full(fd, "x", 1);
-	while (bytes < 1000 && packets < 400) {
+	while (bytes < N && packets < 399) {
 		if (!g_rx(g, &h, NULL))
 			break;
 		packets++;
 		bytes += h.len;
 	}
-	if (bytes < 1000) {
+	if (bytes < N) {
 		h = g_hdr(CREDIT, 80, 9000);
 		h.fwd_cnt = (uint32_t)bytes;
 		g_tx(g, &h, NULL, 0);
@@ -317,9 +353,9 @@ static void small_packets(struct guest *g)
 		   h.len > 1, "what had to wait comes in one packet");
 		bytes += h.len;
 	}
-	while (bytes < 1000 && g_rx(g, &h, buf))
+	while (bytes < N && g_rx(g, &h, buf))
 		bytes += h.len;
-	ok(bytes == 1000, "and nothing is lost");
+	ok(bytes == N, "and nothing is lost");
 	close(fd);
 	unlisten(g, 9000, lfd);
 }
@@ -430,6 +466,7 @@ int main(void)
 	ok(g_boot(&g) == 0, "a VMM with sealed memory is served");
 	g_rx_fill(&g, 0, 200);
 	guest_connects(&g);
+	guest_connects_often(&g);
 	host_connects(&g);
 	bad_packets(&g);
 	back_pressure(&g);
