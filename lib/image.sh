@@ -14,7 +14,10 @@ image_busybox=/bin/busybox
 
 # Of a Debian kernel, below lib/modules/RELEASE/kernel/. A module that a kernel
 # has built in is not there and not missed.
-image_modules='drivers/virtio/virtio_mmio net/vmw_vsock/vsock
+image_modules='drivers/virtio/virtio_ring drivers/virtio/virtio
+drivers/virtio/virtio_mmio drivers/virtio/virtio_pci_legacy_dev
+drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci
+net/vmw_vsock/vsock
 net/vmw_vsock/vmw_vsock_virtio_transport_common
 net/vmw_vsock/vmw_vsock_virtio_transport'
 
@@ -150,8 +153,10 @@ image_stamp()
 	printf '%s\n' "$sums" "$image_inputs" "$image_texts" | sha256sum
 }
 
-# image_put FROM TO MODE: one file; .xz is unpacked, and what was built here goes
-# without its debugging information.
+# image_put FROM TO MODE: one file; what was built here goes without its debugging
+# information. A module is unpacked and loses its signature: to check it again
+# takes a guest without KVM longer than all else it does from init on, and the
+# whole package was checked before it was unpacked.
 image_put()
 {
 	local to="$image_root/$2"
@@ -163,7 +168,8 @@ image_put()
 	fi
 	mkdir -p -- "${to%/*}" || return
 	case $1 in
-	*.xz) xz -dc -- "$1" >"$to" ;;
+	*.ko.xz) xz -dc -- "$1" >"$to" && strip -g -R .BTF -- "$to" ;;
+	*.ko) strip -g -R .BTF -o "$to" -- "$1" ;;
 	"$TOP/build/"*) strip -g -o "$to" -- "$1" ;;
 	*) cp -- "$1" "$to" ;;
 	esac && chmod "$3" "$to"

@@ -97,6 +97,16 @@ within()
 	equal 9 "$rc"
 }
 
+@test "a 6.1 kernel carries both VMs too" {
+	export ISOSPIN_KERNEL=6.1
+	bin/isospin gpu-vm --name older --driver soft --detach 3>&-
+	run -0 --separate-stderr bin/isospin worker-vm --gpu older -- sh -c \
+		'uname -r; isospin-smi -L'
+	bin/isospin kill-vms older
+	has "$output" 6.1.
+	has "$output" 'Isospin Soft GPU'
+}
+
 @test "two workers have two children of the broker with two users" {
 	bin/isospin worker-vm --name other --detach 3>&-
 	smi
