@@ -70,7 +70,7 @@ show()
 	set +f
 	unset IFS
 	if [ "$follow" -eq 1 ]; then
-		tail -n 20 -F -- "$@" 2>/dev/null | vm_printable
+		/usr/bin/tail -n 20 -F --pid="$$" -- "$@" 2>/dev/null | vm_printable
 	else
 		tail -n +1 -v -- "$@" | vm_printable
 	fi
