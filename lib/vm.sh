@@ -113,10 +113,13 @@ vm_state()
 	base_set "$1" "$vm_s"
 }
 
-# vm_lock: what makes or sweeps a VM of this instance does it alone.
+# vm_lock: what makes or sweeps a VM of this instance does it alone. Whoever
+# holds the lock prepares a VM, which ends by itself.
 vm_lock()
 {
-	proc_lock "$proc_dir/lock" 10 ||
+	proc_lock "$proc_dir/lock" 1 && return 0
+	log_info 'waiting for another command that prepares a VM'
+	proc_lock "$proc_dir/lock" 60 ||
 		die 75 "another command holds $proc_dir/lock; try again"
 }
 
