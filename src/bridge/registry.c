@@ -226,21 +226,3 @@ bool reg_same(const struct reg_entry *a, const struct reg_entry *b)
 	       strcmp(a->gpu, b->gpu) == 0 && a->caps == b->caps &&
 	       a->quota_class == b->quota_class;
 }
-
-int reg_parse_secret(const char *text, size_t n,
-		     uint8_t ret_secret[static ISO_SECRET_LEN])
-{
-	char hex[2 * ISO_SECRET_LEN + 1];
-
-	if (n == ISO_SECRET_LEN) {
-		memcpy(ret_secret, text, n);
-		return 0;
-	}
-	if (n == sizeof(hex) && text[n - 1] == '\n')
-		n--;
-	if (n != sizeof(hex) - 1)
-		return -EINVAL;
-	memcpy(hex, text, n);
-	hex[n] = 0;
-	return parse_hex(hex, ret_secret, ISO_SECRET_LEN);
-}

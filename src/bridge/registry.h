@@ -51,9 +51,4 @@ int reg_parse(enum reg_kind kind, const char *name, const char *text, size_t n,
 
 bool reg_same(const struct reg_entry *a, const struct reg_entry *b);
 
-/* A secret: ISO_SECRET_LEN bytes, or as many in hexadecimal and a newline.
- * 0, or -EINVAL. */
-int reg_parse_secret(const char *text, size_t n,
-		     uint8_t ret_secret[static ISO_SECRET_LEN]);
-
 #endif /* ISO_BRIDGE_REGISTRY_H */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/num.h"
 #include "bridge/bridge.h"
 
 /* Reads a file of at most `max` bytes. How many, or -errno (-EFBIG). */
@@ -36,8 +37,10 @@ static int read_secret(const char *path, uint8_t ret_secret[ISO_SECRET_LEN])
 {
 	char text[2 * ISO_SECRET_LEN + 2];
 	ssize_t n = read_file(AT_FDCWD, path, text, sizeof(text));
+	int r = n < 0 ? (int)n : parse_secret(text, (size_t)n, ret_secret);
 
-	return n < 0 ? (int)n : reg_parse_secret(text, (size_t)n, ret_secret);
+	explicit_bzero(text, sizeof(text));
+	return r;
 }
 
 static void kill_conns_to(struct bridge *b, const struct gpu *g)

@@ -14,7 +14,6 @@
 #include "base/rd.h"
 
 #define CONNECT_MS 10000
-#define HEX_LEN ((size_t)AGENT_SECRET_LEN * 2)
 
 int guest_option(struct guest *g, int letter, const char *value)
 {
@@ -51,24 +50,17 @@ int guest_option(struct guest *g, int letter, const char *value)
 
 static int read_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN])
 {
-	char text[HEX_LEN + 2] = { 0 };
+	char text[2 * AGENT_SECRET_LEN + 2];
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
-	int r = -EINVAL;
+	int r;
 
 	if (fd < 0)
 		return -errno;
 	n = read(fd, text, sizeof(text));
 	if (n < 0)
 		return -errno;
-	if (n == HEX_LEN + 1 && text[HEX_LEN] == '\n')
-		text[--n] = 0;
-	if (n == AGENT_SECRET_LEN) {
-		memcpy(secret, text, AGENT_SECRET_LEN);
-		r = 0;
-	} else if (n == (ssize_t)HEX_LEN) {
-		r = parse_hex(text, secret, AGENT_SECRET_LEN);
-	}
+	r = parse_secret(text, (size_t)n, secret);
 	explicit_bzero(text, sizeof(text));
 	return r;
 }

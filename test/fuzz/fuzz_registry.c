@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	} else if (!error.why) {
 		abort();
 	}
-	reg_parse_secret((const char *)p, n, secret);
+	parse_secret((const char *)p, n, secret);
 	n = MIN(n, sizeof(file) - 1);
 	memcpy(file, p, n);
 	file[n] = 0;

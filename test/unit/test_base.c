@@ -255,6 +255,24 @@ static void test_fds(void)
 	close(sv[1]);
 }
 
+static void test_secret(void)
+{
+	static const char hex[] =
+		"000102030405060708090a0b0c0d0e0f"
+		"101112131415161718191a1b1c1d1e1f\n";
+	uint8_t s[PARSE_SECRET_LEN];
+
+	ok(parse_secret(hex, 65, s) == 0 && s[31] == 31,
+	   "a secret in hexadecimal and a newline is read");
+	ok(parse_secret(hex, 64, s) == 0, "also without the newline");
+	ok(parse_secret(hex, 32, s) == 0 && s[0] == '0',
+	   "32 bytes are a secret as they are");
+	ok(parse_secret(hex, 63, s) == -EINVAL &&
+	   parse_secret(hex, 0, s) == -EINVAL &&
+	   parse_secret(hex + 1, 64, s) == -EINVAL,
+	   "another length is no secret");
+}
+
 int main(void)
 {
 	test_ranges();
@@ -266,5 +284,6 @@ int main(void)
 	test_addresses();
 	test_sockets();
 	test_fds();
+	test_secret();
 	return done_testing();
 }

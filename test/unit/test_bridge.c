@@ -91,24 +91,6 @@ static void test_files(void)
 			 &kind) == -EINVAL, "other file names are refused");
 }
 
-static void test_secret(void)
-{
-	static const char hex[] =
-		"000102030405060708090a0b0c0d0e0f"
-		"101112131415161718191a1b1c1d1e1f\n";
-	uint8_t s[ISO_SECRET_LEN];
-
-	ok(reg_parse_secret(hex, 65, s) == 0 && s[31] == 31,
-	   "a secret in hexadecimal and a newline is read");
-	ok(reg_parse_secret(hex, 64, s) == 0, "also without the newline");
-	ok(reg_parse_secret(hex, 32, s) == 0 && s[0] == '0',
-	   "32 bytes are a secret as they are");
-	ok(reg_parse_secret(hex, 63, s) == -EINVAL &&
-	   reg_parse_secret(hex, 0, s) == -EINVAL &&
-	   reg_parse_secret(hex + 1, 64, s) == -EINVAL,
-	   "another length is no secret");
-}
-
 /* What the greeting comes to when its bytes arrive `step` at a time; *ret_used
  * counts them over all. */
 static int greet(const char *text, size_t step, size_t *ret_used)
@@ -150,7 +132,6 @@ int main(void)
 {
 	test_registry();
 	test_files();
-	test_secret();
 	test_hybrid();
 	return done_testing();
 }
