@@ -8,7 +8,6 @@
  * and prints TAP, in groups that begin with `# group: NAME`. Run as root in a
  * guest of its own.
  */
-#include <assert.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -475,22 +474,6 @@ static void test_poll(int fd)
 
 /* ---- the end of the link -------------------------------------------------- */
 
-/* Whether an open file that answers is to be had within five seconds. */
-static bool heals(void)
-{
-	uint64_t end = now_ns() + 5000 * MS;
-
-	while (now_ns() < end) {
-		int fd = open_ctl();
-		int r = fd < 0 ? -errno : echo(fd);
-
-		close_fd(&fd);
-		if (!r)
-			return true;
-	}
-	return false;
-}
-
 static void test_restart(void)
 {
 	int fd = open_ctl();
@@ -517,64 +500,6 @@ static void test_restart(void)
 	fd = open_ctl();
 	ok(echo(fd) == 0, "closing an old file harms no new one");
 	close(fd);
-}
-
-static void test_hostile(void)
-{
-	static const char *const how[] = {
-		"an argument longer than sent", "a span nobody asked for",
-		"an unknown tag", "a length below the header's",
-		"a length of 4 GiB", "an unknown type",
-		"a range in no buffer", "a range past its buffer",
-		"an errno of the kernel's own", "a RESULT cut short",
-		"half a header", "a closed connection", "silence",
-	};
-
-	static_assert(ARRAY_SIZE(how) == WT_HOSTILE_COUNT, "a name for each");
-	for (uint32_t i = 0; i < WT_HOSTILE_COUNT; i++) {
-		uint32_t w[4] = { i };
-		int fd = open_ctl(), r;
-
-		r = call(fd, CALL(WT_HOSTILE, 16), w);
-		ok(r == -ENODEV && heals(), "%s ends the link, which heals",
-		   how[i]);
-		close_fd(&fd);
-	}
-}
-
-static void *churn_main(void *p)
-{
-	_Atomic bool *stop = p;
-
-	while (!*stop) {
-		int fd = open_ctl();
-
-		if (fd >= 0)
-			echo(fd);
-		close_fd(&fd);
-	}
-	return NULL;
-}
-
-/* Release and link loss race. */
-static void test_race(void)
-{
-	_Atomic bool stop = false;
-	pthread_t t[8];
-
-	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
-		pthread_create(&t[i], NULL, churn_main, &stop);
-	for (int i = 0; i < 10; i++) {
-		uint32_t w[4] = { WT_CLOSE };
-		int fd = open_ctl();
-
-		call(fd, CALL(WT_HOSTILE, 16), w);
-		close_fd(&fd);
-	}
-	stop = true;
-	for (size_t i = 0; i < ARRAY_SIZE(t); i++)
-		pthread_join(t[i], NULL);
-	ok(heals(), "files that close as the link goes harm nothing");
 }
 
 /* ---- unload --------------------------------------------------------------- */
@@ -617,8 +542,7 @@ static const struct {
 	void (*run)(void);
 } alone[] = {
 	{ "devices", test_devices }, { "passed", test_pass },
-	{ "restart", test_restart }, { "hostile", test_hostile },
-	{ "race", test_race },	     { "unload", test_unload },
+	{ "restart", test_restart }, { "unload", test_unload },
 };
 
 int main(int argc, char **argv)

@@ -204,25 +204,6 @@ static void hello_ok(struct conn *c)
 
 /* ---- calls ---------------------------------------------------------------- */
 
-static void invert(uint8_t *p, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		p[i] ^= 0xff;
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, 4);
-	return v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	memcpy(p, &v, 4);
-}
-
 static void need(struct conn *c, struct call *call, uint8_t buf, uint8_t dir,
 		 uint32_t off, uint32_t len)
 {
@@ -321,10 +302,13 @@ static void run_call(struct conn *c, struct call *call)
 		call->span[0].reply_len = n;
 		break;
 	case WT_NESTED:
-		need(c, call, 1, 3, 0, get32(call->span[0].bytes + 8));
-		return;
 	case WT_NEEDFD:
-		need(c, call, 1, ISO_DIR_FD, 4, 4);
+		if (call->span[0].len < 16)
+			result(c, call, EINVAL);
+		else if (call->nr == WT_NEEDFD)
+			need(c, call, 1, ISO_DIR_FD, 4, 4);
+		else
+			need(c, call, 1, 3, 0, get32(call->span[0].bytes + 8));
 		return;
 	case WT_BLOCK:
 		call->blocked = true;
@@ -336,7 +320,7 @@ static void run_call(struct conn *c, struct call *call)
 		put32(call->arg + 8, get32(call->arg + 4));
 		break;
 	case WT_ERR:
-		result(c, call, get32(call->arg));
+		result(c, call, MIN(get32(call->arg), (uint32_t)ERANGE));
 		return;
 	case WT_HOSTILE:
 		hostile(c, call);

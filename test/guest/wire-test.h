@@ -3,6 +3,9 @@
 #ifndef WIRE_TEST_H
 #define WIRE_TEST_H
 
+#include <stdint.h>
+#include <string.h>
+
 #define WT_VERSION "1.2.3"
 #define WT_INFLIGHT 40 /* max_inflight of its HELLO_OK */
 
@@ -41,5 +44,25 @@ enum wt_hostile {
 	WT_MUTE, /* silence; only the pings tell */
 	WT_HOSTILE_COUNT,
 };
+
+/* What the driver of wire-broker does to bytes. */
+static inline void invert(uint8_t *p, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		p[i] ^= 0xff;
+}
+
+static inline uint32_t get32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, 4);
+	return v;
+}
+
+static inline void put32(uint8_t *p, uint32_t v)
+{
+	memcpy(p, &v, 4);
+}
 
 #endif /* WIRE_TEST_H */

@@ -17,11 +17,13 @@ setup_file()
 		guest_stage "$release" "$dir" $vsock/vsock \
 			$vsock/vmw_vsock_virtio_transport_common \
 			$vsock/vsock_loopback
-		cp "$TOP"/build/static/test/{shim-test,wire-broker} "$dir/bin/"
+		cp "$TOP"/build/static/test/{shim-test,shim-soak,wire-broker} \
+			"$dir/bin/"
 		strip -g -o "$dir/modules/nvidia-shim.ko" \
 			"$TOP/build/kmod/$release/nvidia-shim.ko"
-		guest_run "$release" "$dir" 240 \
-			"shim-test /modules/nvidia-shim.ko /bin/wire-broker" \
+		guest_run "$release" "$dir" 300 \
+			"set -- /modules/nvidia-shim.ko /bin/wire-broker
+			shim-test \"\$@\" && shim-soak \"\$@\"" \
 			>"$dir.out" || :
 	done
 }
@@ -119,6 +121,10 @@ group()
 
 @test "files closing while the link goes harm nothing" {
 	group race
+}
+
+@test "thousands of hostile calls, files and links leave no memory behind" {
+	group soak
 }
 
 @test "the module unloads while idle and not while busy" {
