@@ -338,8 +338,8 @@ main()
 	parse "$@"
 	exec 3>&1
 	[ "$opt_json" -eq 0 ] || exec 3>&2
-	while [ "${#names}" -lt $((workers * 3)) ]; do
-		names="$names w$((${#names} / 3 + 1))"
+	for n in $(seq "$workers"); do
+		names="$names w$n"
 	done
 	conf_load "$opt_conf"
 	conf_get nonfree NONFREE
