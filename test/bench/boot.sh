@@ -1,10 +1,10 @@
 #!/bin/sh
-# boot.sh - a worker's boot, to its shim's first greeting
+# boot.sh - a worker's boot to shim ready, against one that does nothing
 #
 # usage: test/bench/boot.sh [PAIRS]
 #
-# Boots PAIRS (15) workers, and between them as many VMs that differ in the
-# initrd alone, which holds one static program that says that it is there.
+# Boots a GPU VM and the bridge; then in turn a worker as worker-vm does, and the
+# same VM with the same initrd whose /init is bare-init.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -19,92 +19,80 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 
-at_most=1.15
+instance=bench$$
 
 isospin()
 {
 	local cmd="$1"
 
 	shift
-	"$TOP/scripts/$cmd.sh" --instance "$opt_instance" "$@"
+	"$TOP/scripts/$cmd.sh" --instance "$instance" "$@"
 }
 
-# worker_ns: sets ns.
-worker_ns()
+# worker_boot: sets ours, in ms.
+worker_boot()
 {
-	isospin worker-vm --name full --detach >/dev/null 2>&1 ||
-		die 69 'a worker did not start'
-	vm_get ns BOOT_NS full
-	vm_remove full
+	ours=$(isospin worker-vm --name w1 --detach --json) || leave $?
+	ours=$(printf '%s\n' "$ours" | jq .boot_ms)
+	isospin kill-vms w1
 }
 
-# bare_ns: the same machine with the bare init.
-bare_ns()
+# bare_boot: sets theirs, in ms.
+bare_boot()
 {
+	local release
+
+	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
+	vm_role=worker vm_kept=0
 	vm_select bare
 	vm_claim
-	boot_take_cid 5
 	boot_kernel "$release"
-	vm_role=worker
-	conf_get vm_cpus WORKER_CPUS
-	conf_get_bytes vm_mem WORKER_MEM
 	vm_initrd=$vm_home/initrd
-	cp -- "$proc_dir/bare.cpio" "$vm_initrd"
-	cp -- "$vm_kernel" "$vm_home/kernel"
-	vm_kernel=$vm_home/kernel
-	boot_vm 'bare init' 120
-	ns=$vm_boot_ns
+	conf_get vm_cpus WORKER_CPUS "$vm_name"
+	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
+	boot_take_cid 100
+	vm_get vm_version DRIVER_VERSION gpu0
+	boot_note "$release"
+	boot_conf >"$vm_home/boot.conf"
+	boot_initrd "$release"
+	mkdir -- "$vm_home/bare"
+	cp -- "$TOP/build/static/test/bare-init" "$vm_home/bare/init"
+	image_cpio "$vm_home/bare" "$vm_home/bare.cpio"
+	cat -- "$vm_home/bare.cpio" >>"$vm_initrd"
+	boot_vm 'isospin: bare init' 180
 	vm_remove bare
-}
-
-make_bare()
-{
-	local dir="$proc_dir/bare"
-
-	mkdir -p "$dir"
-	cp "$TOP/build/static/test/bare-init" "$dir/init"
-	chmod 755 "$dir/init"
-	image_cpio "$dir" "$proc_dir/bare.cpio"
+	theirs=$((vm_boot_ns / 1000000))
 }
 
 main()
 {
-	local n="${1:-15}" i=0 full
+	local pairs='' n=0 ours theirs
 
 	base_init bench
-	base_set_level warn
-	opt_instance=boot$$
+	opt_conf='' opt_instance=$instance opt_json=0
+	on_exit isospin kill-vms
 	vm_init
 	qemu_init
-	release=$(assets_kernel auto) || die 66 'no kernel; run: isospin setup demo'
-	on_exit rm -rf -- "$proc_dir"
-	on_exit isospin kill-vms
-	make_bare
-	isospin gpu-vm --driver soft --detach >/dev/null 2>&1 ||
-		die 69 'the GPU VM did not start'
+	isospin gpu-vm --driver soft --detach >&2
 	isospin vsock-bridge --detach
-	while [ "$i" -lt "$n" ]; do
-		worker_ns
-		full=$ns
-		bare_ns
-		printf '%s %s\n' "$full" "$ns"
-		i=$((i + 1))
-	done >"$proc_dir/pairs"
-	jq -Rs --argjson at_most "$at_most" '
-		def at(q): sort | .[((length - 1) * q) | round];
-		def ms: (. / 1000000) | round;
-		split("\n") | map(select(. != "") | split(" ") | map(tonumber)) |
-		{ full: map(.[0]), bare: map(.[1]), r: map(.[0] / .[1]) } |
-		{ bench: "worker boot to shim ready", n: (.r | length),
-		  ratio: (.r | at(0.5) * 1000 | round / 1000),
-		  ratio_q1: (.r | at(0.25) * 1000 | round / 1000),
-		  ratio_q3: (.r | at(0.75) * 1000 | round / 1000),
-		  worker_ms: (.full | at(0.5) | ms),
-		  bare_init_ms: (.bare | at(0.5) | ms),
-		  at_most: $at_most, kept: ((.r | at(0.5)) <= $at_most) }' \
-		-c <"$proc_dir/pairs" >"$proc_dir/result"
-	cat "$proc_dir/result"
-	jq -e .kept "$proc_dir/result" >/dev/null || leave 1
+	while [ "$n" -lt "${1:-15}" ]; do
+		if [ $((n % 2)) -eq 0 ]; then
+			worker_boot
+			bare_boot
+		else
+			bare_boot
+			worker_boot
+		fi
+		pairs="$pairs$ours $theirs$base_nl"
+		n=$((n + 1))
+	done
+	pairs=$(printf %s "$pairs" | jq -Rnc -f "$TOP/test/bench/pairs.jq" \
+		--arg bench worker_boot --arg ours worker_ms \
+		--arg theirs bare_ms --argjson at_most 1.15)
+	printf '%s\n' "$pairs"
+	case $pairs in
+	*'"kept":false'*) leave 1 ;;
+	esac
 }
 
 main "$@"

@@ -71,7 +71,7 @@ main()
 	gpu=echo
 	caps=
 	EOT
-	isospin worker-vm --exec w1 -- /tmp/rm-bench "vsock:2:$port" "${1:-21}" ||
+	isospin worker-vm --exec w1 -- /tmp/rm-bench "vsock:2:$port" "${1:-51}" ||
 		leave $?
 }
 

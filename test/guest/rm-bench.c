@@ -116,7 +116,7 @@ int main(int argc, char **argv)
 	static struct bench_pairs nested = { .name = "rm_control_nested",
 					     .ours = "nested_us",
 					     .theirs = "raw_us" };
-	uint64_t pairs = 21, calls = 100;
+	uint64_t pairs = 51, calls = 20;
 	struct sock_addr addr;
 	bool kept;
 
