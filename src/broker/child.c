@@ -2,7 +2,6 @@
 #include "broker/child.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -211,13 +210,11 @@ static int child_start_loop(struct child *child)
 
 void child_main(const char *name)
 {
-	static char program[sizeof("gpu-broker[]") + 32];
 	/* As long as the process: threads use it until the very end. */
 	static struct child child;
 	int r;
 
-	snprintf(program, sizeof(program), "gpu-broker[%.32s]", name);
-	log_init(program);
+	log_init("child"); /* the monitor says of which worker */
 	prctl(PR_SET_NAME, name);
 	child_receive_setup(&child);
 	log_set_level((enum log_level)child.setup.log_level);

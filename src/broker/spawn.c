@@ -15,7 +15,8 @@
 #include "base/sock.h"
 
 /* In the forked child: only async-signal-safe calls. */
-_noreturn_ static void become_child(int sock, const char *worker)
+_noreturn_ static void become_child(int sock, int log,
+				      const char *worker)
 {
 	char self[] = "gpu-broker", option[] = "--child";
 	char name[sizeof(((struct child_setup *)0)->worker)];
@@ -29,7 +30,8 @@ _noreturn_ static void become_child(int sock, const char *worker)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Never the same numbers: main() has filled the low ones. */
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
-	    dup2(null, STDOUT_FILENO) < 0 || dup2(sock, CHILD_SOCK) < 0 ||
+	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
+	    dup2(sock, CHILD_SOCK) < 0 ||
 	    syscall(SYS_close_range, CHILD_SOCK + 1, ~0U, 0) < 0)
 		_exit(ISO_EX_BUG);
 	execve("/proc/self/exe", argv, envp);
@@ -43,41 +45,56 @@ static int pidfd_open_(pid_t pid)
 	return r < 0 ? -errno : (int)r;
 }
 
-int spawn_child(const struct child_setup *setup, pid_t *ret_pid,
-		int *ret_pidfd, int *ret_sock)
+/* The monitor's half of a new child, whose setup it has not been sent yet. */
+static int adopt(struct spawned *s, const struct child_setup *setup)
 {
-	int pair[2], pidfd, r;
-	char how[64];
-	pid_t pid;
+	int r;
+
+	s->pidfd = pidfd_open_(s->pid);
+	if (s->pidfd < 0)
+		return s->pidfd;
+	r = sock_set_nonblock(s->sock, true);
+	if (r == 0)
+		r = sock_set_nonblock(s->log, true);
+	if (r == 0)
+		r = sock_send_fds(s->sock, setup, sizeof(*setup), NULL, 0);
+	return r;
+}
+
+int spawn_child(const struct child_setup *setup, struct spawned *ret)
+{
+	struct spawned s = { .pidfd = -1 };
+	int pair[2], log[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	pid = fork();
-	if (pid == 0)
-		become_child(pair[1], setup->worker);
-	r = pid < 0 ? -errno : 0;
+	if (pipe2(log, O_CLOEXEC) < 0) {
+		r = -errno;
+		close(pair[0]);
+		close(pair[1]);
+		return r;
+	}
+	s.sock = pair[0];
+	s.log = log[0];
+	s.pid = fork();
+	if (s.pid == 0)
+		become_child(pair[1], log[1], setup->worker);
+	r = s.pid < 0 ? -errno : 0;
 	close(pair[1]);
-	if (r < 0) {
-		close(pair[0]);
-		return r;
-	}
-	pidfd = pidfd_open_(pid);
-	r = pidfd < 0 ? pidfd : sock_set_nonblock(pair[0], true);
+	close(log[1]);
 	if (r == 0)
-		r = sock_send_fds(pair[0], setup, sizeof(*setup), NULL, 0);
-	if (r < 0) {
-		/* Without its setup it ends by itself. */
-		close(pair[0]);
-		if (pidfd >= 0)
-			(void)spawn_wait(pidfd, -1);
-		(void)spawn_reap(pid, how, sizeof(how));
-		close_fd(&pidfd);
-		return r;
+		r = adopt(&s, setup);
+	if (r == 0) {
+		*ret = s;
+		return 0;
 	}
-	*ret_pid = pid;
-	*ret_pidfd = pidfd;
-	*ret_sock = pair[0];
-	return 0;
+	close(s.sock);
+	close(s.log);
+	/* Without its setup it ends by itself. */
+	if (s.pid > 0)
+		waitpid(s.pid, NULL, 0);
+	close_fd(&s.pidfd);
+	return r;
 }
 
 void spawn_kill(int pidfd)

@@ -5,10 +5,16 @@
 
 #include "broker/child.h"
 
+struct spawned {
+	pid_t pid;
+	int pidfd;
+	int sock;	/* to its CHILD_SOCK; non-blocking */
+	int log;	/* what it writes to stderr; non-blocking */
+};
+
 /* Executes this program anew as the worker's child and sends it the setup. 0,
- * the child, its pidfd and the socket to it (non-blocking), or -errno. */
-int spawn_child(const struct child_setup *setup, pid_t *ret_pid,
-		int *ret_pidfd, int *ret_sock);
+ * or -errno. */
+int spawn_child(const struct child_setup *setup, struct spawned *ret);
 
 void spawn_kill(int pidfd);
 

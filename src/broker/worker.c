@@ -17,6 +17,9 @@
 #define STARTS 8
 #define START_MS 500
 
+/* Bytes of a child's line; longer ones are broken. */
+#define LINE_MAX_ 500
+
 /* A connection that a child serves. */
 struct guest {
 	struct iso_ev ev;	/* fd is -1 once it is over */
@@ -43,6 +46,9 @@ struct worker {
 	unsigned int slot;	/* gives its uid */
 	pid_t pid;
 	int sock;		/* to the child; -1: it is told to end */
+	struct iso_ev log;	/* what the child says; -1: nothing more */
+	char line[LINE_MAX_];
+	size_t line_len;
 	uint64_t rested_ns;	/* when all STARTS are there again */
 	struct guest *guests;
 	uint32_t n_guests;
@@ -107,10 +113,66 @@ static void guest_hand(struct guest *g)
 				 w->name, strerror(-r));
 		shutdown(g->ev.fd, SHUT_RDWR);
 	}
-	/* Nothing to be read here: just EPOLLHUP, which always comes. */
-	r = loop_set(w->ws->loop, &g->ev, EPOLLPRI);
+	/* Just EPOLLHUP, which always comes. EPOLLMSG never does, nor does any
+	 * byte of a socket wake who waits for it. */
+	r = loop_set(w->ws->loop, &g->ev, EPOLLMSG);
 	if (r < 0)
 		guest_end(g);
+}
+
+/* ---- what a child says ------------------------------------------------------ */
+
+/* Its text is no better than itself: named, limited, at the level it claims. */
+static void say_line(struct worker *w)
+{
+	if (w->line_len == 0 || !log_limit_ok(w->ws->log))
+		return;
+	w->line[w->line_len] = 0;
+	if (strncmp(w->line, "child: error: ", 14) == 0)
+		log_error("%s: %s", w->name, w->line + 14);
+	else if (strncmp(w->line, "child: info: ", 13) == 0)
+		log_info("%s: %s", w->name, w->line + 13);
+	else if (strncmp(w->line, "child: debug: ", 14) == 0)
+		log_debug("%s: %s", w->name, w->line + 14);
+	else if (strncmp(w->line, "child: warning: ", 16) == 0)
+		log_warn("%s: %s", w->name, w->line + 16);
+	else
+		log_warn("%s: %s", w->name, w->line);
+}
+
+/* False when there is nothing now. */
+static bool read_log(struct worker *w)
+{
+	char buf[4096];
+	ssize_t n = read(w->log.fd, buf, sizeof(buf));
+
+	for (ssize_t i = 0; i < n; i++) {
+		if (buf[i] != '\n')
+			w->line[w->line_len++] = buf[i];
+		if (buf[i] == '\n' || w->line_len == LINE_MAX_ - 1) {
+			say_line(w);
+			w->line_len = 0;
+		}
+	}
+	return n > 0;
+}
+
+static void log_event(struct iso_ev *ev, uint32_t events)
+{
+	struct worker *w = container_of(ev, struct worker, log);
+
+	if (!read_log(w) && events & (EPOLLHUP | EPOLLERR))
+		loop_del(w->ws->loop, ev);
+}
+
+/* The child is gone: what it said last, but no more than a pipe holds. */
+static void close_log(struct worker *w)
+{
+	for (int i = 0; i < 16 && w->log.fd >= 0 && read_log(w); i++)
+		;
+	loop_del(w->ws->loop, &w->log);
+	close_fd(&w->log.fd);
+	w->line_len = 0;
 }
 
 /* ---- children ------------------------------------------------------------- */
@@ -132,6 +194,7 @@ static int start_child(struct worker *w)
 {
 	const struct monitor_config *config = w->ws->config;
 	struct child_setup setup = config->setup;
+	struct spawned s;
 	int r;
 
 	setup.msg = (struct child_msg){ .type = CHILD_SETUP };
@@ -139,15 +202,22 @@ static int start_child(struct worker *w)
 	setup.uid = config->uid_base ? config->uid_base + w->slot : 0;
 	r = random_bytes(&setup.session, sizeof(setup.session));
 	if (r == 0)
-		r = spawn_child(&setup, &w->pid, &w->pidfd.fd, &w->sock);
+		r = spawn_child(&setup, &s);
 	if (r < 0)
 		return r;
+	w->pid = s.pid;
+	w->pidfd.fd = s.pidfd;
+	w->sock = s.sock;
+	w->log.fd = s.log;
 	w->state = WORKER_RUNS;
 	w->ws->metrics->children_started++;
 	if (log_limit_ok(w->ws->log))
 		log_info("%s: child %d, uid %u", w->name, w->pid,
 			 setup.uid ? setup.uid : getuid());
-	return loop_set(w->ws->loop, &w->pidfd, EPOLLIN);
+	r = loop_set(w->ws->loop, &w->log, EPOLLIN);
+	if (r == 0)
+		r = loop_set(w->ws->loop, &w->pidfd, EPOLLIN);
+	return r;
 }
 
 /* Without a child: starts one if guests wait for it and it may be. */
@@ -208,6 +278,7 @@ static void worker_event(struct iso_ev *ev, uint32_t events)
 	loop_del(w->ws->loop, ev);
 	close_fd(&ev->fd);
 	close_fd(&w->sock);
+	close_log(w);
 	if (w->state == WORKER_RUNS) {
 		w->ws->metrics->children_died++;
 		if (log_limit_ok(w->ws->log))
@@ -248,6 +319,7 @@ static struct worker *worker_new(struct workers *ws, const char *name)
 	w->state = WORKER_RESTS;
 	w->sock = -1;
 	w->pidfd = (struct iso_ev){ .fd = -1, .fn = worker_event };
+	w->log = (struct iso_ev){ .fd = -1, .fn = log_event };
 	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = worker_timer };
 	memcpy(w->name, name, strnlen(name, sizeof(w->name) - 1));
 	if (w->timer.fd < 0 || loop_set(ws->loop, &w->timer, EPOLLIN) < 0) {
@@ -312,6 +384,7 @@ void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps)
 static void worker_free(struct worker *w)
 {
 	guests_free(w, true);
+	close_log(w);
 	loop_del(w->ws->loop, &w->pidfd);
 	loop_del(w->ws->loop, &w->timer);
 	close_fd(&w->pidfd.fd);
