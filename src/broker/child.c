@@ -59,6 +59,11 @@ bool child_bytes_take(struct child *child, enum child_mem what, size_t n)
 	return true;
 }
 
+void child_bytes_add(struct child *child, enum child_mem what, size_t n)
+{
+	child->bytes[what] += n;
+}
+
 void child_bytes_give(struct child *child, enum child_mem what, size_t n)
 {
 	child->bytes[what] -= n;
@@ -83,7 +88,8 @@ static void after_batch(struct loop *loop, void *arg)
 	struct child *child = arg;
 
 	(void)loop;
-	if (child->freed) {
+	/* Who is resumed may give back what one before it waits for. */
+	while (child->freed) {
 		child->freed = false;
 		resume_parked(child);
 	}

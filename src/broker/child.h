@@ -58,7 +58,7 @@ struct conn;
  * must not wait for memory that its own call would need. */
 enum child_mem {
 	CHILD_INPUT,	/* frames that are being read */
-	CHILD_CALLS,
+	CHILD_CALLS,	/* calls, until their results are sent */
 	CHILD_MEM__COUNT
 };
 
@@ -92,6 +92,8 @@ bool child_rate(struct child *child);
 /* Counts n bytes as under way, or no longer. take: false if they are too many
  * (conn_resume() comes when some are given back). */
 bool child_bytes_take(struct child *child, enum child_mem what, size_t n);
+/* Takes them whether or not they are too many: they are there already. */
+void child_bytes_add(struct child *child, enum child_mem what, size_t n);
 void child_bytes_give(struct child *child, enum child_mem what, size_t n);
 
 #endif /* ISO_BROKER_CHILD_H */

@@ -31,6 +31,20 @@ static void set_parked(struct conn *c, bool parked)
 	c->parked = parked;
 }
 
+/* A result that waits to be sent takes memory as its call did: a shim that
+ * reads none of them gets no more of it. */
+static void count_queued(struct conn *c)
+{
+	size_t queued = c->out.len - c->out_sent;
+
+	if (queued > c->out_counted)
+		child_bytes_add(c->child, CHILD_CALLS, queued - c->out_counted);
+	else if (queued < c->out_counted)
+		child_bytes_give(c->child, CHILD_CALLS,
+				 c->out_counted - queued);
+	c->out_counted = queued;
+}
+
 static void in_release(struct conn *c)
 {
 	if (c->in_cap > CONN_IN_MIN)
@@ -56,6 +70,7 @@ void conn_end(struct conn *c)
 	in_release(c);
 	wr_free(&c->out);
 	c->out_sent = 0;
+	count_queued(c);
 	c->child->reap = true;
 }
 
@@ -91,10 +106,12 @@ void conn_flush(struct conn *c)
 {
 	if (c->state == CONN_ENDED)
 		return;
-	if (!wr_ok(&c->out) || send_queued(c) < 0)
+	if (!wr_ok(&c->out) || send_queued(c) < 0) {
 		conn_end(c);
-	else
-		watch(c);
+		return;
+	}
+	count_queued(c);
+	watch(c);
 }
 
 static void conn_bye(struct conn *c, enum iso_bye_reason reason)

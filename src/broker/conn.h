@@ -51,6 +51,7 @@ struct conn {
 	size_t in_len, in_cap;
 	struct wr out;
 	size_t out_sent;
+	size_t out_counted;	/* of what is left of out, as CHILD_CALLS */
 	struct idmap files;
 	struct call *call[CONN_MAX_CALLS];
 	uint32_t n_calls;

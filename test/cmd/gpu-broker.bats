@@ -295,6 +295,13 @@ still_serves()
 	exec 7>&-
 }
 
+@test "results that a worker does not read count as its memory" {
+	export ISOSPIN_MAX_INFLIGHT_BYTES=2M
+	start_broker
+	run -0 play unread
+	still_serves
+}
+
 @test "a worker's rate is kept, and its calls are answered all the same" {
 	export ISOSPIN_MAX_RATE=50
 	start_broker

@@ -11,6 +11,8 @@
 #include "../tools/driver-test.h"
 #include "wire-shim.h"
 
+#define STRING_BYTES 4096
+
 /* ---- scenarios: good ------------------------------------------------------ */
 
 static void do_hello(struct client *c)
@@ -336,6 +338,70 @@ static void do_max_clients(struct client *c)
 	printf("clients %u\n", n);
 }
 
+/* Sends a call whose answer is large, for a request of a few bytes; whether the
+ * broker has memory for it, which it then holds until it gets MORE. */
+static bool hold_strings(struct client *c, uint32_t file, uint32_t client)
+{
+	const struct abi_row *rm = escape(c, NV_ESC_RM_CONTROL);
+	const struct abi_row *row =
+		abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
+	uint8_t arg[ARG_MAX_] = { 0 }, params[ARG_MAX_] = { 0 };
+	struct ask a = { .file = file, .nr = NV_ESC_RM_CONTROL, .arg = arg,
+			 .arg_len = rm->sizes[0], .n = 1 };
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+
+	put(row, params, ABI_F_sizeOfStrings, STRING_BYTES);
+	put(row, params, ABI_F_pDriverVersionBuffer, 1);
+	put(row, params, ABI_F_pVersionBuffer, 1);
+	put(row, params, ABI_F_pTitleBuffer, 1);
+	put(rm, arg, ABI_F_hClient, client);
+	put(rm, arg, ABI_F_hObject, client);
+	put(rm, arg, ABI_F_cmd, row->nr);
+	put(rm, arg, ABI_F_params, 1);
+	put(rm, arg, ABI_F_paramsSize, row->sizes[0]);
+	a.buf[0].p = params;
+	a.buf[0].len = row->sizes[0];
+	a.buf[0].in = true;
+	send_ioctl(c, &a, ++c->next_tag);
+	/* Without memory for the frame itself the broker does not answer. */
+	if (poll(&p, 1, 2000) == 0)
+		return false;
+	expect(recv_frame(c), "connection closed instead of NEED");
+	return c->in.hdr.type == ISO_NEED;
+}
+
+/* Lets results pile up; who does the same then gets memory for few calls. */
+static void do_unread(struct client *c)
+{
+	struct client slow, other;
+	struct ask none = { 0 };
+	uint32_t client, n = 0, n_other = 0;
+
+	join(c);
+	slow = *c;
+	none.file = open_dev(&slow, ISO_DEV_CTL);
+	client = new_client(&slow, none.file);
+	while (hold_strings(&slow, none.file, client))
+		n++;
+	/* Their tags are those before that of the call that was refused. */
+	for (uint32_t i = 0; i < n; i++) {
+		const uint32_t spans[] = { 3, 0, STRING_BYTES, 0, STRING_BYTES,
+					   0, STRING_BYTES, 0 };
+
+		send_frame(&slow, ISO_MORE, slow.next_tag - n + i, none.file,
+			   spans, sizeof(spans));
+	}
+	join(c);
+	other = *c;
+	none.file = open_dev(&other, ISO_DEV_CTL);
+	client = new_client(&other, none.file);
+	while (n_other < n && hold_strings(&other, none.file, client))
+		n_other++;
+	expect(n_other < n / 2, "%u calls, then %u more", n, n_other);
+	for (uint32_t i = 0; i < n; i++)
+		want_frame(&slow, ISO_RESULT);
+}
+
 static void do_bad_fd(struct client *c)
 {
 	const struct abi_row *row;
@@ -607,6 +673,7 @@ static const struct {
 	{ "foreign-dup", do_foreign_dup },
 	{ "max-files", do_max_files },
 	{ "max-clients", do_max_clients },
+	{ "unread", do_unread },
 	{ "bad-fd", do_bad_fd },
 	{ "huge-length", do_huge_length },
 	{ "huge-nested", do_huge_nested },
