@@ -1,0 +1,208 @@
+# shellcheck shell=bash
+# stack.sh - a GPU VM, the bridge and workers, booted once for a bats file
+#
+# setup_file calls stack_new, boots what it wants by isospin and puts programs
+# into the guests; teardown_file calls stack_end. Needs common.sh.
+
+guest_bin=$TOP/build/static/test
+
+# stack_new: state of this file's own, so that nothing else of the machine is in
+# the lists below. A short path: sockets are in it.
+stack_new()
+{
+	ISOSPIN_RUN_DIR=$(mktemp -d /tmp/isospin.XXXXXX)
+	export ISOSPIN_RUN_DIR
+}
+
+stack_end()
+{
+	isospin kill-vms
+	rm -rf -- "$ISOSPIN_RUN_DIR"
+}
+
+# stack_boot WORKER...: GPU VM gpu0, bridge and these workers.
+stack_boot()
+{
+	isospin gpu-vm --driver soft --detach
+	isospin vsock-bridge --detach
+	stack_workers "$@"
+}
+
+# stack_workers NAME...: side by side.
+stack_workers()
+{
+	local name pids=() pid
+
+	for name; do
+		isospin worker-vm --name "$name" --detach &
+		pids+=("$!")
+	done
+	for pid in "${pids[@]}"; do
+		wait "$pid"
+	done
+}
+
+isospin()
+{
+	timeout 240 "$TOP/bin/isospin" "$@" 3>&-
+}
+
+in_worker()
+{
+	isospin worker-vm --exec "$1" -- "${@:2}"
+}
+
+in_gpu()
+{
+	isospin gpu-vm --exec gpu0 -- "$@" </dev/null
+}
+
+# put ROLE NAME PROGRAM...: test programs into /tmp of a VM.
+put()
+{
+	local role=$1 name=$2 program
+
+	shift 2
+	for program; do
+		# shellcheck disable=SC2016 # for the shell in there
+		isospin "$role-vm" --exec "$name" -- sh -c \
+			'cat >"$0" && chmod 755 "$0"' "/tmp/$program" \
+			<"$guest_bin/$program"
+	done
+}
+
+# state_of NAME: pid and start time of a recorded process.
+state_of()
+{
+	cat "$ISOSPIN_RUN_DIR"/*/"$1/pid"
+}
+
+# kill_hard NAME: the recorded process, by SIGKILL.
+kill_hard()
+{
+	local pid since
+
+	read -r pid since <<<"$(state_of "$1")"
+	"$TOP/build/bin/vmctl" signal --pid "$pid" --start-time "$since" \
+		--signal KILL
+}
+
+# broker_pid [WORKER]: of the broker's monitor in the GPU VM, or of the child of
+# that worker.
+broker_pid()
+{
+	local what=--listen
+
+	[ $# -eq 0 ] || what="--child $1\$"
+	in_gpu ps -o pid,args | awk -v "what=$what" '$0 ~ what { print $1 }'
+}
+
+# smi WORKER: the GPU as the program at hand shows it.
+smi()
+{
+	in_worker "$1" sh -c 'if command -v nvidia-smi >/dev/null
+		then exec nvidia-smi; else exec isospin-smi; fi' </dev/null
+}
+
+# wait_for SECONDS COMMAND [ARG...]: tried at least once.
+wait_for()
+{
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+	done
+}
+
+# wait_text FILE TEXT
+wait_text()
+{
+	"$TOP/build/bin/vmctl" wait --file "$1" --line "$2" --timeout-ms 60000 \
+		>/dev/null || {
+		cat "$1"
+		return 1
+	}
+}
+
+# ---- what is there -----------------------------------------------------------
+
+# list_host: processes with their fds, sockets, mounts and files.
+list_host()
+{
+	local dir pid
+
+	grep -lzx "ISOSPIN_RUN_DIR=$ISOSPIN_RUN_DIR" /proc/[0-9]*/environ \
+		2>/dev/null | while IFS= read -r dir; do
+		pid=${dir//[!0-9]/}
+		case $(cat "/proc/$pid/comm" 2>/dev/null) in
+		qemu* | vsock-* | vmctl | *.sh)
+			list_process "$pid" ;;
+		esac
+	done | sort
+	awk -v "dir=$ISOSPIN_RUN_DIR/" 'index($NF, dir) == 1 {
+		print "socket", $6, $NF }' /proc/net/unix | sort
+	sed 's/^/mount /' /proc/self/mounts
+	find "$ISOSPIN_RUN_DIR" -printf 'file %y %p\n' | sort
+}
+
+# list_process PID: one line; of an fd what it is, without what differs for
+# others of its kind.
+list_process()
+{
+	printf 'process %s: %s\n' "$(tr '\0' ' ' <"/proc/$1/cmdline")" "$(
+		find "/proc/$1/fd" -type l -printf '%l\n' 2>/dev/null |
+			sed 's/:\[[0-9]*\]$//' | sort | uniq -c | tr -s '\n ' ' ')"
+}
+
+# list_guest ROLE NAME: the same in a VM.
+list_guest()
+{
+	# shellcheck disable=SC2016 # for the shell in there
+	isospin "$1-vm" --exec "$2" -- sh -c '
+	for p in /proc/[0-9]*; do
+		[ "$p" != "/proc/$$" ] && readlink "$p/exe" >/dev/null ||
+			continue
+		printf "process %s: %s\n" "$(tr "\0" " " <"$p/cmdline")" \
+			"$(ls -l "$p/fd" | sed -n "s/.* -> //p" |
+			sed "s/:\[[0-9]*\]$//" | sort | uniq -c | tr -s "\n " " ")"
+	done 2>/dev/null | grep -v "^process : " | sort
+	sed "s/^/mount /" /proc/mounts
+	find / -xdev | sort
+	find /tmp /run /dev | sort' </dev/null | sed "s/^/$2: /"
+}
+
+# list_all [WORKER...]: of the host, the GPU VM and these workers.
+list_all()
+{
+	local name
+
+	list_host
+	list_guest gpu gpu0
+	for name; do
+		list_guest worker "$name"
+	done
+}
+
+# list_before WORKER...: remembers what is there.
+list_before()
+{
+	list_all "$@" >"$BATS_FILE_TMPDIR/before"
+}
+
+# list_same WORKER...: within ten seconds what is there is what was there.
+list_same()
+{
+	local now=$BATS_FILE_TMPDIR/now
+
+	wait_for 10 same_now "$@" || {
+		diff "$BATS_FILE_TMPDIR/before" "$now"
+		return 1
+	}
+}
+
+same_now()
+{
+	list_all "$@" >"$BATS_FILE_TMPDIR/now"
+	cmp -s "$BATS_FILE_TMPDIR/before" "$BATS_FILE_TMPDIR/now"
+}
