@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -494,6 +495,28 @@ static int do_watch(const char *arg)
 	return ISO_EX_OK;
 }
 
+/* Calls without a pause until stdin ends, all of which come back at once. */
+static int do_steady(const char *arg)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	uint64_t from, took, longest = 0;
+	struct who w = join();
+	int r;
+
+	(void)arg;
+	puts("steady");
+	fflush(stdout);
+	do {
+		from = now_ns();
+		r = sys_params(w.fd, 0);
+		took = now_ns() - from;
+		longest = MAX(longest, took);
+	} while (r == 0 && poll(&in, 1, 0) == 0);
+	printf("%s, longest call %llu ms\n", strerror(-r),
+	       (unsigned long long)(longest / MS));
+	return r ? ISO_EX_NO : ISO_EX_OK;
+}
+
 /* ---- main -----------------------------------------------------------------
  */
 
@@ -505,7 +528,7 @@ static const struct {
 	{ "hold", do_hold },	   { "steal", do_steal },
 	{ "bad", do_bad },	   { "threads", do_threads },
 	{ "block", do_block },	   { "release", do_release },
-	{ "watch", do_watch },
+	{ "watch", do_watch },	   { "steady", do_steady },
 };
 
 int main(int argc, char **argv)

@@ -527,7 +527,8 @@ static void do_bad_version(struct client *c)
 	struct rd r;
 
 	dial(c);
-	say_ident(c);
+	if (c->ident)
+		say_ident(c);
 	send_frame(c, ISO_HELLO, 0, 0, &hello, sizeof(hello));
 	r = want_frame(c, ISO_BYE);
 	expect(rd_u32(&r) == ISO_BYE_VERSION, "BYE is not for the version");

@@ -155,33 +155,39 @@ list_process()
 			sed 's/:\[[0-9]*\]$//' | sort | uniq -c | tr -s '\n ' ' ')"
 }
 
-# list_guest ROLE NAME: the same in a VM.
+# list_guest ROLE NAME: the same in a VM, but for the command that lists.
 list_guest()
 {
 	# shellcheck disable=SC2016 # for the shell in there
 	isospin "$1-vm" --exec "$2" -- sh -c '
-	for p in /proc/[0-9]*; do
-		[ "$p" != "/proc/$$" ] && readlink "$p/exe" >/dev/null ||
-			continue
+	all=$(ls -l /proc/[0-9]*/exe 2>/dev/null |
+		sed -n "s|.* \(/proc/[0-9]*\)/exe -> .*|\1|p")
+	for p in $all; do
+		[ "$p" != "/proc/$$" ] && [ -e "$p" ] || continue
 		printf "process %s: %s\n" "$(tr "\0" " " <"$p/cmdline")" \
 			"$(ls -l "$p/fd" | sed -n "s/.* -> //p" |
 			sed "s/:\[[0-9]*\]$//" | sort | uniq -c | tr -s "\n " " ")"
-	done 2>/dev/null | grep -v "^process : " | sort
+	done
 	sed "s/^/mount /" /proc/mounts
-	find / -xdev | sort
-	find /tmp /run /dev | sort' </dev/null | sed "s/^/$2: /"
+	find / -xdev
+	find /tmp /run /dev' </dev/null | sed "s/^/$2: /" | sort
 }
 
 # list_all [WORKER...]: of the host, the GPU VM and these workers.
 list_all()
 {
-	local name
+	local name dir
 
-	list_host
-	list_guest gpu gpu0
+	dir=$(mktemp -d "$BATS_FILE_TMPDIR/list.XXXXXX")
+	list_guest gpu gpu0 >"$dir/0" &
 	for name; do
-		list_guest worker "$name"
+		list_guest worker "$name" >"$dir/$name" &
 	done
+	wait
+	# The host last, when those commands have ended.
+	list_host
+	cat "$dir"/*
+	rm -r "$dir"
 }
 
 # list_before WORKER...: remembers what is there.
