@@ -186,10 +186,9 @@ static bool clients_ok(struct policy *p, struct call *call)
 		/* Zero names nobody; as the caller's own it is just wrong. */
 		if (h == 0 && !own)
 			continue;
-		/* The handle of a client to be made may be the guest's choice */
-		if (own && makes_client(call) &&
-		    (h == 0 || h == abi_get(row, ABI_F_hObjectNew, 0,
-					    call->buf[0].p, call->buf[0].len)))
+		/* The handle of a client to be made: 0 or the guest's choice,
+		 * which the driver refuses if there is one like it. */
+		if (own && makes_client(call))
 			continue;
 		if (!client_ok(p, call, h, own))
 			return false;
@@ -222,10 +221,10 @@ static bool control_ok(struct policy *p, struct call *call,
 		return refuse(call, NV_ERR_NOT_SUPPORTED,
 			      &p->metrics->refused_controls);
 	}
-	/* As RM does (rs_resource.c), since pointers are looked for next. */
+	/* As RM does (control.c), since pointers are looked for next. */
 	if (!params->null &&
 	    !abi_size_ok(row, (uint32_t)call_peek(call, 0, ptr->count_off, 4)))
-		return refuse(call, NV_ERR_INVALID_PARAM_STRUCT,
+		return refuse(call, NV_ERR_INVALID_ARGUMENT,
 			      &p->metrics->refused_controls);
 	call->sub = row;
 	return true;

@@ -307,7 +307,7 @@ static void bad_controls(const struct who *w)
 		   NV_ERR_NOT_SUPPORTED,
 	   "an unknown control is not supported");
 	ok(control_at(w, w->client, cmd, (uintptr_t)buf, len + 4) ==
-		   NV_ERR_INVALID_PARAM_STRUCT,
+		   NV_ERR_INVALID_ARGUMENT,
 	   "a control of a wrong size is refused");
 	ok(control_at(w, w->client, cmd, 0, len) != NV_OK,
 	   "so is one without its parameters");

@@ -243,7 +243,7 @@ static void do_wrong_size(struct client *c)
 	client = new_client(c, a.file);
 	want_status(rm_control(c, &a, client, client,
 			       NV0000_CTRL_CMD_GPU_GET_PROBED_IDS, params,
-			       sizeof(params)), NV_ERR_INVALID_PARAM_STRUCT);
+			       sizeof(params)), NV_ERR_INVALID_ARGUMENT);
 }
 
 static void do_unknown_class(struct client *c)
@@ -437,7 +437,7 @@ static void do_huge_length(struct client *c)
 	put(row, arg, ABI_F_paramsSize, 0xffffffff);
 	expect(ask(c, &a) == 0, "RM_CONTROL fails");
 	want_status((uint32_t)get(row, arg, ABI_F_status),
-		    NV_ERR_INVALID_PARAM_STRUCT);
+		    NV_ERR_INVALID_ARGUMENT);
 }
 
 /* A nested length of 4 GiB. */

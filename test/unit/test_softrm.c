@@ -80,6 +80,20 @@ static uint32_t rm_free(struct drv_file *f, uint32_t client, uint32_t handle)
 	return (uint32_t)abi_get(row, ABI_F_status, 0, arg, 16);
 }
 
+static uint32_t rm_dup(struct drv_file *f, uint32_t client, uint32_t src_client,
+		       uint32_t src)
+{
+	const struct abi_row *row = abi_escape(abi, NV_ESC_RM_DUP_OBJECT, 28);
+	uint8_t arg[28] = { 0 };
+
+	abi_put(row, ABI_F_hClient, 0, arg, 28, client);
+	abi_put(row, ABI_F_hParent, 0, arg, 28, client);
+	abi_put(row, ABI_F_hClientSrc, 0, arg, 28, src_client);
+	abi_put(row, ABI_F_hObjectSrc, 0, arg, 28, src);
+	call_row(f, row, arg, 28, NULL, NULL);
+	return (uint32_t)abi_get(row, ABI_F_status, 0, arg, 28);
+}
+
 static uint32_t rm_control(struct drv_file *f, uint32_t client, uint32_t obj,
 			   uint32_t cmd, void *params, uint32_t len)
 {
@@ -92,6 +106,7 @@ static uint32_t rm_control(struct drv_file *f, uint32_t client, uint32_t obj,
 	abi_put(row, ABI_F_hClient, 0, arg, 32, client);
 	abi_put(row, ABI_F_hObject, 0, arg, 32, obj);
 	abi_put(row, ABI_F_cmd, 0, arg, 32, cmd);
+	abi_put(row, ABI_F_params, 0, arg, 32, params ? 1 : 0);
 	abi_put(row, ABI_F_paramsSize, 0, arg, 32, len);
 	call_row(f, row, arg, 32, params ? &mem : NULL, NULL);
 	return (uint32_t)abi_get(row, ABI_F_status, 0, arg, 32);
@@ -156,7 +171,7 @@ static void test_clients(struct drv_file *ctl)
 
 	ok(a >> 20 == 0xc1d && b >> 20 == 0xc1d && a != b,
 	   "client handles come as RM's");
-	ok(rm_alloc(other, 0, 0, &dup, NV01_ROOT_CLIENT, NULL, 0) ==
+	ok(rm_alloc(other, a, 0, &dup, NV01_ROOT_CLIENT, NULL, 0) ==
 		   NV_ERR_INSERT_DUPLICATE_NAME,
 	   "a client handle in use is not given twice");
 	dup = 0x77;
@@ -169,6 +184,12 @@ static void test_clients(struct drv_file *ctl)
 	ok(mode(ctl, 0xc1dfffff, 1) == NV_ERR_INVALID_CLIENT &&
 		   rm_free(ctl, 0xc1dfffff, 1) == NV_ERR_INVALID_OBJECT_HANDLE,
 	   "so is a client that never was");
+	ok(rm_dup(ctl, a, b, b) == NV_ERR_INVALID_ARGUMENT &&
+		   rm_dup(ctl, a, b, 0x99) == NV_ERR_OBJECT_NOT_FOUND &&
+		   rm_dup(ctl, a, 0xc1dfffff, 1) ==
+			   NV_ERR_INVALID_OBJECT_HANDLE &&
+		   rm_dup(ctl, b, a, a) == NV_ERR_INVALID_CLIENT,
+	   "the source of a copy is looked up in any file's client");
 	ok(call_row(gpu, reg, &fd, 4, NULL, gpu) == -EINVAL &&
 		   call_row(gpu, reg, &fd, 4, NULL, NULL) == -EINVAL,
 	   "a file is registered with a control file only");
@@ -177,11 +198,11 @@ static void test_clients(struct drv_file *ctl)
 	   "and once");
 	drv->ops->close(other);
 	dup = b;
-	ok(rm_alloc(ctl, 0, 0, &dup, NV01_ROOT, NULL, 0) ==
+	ok(rm_alloc(ctl, b, 0, &dup, NV01_ROOT, NULL, 0) ==
 		   NV_ERR_INSERT_DUPLICATE_NAME,
 	   "a registered file keeps the control file's clients alive");
 	drv->ops->close(gpu);
-	ok(rm_alloc(ctl, 0, 0, &dup, NV01_ROOT, NULL, 0) == NV_OK,
+	ok(rm_alloc(ctl, b, 0, &dup, NV01_ROOT, NULL, 0) == NV_OK && dup == b,
 	   "the last close frees them");
 	ok(rm_free(ctl, b, b) == NV_OK && rm_free(ctl, a, a) == NV_OK,
 	   "a client frees itself");
@@ -195,6 +216,8 @@ static void test_objects(struct drv_file *ctl)
 	ok(mode(ctl, c, 0x80) == NV_OK, "a control works on its object");
 	ok(mode(ctl, c, 0x81) == NV_ERR_NOT_SUPPORTED,
 	   "on an object of another class it is not supported");
+	ok(rm_control(ctl, c, 0x80, 0x777, &sub, 0) == NV_ERR_INVALID_ARGUMENT,
+	   "parameters of no bytes are none");
 	ok(mode(ctl, c, 0x99) == NV_ERR_OBJECT_NOT_FOUND,
 	   "a handle that never was is not found");
 	h = 0x81;
@@ -215,6 +238,14 @@ static void test_objects(struct drv_file *ctl)
 	ok(rm_alloc(ctl, c, 0x99, &h, NV20_SUBDEVICE_0, &sub, 4) ==
 		   NV_ERR_OBJECT_NOT_FOUND,
 	   "and one that is not there");
+	h = c;
+	ok(rm_alloc(ctl, c, c, &h, NV01_DEVICE_0, NULL, 0) ==
+		   NV_ERR_INVALID_OBJECT_PARENT,
+	   "the client's own handle is no object's");
+	h = sub = 0;
+	ok(rm_alloc(ctl, c, 0x80, &h, NV20_SUBDEVICE_0, &sub, 4) ==
+		   NV_ERR_INSUFFICIENT_RESOURCES,
+	   "a device has each subdevice once");
 	ok(rm_alloc(ctl, c, c, &h, 0xdead, NULL, 0) == NV_ERR_INVALID_CLASS,
 	   "and a class that is none");
 	ok(rm_alloc(ctl, c, c, &h, NV01_DEVICE_0, bad, sizeof(bad)) ==

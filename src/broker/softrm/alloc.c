@@ -27,6 +27,17 @@ static bool has_child_of(const struct soft_object *parent, uint16_t ic)
 	return false;
 }
 
+/* Whether the object's parent has another child of its class. */
+static bool has_sibling(const struct soft_object *obj)
+{
+	const struct soft_object *o;
+
+	for (o = obj->parent->child; o; o = o->sibling)
+		if (o != obj && o->row == obj->row)
+			return true;
+	return false;
+}
+
 /* What the class's own constructor checks; params may be NULL. */
 static uint32_t construct(struct softrm *rm, struct soft_object *obj,
 			  const struct drv_mem *params)
@@ -45,6 +56,8 @@ static uint32_t construct(struct softrm *rm, struct soft_object *obj,
 		/* One GPU a device: there is no SLI. */
 		if (abi_get(row, ABI_F_subDeviceId, 0, p, len) != 0)
 			return NV_ERR_INVALID_CLASS;
+		if (has_sibling(obj))
+			return NV_ERR_INSUFFICIENT_RESOURCES;
 	}
 	return NV_OK;
 }
@@ -60,6 +73,8 @@ static uint32_t alloc_object(struct softrm *rm, struct soft_client *client,
 		return NV_ERR_INSUFFICIENT_PERMISSIONS;
 	if (!class_known(row->nr))
 		return NV_ERR_NOT_SUPPORTED;
+	if (handle == client->root.handle)
+		return NV_ERR_INVALID_OBJECT_PARENT;
 	parent = soft_object_find(client, ARG_GET(call, hObjectParent));
 	if (!parent)
 		return NV_ERR_OBJECT_NOT_FOUND;
@@ -67,10 +82,6 @@ static uint32_t alloc_object(struct softrm *rm, struct soft_client *client,
 		return NV_ERR_STATE_IN_USE;
 	if (!abi_on(row, soft_object_ic(parent)))
 		return NV_ERR_INVALID_OBJECT_PARENT;
-	if (row->sizes[0] && !row->params_optional && !params)
-		return NV_ERR_INVALID_ARGUMENT;
-	if (params && params->len != row->sizes[0])
-		return NV_ERR_INVALID_PARAM_STRUCT;
 	status = soft_object_new(rm, parent, row, handle, &obj);
 	if (status != NV_OK)
 		return status;
@@ -84,25 +95,21 @@ static uint32_t alloc_object(struct softrm *rm, struct soft_client *client,
 }
 
 /* Whatever root class user space asks for, it becomes NV01_ROOT_CLIENT
- * (escape.c). The new handle comes back as object and as root. */
+ * (escape.c). It asks for a handle in hRoot (serverAllocClient), 0 for any. */
 static uint32_t alloc_client(struct softrm *rm, struct soft_file *file,
-			     struct drv_call *call)
+			     struct drv_call *call,
+			     const struct drv_mem *params)
 {
 	const struct abi_row *row = abi_class(rm->base.abi, NV01_ROOT_CLIENT);
 	struct soft_client *client;
-	struct drv_mem *params;
-	uint32_t handle = ARG_GET(call, hObjectNew), status;
+	uint32_t handle, status;
 
 	ARG_PUT(call, hClass, NV01_ROOT_CLIENT);
-	if (handle == 0)
-		handle = ARG_GET(call, hRoot);
-	status = soft_client_new(rm, file, row, handle, &client);
+	status = soft_client_new(rm, file, row, ARG_GET(call, hRoot), &client);
 	if (status != NV_OK)
 		return status;
 	handle = client->root.handle;
-	ARG_PUT(call, hRoot, handle);
 	ARG_PUT(call, hObjectNew, handle);
-	params = soft_mem(call, -1, call->row, ABI_F_pAllocParms, NULL);
 	if (params && params->len >= sizeof(handle))
 		*(uint32_t *)params->ptr = handle;
 	return NV_OK;
@@ -113,20 +120,24 @@ void soft_rm_alloc(struct softrm *rm, struct soft_file *file,
 {
 	uint32_t class = ARG_GET(call, hClass), status;
 	const struct abi_row *row = abi_class(rm->base.abi, class);
+	struct drv_mem *params =
+		soft_mem(call, -1, call->row, ABI_F_pAllocParms, NULL);
 	struct soft_client *client;
 
+	/* RM fetches the parameters first (serverAllocApiCopyIn). */
 	if (!row) {
 		status = NV_ERR_INVALID_CLASS;
+	} else if (row->sizes[0] && !row->params_optional && !params) {
+		status = NV_ERR_INVALID_ARGUMENT;
+	} else if (params && params->len != row->sizes[0]) {
+		status = NV_ERR_INVALID_PARAM_STRUCT;
 	} else if (row->ic == ABI_IC_RmClientResource) {
-		status = alloc_client(rm, file, call);
+		status = alloc_client(rm, file, call, params);
 	} else {
 		status = soft_client_find(rm, file, ARG_GET(call, hRoot),
 					  &client);
 		if (status == NV_OK)
-			status = alloc_object(rm, client, call, row,
-					      soft_mem(call, -1, call->row,
-						       ABI_F_pAllocParms,
-						       NULL));
+			status = alloc_object(rm, client, call, row, params);
 	}
 	ARG_PUT(call, status, status);
 }
@@ -159,10 +170,10 @@ void soft_rm_dup(struct softrm *rm, struct soft_file *file,
 
 	status = soft_client_find(rm, file, ARG_GET(call, hClient), &dst);
 	if (status == NV_OK)
-		status = soft_client_find(rm, file, ARG_GET(call, hClientSrc),
-					  &src);
+		status = soft_client_any(rm, ARG_GET(call, hClientSrc), &src);
 	if (status == NV_OK) {
-		/* serverCopyResource: none of our classes can be copied. */
+		/* serverCopyResource: the source may be any file's, but none
+		 * of our classes can be copied. */
 		if (!soft_object_find(src, ARG_GET(call, hObjectSrc)))
 			status = NV_ERR_OBJECT_NOT_FOUND;
 		else

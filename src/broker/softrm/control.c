@@ -57,19 +57,21 @@ static uint32_t control(struct softrm *rm, struct soft_file *file,
 	uint32_t cmd = ARG_GET(call, cmd), size = ARG_GET(call, paramsSize);
 	struct soft_client *client;
 	struct drv_mem *params;
+	uint64_t pointer;
 
 	if ((cmd & 0xffff) == 0) /* NVXXXX_CTRL_CMD_NULL of any class */
 		return NV_OK;
 	if (soft_client_find(rm, file, ARG_GET(call, hClient), &client) !=
 	    NV_OK)
 		return NV_ERR_INVALID_CLIENT;
+	pointer = abi_get(call->row, ABI_F_params, 0, call->arg, call->len);
 	params = soft_mem(call, -1, call->row, ABI_F_params, &c.mem);
 	if (params && params->len) {
 		c.params = params->ptr;
 		c.len = params->len;
 	}
 	c.row = abi_control(rm->base.abi, cmd);
-	if (c.len != size ||
+	if (c.len != size || (pointer && !size) ||
 	    (c.row && !abi_size_ok(c.row, size)))
 		return NV_ERR_INVALID_ARGUMENT;
 	c.obj = soft_object_find(client, ARG_GET(call, hObject));

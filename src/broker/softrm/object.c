@@ -23,18 +23,22 @@ static struct soft_client *client_lookup(struct softrm *rm, uint32_t handle)
 	return c;
 }
 
+uint32_t soft_client_any(struct softrm *rm, uint32_t handle,
+			 struct soft_client **ret)
+{
+	*ret = client_lookup(rm, handle);
+	return *ret ? NV_OK : NV_ERR_INVALID_OBJECT_HANDLE;
+}
+
 uint32_t soft_client_find(struct softrm *rm, const struct soft_file *file,
 			  uint32_t handle, struct soft_client **ret)
 {
-	struct soft_client *c = client_lookup(rm, handle);
 	const struct soft_file *via = file->ctl ? file->ctl : file;
+	uint32_t status = soft_client_any(rm, handle, ret);
 
-	if (!c)
-		return NV_ERR_INVALID_OBJECT_HANDLE;
-	if (c->owner != via)
-		return NV_ERR_INVALID_CLIENT;
-	*ret = c;
-	return NV_OK;
+	if (status == NV_OK && (*ret)->owner != via)
+		status = NV_ERR_INVALID_CLIENT;
+	return status;
 }
 
 uint32_t soft_client_new(struct softrm *rm, struct soft_file *file,

@@ -111,6 +111,9 @@ uint64_t soft_mem_used(const struct softrm *rm);
 
 /* ---- object.c: return RM statuses ---- */
 
+/* The client, whoever made it. */
+uint32_t soft_client_any(struct softrm *rm, uint32_t handle,
+			 struct soft_client **ret);
 /* The client, made through file or through what file is registered with. */
 uint32_t soft_client_find(struct softrm *rm, const struct soft_file *file,
 			  uint32_t handle, struct soft_client **ret);
