@@ -5,8 +5,10 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sys/prctl.h>
+#include <sched.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "sandbox/sandbox.h"
@@ -19,7 +21,69 @@
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 /* Goes on `yes` or `no` instructions further down. */
 #define IF_EQ(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, v, yes, no)
+#define IF_BIT(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, v, yes, no)
 #define RETURN(v) BPF_STMT(BPF_RET | BPF_K, v)
+
+/* Instructions for one call, at most, and besides them. */
+#define PER_CALL 5
+#define FRAME 5
+
+struct prog {
+	struct sock_filter f[SANDBOX_MAX_SYSCALLS * PER_CALL + FRAME];
+	unsigned short n;
+};
+
+static void add(struct prog *p, const struct sock_filter *f, size_t n)
+{
+	memcpy(p->f + p->n, f, n * sizeof(*f));
+	p->n = (unsigned short)(p->n + n);
+}
+
+/*
+ * Lets the call through, but for what would outlive or reach beyond the
+ * process: it may make threads, not processes, and signal nobody but itself.
+ * What clone3 is to do stands in memory, where a filter cannot look: it is
+ * said not to be there, and the C library takes clone.
+ */
+static void add_call(struct prog *p, int nr)
+{
+	const struct sock_filter plain[] = {
+		IF_EQ((uint32_t)nr, 0, 1),
+		RETURN(SECCOMP_RET_ALLOW),
+	};
+	const struct sock_filter threads[] = {
+		IF_EQ(__NR_clone, 0, 4),
+		LOAD(args[0]), /* its lower half, as below */
+		IF_BIT(CLONE_THREAD, 0, 1),
+		RETURN(SECCOMP_RET_ALLOW),
+		RETURN(SECCOMP_RET_KILL_PROCESS),
+	};
+	const struct sock_filter none[] = {
+		IF_EQ(__NR_clone3, 0, 1),
+		RETURN(SECCOMP_RET_ERRNO | ENOSYS),
+	};
+	const struct sock_filter self[] = {
+		IF_EQ(__NR_tgkill, 0, 4),
+		LOAD(args[0]),
+		IF_EQ((uint32_t)getpid(), 0, 1),
+		RETURN(SECCOMP_RET_ALLOW),
+		RETURN(SECCOMP_RET_KILL_PROCESS),
+	};
+
+	switch (nr) {
+	case __NR_clone:
+		add(p, threads, ARRAY_SIZE(threads));
+		break;
+	case __NR_clone3:
+		add(p, none, ARRAY_SIZE(none));
+		break;
+	case __NR_tgkill:
+		add(p, self, ARRAY_SIZE(self));
+		break;
+	default:
+		add(p, plain, ARRAY_SIZE(plain));
+	}
+}
 
 /*
  * What the C library calls by itself: memory, output, threads' ends, abort, and
@@ -35,26 +99,25 @@ int filter_install(const int *syscalls, size_t n)
 {
 	/* One compare and one return per call is slow only on paper: the
 	 * kernel runs the filter once per number and remembers "allow". */
-	struct sock_filter prog[SANDBOX_MAX_SYSCALLS * 2 + 5] = {
+	const struct sock_filter head[] = {
 		LOAD(arch),
 		IF_EQ(AUDIT_ARCH_X86_64, 1, 0),
 		RETURN(SECCOMP_RET_KILL_PROCESS),
 		LOAD(nr),	/* x32 numbers have bit 30 and match none */
 	};
-	struct sock_fprog fprog = { .filter = prog };
-	size_t k = 4;
+	const struct sock_filter tail[] = { RETURN(SECCOMP_RET_KILL_PROCESS) };
+	struct prog prog = { .n = 0 };
+	struct sock_fprog fprog = { .filter = prog.f };
 
 	if (SANITIZED) {
 		log_warn("no system call filter in a build with sanitizers");
 		return 0;
 	}
-	for (size_t i = 0; i < n; i++) {
-		prog[k++] = (struct sock_filter)
-			IF_EQ((uint32_t)syscalls[i], 0, 1);
-		prog[k++] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
-	}
-	prog[k++] = (struct sock_filter)RETURN(SECCOMP_RET_KILL_PROCESS);
-	fprog.len = (unsigned short)k;
+	add(&prog, head, ARRAY_SIZE(head));
+	for (size_t i = 0; i < n; i++)
+		add_call(&prog, syscalls[i]);
+	add(&prog, tail, ARRAY_SIZE(tail));
+	fprog.len = prog.n;
 	if (syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &fprog) < 0)
 		return -errno;
 	return 0;

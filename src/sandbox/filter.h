@@ -19,6 +19,7 @@
 #endif
 
 /* From now on any system call but those n (1..SANDBOX_MAX_SYSCALLS) kills the
+ * process, and so does a clone that is no thread or a signal to another
  * process. Needs no_new_privs. 0 or -errno. */
 int filter_install(const int *syscalls, size_t n);
 

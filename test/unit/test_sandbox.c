@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -31,6 +33,10 @@ static const int allowed[] = {
 	__NR_prctl, __NR_execve, __NR_fstat, __NR_newfstatat, __NR_prlimit64,
 	__NR_access, __NR_fcntl, __NR_brk, __NR_mmap, __NR_munmap, __NR_exit,
 	__NR_exit_group,
+	/* threads, and abort() */
+	__NR_clone, __NR_clone3, __NR_mprotect, __NR_madvise, __NR_futex,
+	__NR_set_robust_list, __NR_rseq, __NR_rt_sigprocmask,
+	__NR_rt_sigaction, __NR_getpid, __NR_gettid, __NR_tgkill,
 };
 
 static struct sandbox base_sandbox(void)
@@ -69,6 +75,42 @@ static int do_getppid(void)
 static int do_x32(void)
 {
 	return syscall(0x40000000 | __NR_write, 2, "", 0) == 0 ? 0 : 1;
+}
+
+static void *thread(void *arg)
+{
+	return arg;
+}
+
+static int do_thread(void)
+{
+	pthread_t t;
+	void *ret = NULL;
+
+	if (pthread_create(&t, NULL, thread, dir) != 0 ||
+	    pthread_join(t, &ret) != 0)
+		return 1;
+	return ret == dir ? 0 : 1;
+}
+
+static int do_clone(void)
+{
+	return syscall(__NR_clone, SIGCHLD, NULL, NULL, NULL, 0) < 0 ? 1 : 0;
+}
+
+static int do_clone3(void)
+{
+	return syscall(__NR_clone3, NULL, 0) < 0 && errno == ENOSYS ? 0 : 1;
+}
+
+static int do_abort(void)
+{
+	abort();
+}
+
+static int do_tgkill(void)
+{
+	return syscall(__NR_tgkill, 1, 1, 0) < 0 ? 1 : 0;
 }
 
 static int open_errno(const char *path, int flags)
@@ -156,7 +198,14 @@ static void test_filter(void)
 		   "a system call that is not named kills the process");
 		ok(in_sandbox(&s, do_x32) == -SIGSYS,
 		   "the x32 number of a named system call kills the process");
+		ok(in_sandbox(&s, do_clone) == -SIGSYS,
+		   "a clone that makes a process kills its caller");
+		ok(in_sandbox(&s, do_tgkill) == -SIGSYS,
+		   "so does a signal to another process");
+		ok(in_sandbox(&s, do_clone3) == 0, "clone3 is not there");
 	}
+	ok(in_sandbox(&s, do_thread) == 0, "a thread can be made");
+	ok(in_sandbox(&s, do_abort) == -SIGABRT, "abort() is a SIGABRT");
 	s.n_syscalls = 0;
 	ok(sandbox_enter(&s) == -EINVAL, "an empty filter is refused");
 	s.n_syscalls = SANDBOX_MAX_SYSCALLS + 1;
