@@ -9,8 +9,7 @@
  * through its soft driver; the echo sends the same number of bytes back. Pairs
  * are interleaved, and all processes share one processor: where the scheduler
  * puts the two of a pair moves a round trip by more than what is compared.
- * Prints one JSON object for each C; ends with 1 if a ratio is
- * above its limit.
+ * Prints one JSON object for each C; ends with 1 if a ratio is above its limit.
  */
 #include <errno.h>
 #include <fcntl.h>

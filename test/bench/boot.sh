@@ -19,7 +19,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 
-instance=bench$$
+instance=bench
 
 isospin()
 {

@@ -13,7 +13,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 . "$TOP/lib/base.sh"
 
 port=9997
-name=bench$$
+name=bench
 
 isospin()
 {

@@ -15,16 +15,16 @@ main()
 
 	base_init bench
 	# the first one builds and fetches what is missing
-	"$TOP/scripts/demo.sh" --instance "bench$$" --json >/dev/null || leave $?
+	"$TOP/scripts/demo.sh" --instance bench --json >/dev/null || leave $?
 	while [ "$n" -lt "${1:-5}" ]; do
-		run=$("$TOP/scripts/demo.sh" --instance "bench$$" --json) ||
+		run=$("$TOP/scripts/demo.sh" --instance bench --json) ||
 			leave $?
 		runs="$runs$run$base_nl"
 		n=$((n + 1))
 	done
 	runs=$(printf %s "$runs" | jq -sc --argjson aim "$aim_ms" '
 		def quantile($q): sort | .[($q * (length - 1) + 0.5) | floor];
-		def steps($f): map($f) | quantile(0.5);
+		def steps(f): map(f) | quantile(0.5);
 		map(.total_ms / $aim) as $ratio |
 		{bench: "demo", n: length, program: .[0].program,
 		gpu_vm_ms: steps(.broker_ready_ms),
