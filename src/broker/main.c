@@ -255,12 +255,12 @@ static void start_listening(struct monitor_config *config,
 	}
 }
 
-/* One fd for each connection, three for each worker, two for each stranger. As
+/* One fd for each connection, four for each worker, two for each stranger. As
  * far as the hard limit goes; beyond, connections are refused. */
 static void raise_fd_limit(const struct monitor_config *config)
 {
 	rlim_t want = 512 + (rlim_t)config->max_workers *
-				    (config->max_conns + 3);
+				    (config->max_conns + 4);
 	struct rlimit r;
 
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
