@@ -49,6 +49,7 @@ struct worker {
 	struct iso_ev log;	/* what the child says; -1: nothing more */
 	char line[LINE_MAX_];
 	size_t line_len;
+	struct log_limit said;	/* for what the child says */
 	uint64_t rested_ns;	/* when all STARTS are there again */
 	struct guest *guests;
 	uint32_t n_guests;
@@ -125,7 +126,7 @@ static void guest_hand(struct guest *g)
 /* Its text is no better than itself: named, limited, at the level it claims. */
 static void say_line(struct worker *w)
 {
-	if (w->line_len == 0 || !log_limit_ok(w->ws->log))
+	if (w->line_len == 0 || !log_limit_ok(&w->said))
 		return;
 	w->line[w->line_len] = 0;
 	if (strncmp(w->line, "child: error: ", 14) == 0)

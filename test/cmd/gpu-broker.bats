@@ -278,6 +278,16 @@ still_serves()
 	still_serves
 }
 
+@test "a worker that fills the log does not silence another" {
+	start_broker
+	hold w1
+	run -0 play hostile-frames
+	run -0 play hostile-ioctls
+	run -0 play unknown-control --name w2
+	wait_line 'w2: refused control'
+	exec 7>&-
+}
+
 @test "files, clients and connections have quotas" {
 	export ISOSPIN_MAX_FILES=5 ISOSPIN_MAX_CLIENTS=3 ISOSPIN_MAX_CONNS=1 \
 		ISOSPIN_MAX_WORKERS=1
