@@ -26,7 +26,8 @@ proc_where()
 		elif [ -n "${XDG_RUNTIME_DIR:-}" ]; then
 			proc_run=$XDG_RUNTIME_DIR/isospin
 		else
-			die 78 "no XDG_RUNTIME_DIR: set RUN_DIR to a directory of your own"
+			die 78 "no place for state: run this with sudo, or" \
+				"set ISOSPIN_RUN_DIR to a directory of your own"
 		fi
 	fi
 	case $proc_run in

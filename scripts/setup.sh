@@ -189,21 +189,31 @@ say_missing()
 
 install_tools()
 {
+	local unfetched=''
+
 	# shellcheck disable=SC2086 # a list of packages
 	set -- $tools
 	if [ "$DRY_RUN" -eq 0 ] && [ "$(id -u)" -ne 0 ]; then
-		die 77 "needs root: sudo apt-get install --no-install-recommends $*"
+		die 77 "installing needs root: run this with sudo, or first:" \
+			"sudo apt-get install --no-install-recommends $*"
 	fi
 	apt_run 'fetching the package lists' apt-get -q update ||
 		die "$apt_status" "$apt_reason"
+	# A list that could not be fetched is a success to apt; the tools may
+	# come from the others.
+	if apt_said '^W: (Failed to fetch|Some index files)'; then
+		apt_explain 0
+		unfetched=$apt_reason
+	fi
 	if [ "$DRY_RUN" -eq 0 ]; then
 		LC_ALL=C apt-get -q install --assume-no \
 			--no-install-recommends "$@" >"$apt_log" 2>&1 || :
 		say_lines 'Need to get|After this operation|Download size|Space needed'
 	fi
 	apt_run 'installing tools' env DEBIAN_FRONTEND=noninteractive \
-		apt-get -q -y install --no-install-recommends "$@" ||
-		die "$apt_status" "$apt_reason"
+		apt-get -q -y install --no-install-recommends "$@" && return
+	[ "$apt_status" -ne 69 ] || apt_reason=${unfetched:-$apt_reason}
+	die "$apt_status" "$apt_reason"
 }
 
 # say_lines PATTERN: what apt says about sizes.

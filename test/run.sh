@@ -121,6 +121,8 @@ main()
 		run_one "$2"
 		leave 0
 	fi
+	command -v bats >/dev/null ||
+		die 69 'bats is not installed; isospin setup check brings it'
 	as_user rm -rf "$out"
 	as_user mkdir -p "$out"
 	case ${1:-} in

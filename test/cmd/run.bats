@@ -56,3 +56,13 @@ unit()
 	run -1 --separate-stderr sh test/run.sh fast
 	equal '0 passed, 0 failed, 0 skipped' "${lines[-1]}"
 }
+
+@test "without bats it says where that comes from, once" {
+	mkdir bin
+	for tool in dirname sed; do
+		ln -s "$(command -v $tool)" bin/
+	done
+	shell=$(command -v sh)
+	run -69 --separate-stderr env PATH="$PWD/bin" "$shell" test/run.sh fast
+	equal 'run: error: bats is not installed; isospin setup check brings it' "$stderr"
+}

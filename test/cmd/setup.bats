@@ -189,6 +189,20 @@ refuses()
 	with_shells offline
 }
 
+@test "a machine whose package lists cannot be fetched is told of the network" {
+	echo tmux >lacks
+	fake apt-get <<-'EOT'
+	case $* in
+	*update) echo "W: Failed to fetch http://mirror.invalid/x  Temporary failure resolving 'mirror.invalid'" ;;
+	*install*)
+		echo 'E: Unable to locate package tmux'
+		exit 100 ;;
+	esac
+	EOT
+	offline() { refuses 69 'no network: the package mirror cannot be reached'; }
+	with_shells offline
+}
+
 @test "setup refuses a wrong signature with 65" {
 	echo 'W: GPG error: http://mirror.invalid bookworm InRelease: The following signatures were invalid: BADSIG 648ACFD622F3D138 Debian' >update
 	wrong() { refuses 65 'a signature is wrong or its key is not in'; }
@@ -312,7 +326,7 @@ refuses()
 	echo tmux >lacks
 	fake id <<<'echo 1000'
 	shell=dash
-	refuses 77 'needs root: sudo apt-get install --no-install-recommends tmux'
+	refuses 77 'sudo apt-get install --no-install-recommends tmux'
 }
 
 @test "setup says each missing tool and what it is for" {
