@@ -394,9 +394,9 @@ still_serves()
 
 	rm -f s
 	start_broker
-	play watch >watch.out 3>&- &
+	play watch >again.out 3>&- &
 	held=$!
-	wait_line holding watch.out
+	wait_line holding again.out
 	child=$(child_of w1)
 	kill -9 "$pid"
 	wait "$held"
