@@ -13,7 +13,7 @@ apt_lock_wait=120
 # and apt_status (of exit). apt_log must name a file.
 apt_run()
 {
-	local text="$1" rc since now
+	local text="$1" rc since now waits=''
 
 	shift
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -31,7 +31,8 @@ apt_run()
 		[ "$apt_status" -eq 75 ] || break
 		base_uptime now
 		[ $((now - since)) -lt "$apt_lock_wait" ] || break
-		log_info "$apt_reason; waiting"
+		[ "$apt_reason" = "$waits" ] || log_info "$apt_reason; waiting"
+		waits=$apt_reason
 		sleep 2
 	done
 	[ "$rc" -eq 0 ] || {

@@ -177,8 +177,8 @@ refuses()
 	shell=dash
 	busy()
 	{
-		refuses 75 "another program holds apt's lock" --lock-wait 1
-		has "$stderr" 'waiting'
+		refuses 75 "another program holds apt's lock" --lock-wait 5
+		equal 1 "$(grep -c waiting <<<"$stderr")"
 	}
 	busy
 }
