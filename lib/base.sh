@@ -25,13 +25,30 @@ base_init()
 	base_level=2
 	base_said=0
 	base_own_status=
+	base_held=
 	base_stack=
 	step_text=
 	step_pid=
 	trap 'base_exit_trap $?' EXIT
+	base_go
+}
+
+# base_hold: a signal that would end the command waits for base_go. For what
+# would leak if it were done by half: start a process, and note its pid.
+base_hold()
+{
+	trap 'base_held=129' HUP
+	trap 'base_held=130' INT
+	trap 'base_held=143' TERM
+}
+
+# base_go: signals end the command; at once, if one has waited.
+base_go()
+{
 	trap 'leave 129' HUP
 	trap 'leave 130' INT
 	trap 'leave 143' TERM
+	[ -z "$base_held" ] || leave "$base_held"
 }
 
 base_exit_trap()

@@ -140,7 +140,7 @@ proc_gone()
 # test's fds stay here.
 proc_spawn()
 {
-	local name="$1"
+	local name="$1" rc=0
 
 	shift
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -151,9 +151,12 @@ proc_spawn()
 	log_debug "+ $(base_quote "$@") >$proc_dir/$name/log"
 	# Here, not in the child: the caller may wait for a line of it.
 	: >"$proc_dir/$name/log"
+	base_hold
 	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 8>&- 9>&- &
 	proc_spawned=$!
-	proc_record "$name" "$proc_spawned"
+	proc_record "$name" "$proc_spawned" || rc=$?
+	base_go
+	return "$rc"
 }
 
 # proc_stop NAME [SECONDS]: ends a recorded process, first politely, after

@@ -33,8 +33,10 @@ gpu=gpu0
 # child COMMAND [ARG...]: runs one of our commands so that a signal ends both.
 child()
 {
+	base_hold
 	"$@" &
 	child_pid=$!
+	base_go
 	await_child "$child_pid"
 }
 
@@ -139,9 +141,11 @@ boot_workers()
 		set -- --name "$name" --detach --owner "$$"
 		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
 		[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
+		base_hold
 		"$TOP/scripts/worker-vm.sh" "$@" >/dev/null &
 		pids="$pids $!"
 		on_exit stop_pid "$!"
+		base_go
 	done
 	for pid in $pids; do
 		wait "$pid" || rc=$?

@@ -64,6 +64,21 @@ setup()
 	with_shells signals
 }
 
+@test "a signal waits until what is held is done" {
+	held()
+	{
+		run -143 --separate-stderr sh_lib 'on_exit echo clean
+			base_hold
+			kill -TERM $$
+			echo done
+			base_go
+			echo on'
+		equal "done
+clean" "$output"
+	}
+	with_shells held
+}
+
 @test "dry run prints commands that a shell reads back" {
 	dry()
 	{
