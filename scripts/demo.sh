@@ -298,9 +298,17 @@ keep()
 	rm -rf -- "$proc_dir/bridge/owner"
 	kept=1
 	set -- "${opt_instance:+ --instance $opt_instance}"
-	log_info "it goes on running: isospin worker-vm$1 --exec w1 -- $smi"
-	log_info "a new worker: isospin worker-vm$1 -- $smi -q"
-	log_info "to stop it: isospin kill-vms$1"
+	log_info "it goes on running: $me worker-vm$1 --exec w1 -- $smi"
+	log_info "a new worker: $me worker-vm$1 -- $smi -L"
+	log_info "to stop it: $me kill-vms$1"
+}
+
+# what_to_type VAR: how isospin is called from here, as it was.
+what_to_type()
+{
+	set -- "$1" "$TOP/bin/isospin"
+	[ "$PWD" != "$TOP" ] || set -- "$1" ./bin/isospin
+	base_set "$1" "${SUDO_UID:+sudo }$2"
 }
 
 parse()
@@ -370,7 +378,13 @@ main()
 	else
 		show_table
 	fi
-	[ "$keep" -eq 0 ] || keep
+	what_to_type me
+	if [ "$keep" -eq 1 ]; then
+		keep
+	else
+		log_info "$smi ran in $workers workers; stopping the VMs" \
+			"($me demo --keep leaves them running)"
+	fi
 }
 
 main "$@"

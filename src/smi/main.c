@@ -14,7 +14,8 @@
 #include "smi/rm.h"
 
 #define MAX_GPUS 32
-#define RULE "+-----------------------------------------------------------------------+\n"
+#define RULE "+---------------------------------------" \
+	"--------------------------------------+\n"
 
 struct gpu {
 	struct rm_card card;
@@ -197,9 +198,9 @@ static void print_list(const struct gpu *gpus, uint32_t n)
 static void print_table(const struct rm *rm, const struct gpu *gpus,
 			uint32_t n)
 {
-	printf(RULE "| isospin-smi %-12s Driver Version: %-28s |\n" RULE
-	       "| GPU  Name                             Bus-Id           "
-	       "   Memory-Usage |\n" RULE, ISOSPIN_VERSION, rm->version);
+	printf(RULE "| isospin-smi %-12s Driver Version: %-34s |\n" RULE
+	       "| %3s  %-31s  %-16s %20s |\n" RULE, ISOSPIN_VERSION,
+	       rm->version, "GPU", "Name", "Bus-Id", "Memory-Usage");
 	for (uint32_t i = 0; i < n; i++) {
 		const struct gpu *g = &gpus[i];
 

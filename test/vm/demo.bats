@@ -53,6 +53,7 @@ demo()
 
 @test "demo --json measures, --keep goes on, and a second demo is refused" {
 	run -0 --separate-stderr bin/isospin demo --no-nonfree --json --keep
+	has "$stderr" 'to stop it: ./bin/isospin kill-vms'
 	equal isospin-smi "$(jq -r .program <<<"$output")"
 	equal 2 "$(jq '.workers | length' <<<"$output")"
 	[ "$(jq .total_ms <<<"$output")" -gt "$(jq .broker_ready_ms <<<"$output")" ]
@@ -60,6 +61,9 @@ demo()
 	has "$stderr" 'isospin kill-vms'
 	run -0 --separate-stderr bin/isospin worker-vm --exec w2 -- isospin-smi -L
 	has "$output" 'Isospin Soft GPU'
+	# The columns of its table stand below each other.
+	run -0 --separate-stderr bin/isospin worker-vm --exec w2 -- isospin-smi
+	equal 79 "$(awk '{ print length }' <<<"$output" | sort -u)"
 	bin/isospin kill-vms
 	nothing_left
 }
