@@ -44,7 +44,7 @@ stack_workers()
 
 isospin()
 {
-	timeout 240 "$TOP/bin/isospin" "$@" 3>&-
+	timeout 240 "$TOP/bin/isospin" "$@" 3>&- 4>&-
 }
 
 in_worker()
@@ -84,7 +84,7 @@ kill_hard()
 
 	read -r pid since <<<"$(state_of "$1")"
 	"$TOP/build/bin/vmctl" signal --pid "$pid" --start-time "$since" \
-		--signal KILL
+		--signal 9
 }
 
 # broker_pid [WORKER]: of the broker's monitor in the GPU VM, or of the child of
@@ -127,7 +127,8 @@ wait_text()
 
 # ---- what is there -----------------------------------------------------------
 
-# list_host: processes with their fds, sockets, mounts and files.
+# list_host: processes with their fds, sockets, mounts and files, but for the
+# logs that a removed VM leaves on purpose.
 list_host()
 {
 	local dir pid
@@ -143,7 +144,8 @@ list_host()
 	awk -v "dir=$ISOSPIN_RUN_DIR/" 'index($NF, dir) == 1 {
 		print "socket", $6, $NF }' /proc/net/unix | sort
 	sed 's/^/mount /' /proc/self/mounts
-	find "$ISOSPIN_RUN_DIR" -printf 'file %y %p\n' | sort
+	find "$ISOSPIN_RUN_DIR" -path "$ISOSPIN_RUN_DIR/*/log" -prune -o \
+		-printf 'file %y %p\n' | sort
 }
 
 # list_process PID: one line; of an fd what it is, without what differs for
