@@ -145,7 +145,8 @@ apt_own_init()
 {
 	apt_dir=$1
 	run as_user mkdir -p "$apt_dir/lists/partial" \
-		"$apt_dir/cache/archives/partial" "$apt_dir/sources.d"
+		"$apt_dir/cache/archives/partial" "$apt_dir/sources.d" ||
+		die 74 "$apt_dir: cannot be made; is the disk full?"
 	run as_user cp /dev/null "$apt_dir/status"
 	apt_write "$apt_dir/apt.conf" "Dir::Etc::sourcelist \"/dev/null\";
 Dir::Etc::sourceparts \"$apt_dir/sources.d\";
@@ -166,7 +167,8 @@ Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";
 #clear APT::Update::Post-Invoke-Success;"
 }
 
-# apt_write FILE TEXT: writes a file of the calling user's; honours --dry-run.
+# apt_write FILE TEXT: writes a file of the calling user's, or ends the command;
+# honours --dry-run.
 apt_write()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -174,7 +176,8 @@ apt_write()
 		return 0
 	fi
 	# shellcheck disable=SC2016 # the inner shell's words
-	as_user sh -c 'printf "%s\n" "$2" >"$1"' sh "$1" "$2"
+	as_user sh -c 'printf "%s\n" "$2" >"$1"' sh "$1" "$2" 2>/dev/null ||
+		die 74 "$1: cannot be written; is the disk full?"
 }
 
 apt_own()

@@ -233,12 +233,12 @@ boot_initrd()
 	fi
 	# shellcheck disable=SC2086 # a list of names
 	image_boot "$vm_home/boot.cpio" "$vm_home" $private ||
-		die 74 "$vm_home/boot.cpio: cannot be made"
+		die 74 "$vm_home/boot.cpio: cannot be made; is the disk full?"
 	image_concat "$vm_initrd" "$@" "$vm_home/boot.cpio" ||
-		die 74 "$vm_initrd: cannot be made"
+		die 74 "$vm_initrd: cannot be made; is the disk full?"
 	rm -f -- "$vm_home/boot.cpio"
 	cp -- "$vm_kernel" "$vm_home/kernel" ||
-		die 74 "$vm_home/kernel: cannot be written"
+		die 74 "$vm_home/kernel: cannot be made; is the disk full?"
 	vm_kernel=$vm_home/kernel
 }
 

@@ -22,7 +22,8 @@ fetch_init()
 	done
 	[ -n "$apt_keyring" ] ||
 		die 66 "no $fetch_keyrings/debian-archive-keyring.gpg: install debian-archive-keyring"
-	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia"
+	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" ||
+		die 74 "$assets_dir: cannot be written; is the disk full?"
 	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new"
 	apt_own_init "$assets_dir/apt"
 }

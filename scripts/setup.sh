@@ -230,9 +230,11 @@ fetch_assets()
 {
 	local name reasons=''
 
-	run as_user mkdir -p "$assets_dir"
+	run as_user mkdir -p "$assets_dir" ||
+		die 74 "$assets_dir: cannot be made; is the disk full?"
 	if [ "$DRY_RUN" -eq 0 ]; then
-		as_user touch "$assets_dir/lock"
+		as_user touch "$assets_dir/lock" ||
+			die 74 "$assets_dir/lock: cannot be made; is the disk full?"
 		exec 9<"$assets_dir/lock"
 		flock -n 9 || {
 			log_info "another setup is at work here; waiting for it"
