@@ -64,8 +64,10 @@ group()
 		mkdir "$BATS_TEST_TMPDIR/$release"
 		cp "$TOP"/kmod/* "$TOP/src/abi/iso_wire.h" \
 			"$BATS_TEST_TMPDIR/$release/"
+		# The check of kernel-doc comments, also W=1, wants more of perl
+		# than a small system has.
 		run make -s -C "$dir/headers" M="$BATS_TEST_TMPDIR/$release" \
-			W=1 modules
+			W=1 cmd_checkdoc=: modules
 		equal 0 "$status"
 		equal '' "$output"
 	done
