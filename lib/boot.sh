@@ -126,6 +126,23 @@ boot_device()
 		vsock-device/log 'is the disk full?'
 }
 
+# boot_tie: a QEMU guest whose vsock-device has ended hears nothing any more, and
+# QEMU never starts another (chardev `reconnect` does not serve vhost-user-vsock).
+# So the VM ends with it.
+boot_tie()
+{
+	local device vmm device_start vmm_start
+
+	[ "$qemu_vsock" != vhost ] || return 0
+	proc_pid device "$vm_key/vsock-device" &&
+		proc_start_time device_start "$device" &&
+		proc_pid vmm "$vm_key/vmm" &&
+		proc_start_time vmm_start "$vmm" || return 0
+	proc_spawn "$vm_key/tie" "$vm_vmctl" tie --pid "$vmm" \
+		--start-time "$vmm_start" --to-pid "$device" \
+		--to-start-time "$device_start" || :
+}
+
 # boot_vm LINE SECONDS: starts the selected VM and waits until the console says
 # LINE. Takes vm_role, vm_cpus, vm_mem (bytes), vm_cid, vm_kernel, vm_initrd and
 # vm_kept (1: it outlives this command). Sets vm_boot_ns.
@@ -147,6 +164,7 @@ boot_vm()
 	fi
 	rm -f -- "$vm_initrd" "$vm_home/kernel"
 	boot_limit
+	boot_tie
 	vm_boot_ns=$((vm_at - from))
 	vm_note BOOT_NS "$vm_boot_ns"
 	vm_note READY_NS "$vm_at"

@@ -152,7 +152,8 @@ proc_spawn()
 	# Here, not in the child: the caller may wait for a line of it.
 	: >"$proc_dir/$name/log"
 	base_hold
-	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 8>&- 9>&- &
+	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 4>&- 5>&- 6>&- \
+		7>&- 8>&- 9>&- &
 	proc_spawned=$!
 	proc_record "$name" "$proc_spawned" || rc=$?
 	base_go

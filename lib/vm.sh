@@ -209,6 +209,7 @@ vm_remove()
 	run rm -f -- "$proc_dir/bridge.d/$1.worker" "$proc_dir/bridge.d/$1.gpu"
 	proc_stop "vms/$1/vmm" || rc=1
 	proc_stop "vms/$1/vsock-device" || rc=1
+	proc_stop "vms/$1/tie" || rc=1
 	[ "$rc" -eq 0 ] || return 1
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	if vm_get cid CID "$1"; then

@@ -19,6 +19,9 @@ static const char usage[] =
 "            line came (it is printed), 75 at the deadline\n"
 "  stop      --pid PID --start-time T [--grace-ms N]\n"
 "            SIGTERM, then SIGKILL after N ms (5000)\n"
+"  tie       --pid PID --start-time T --to-pid PID --to-start-time T\n"
+"            [--grace-ms N]\n"
+"            wait, and stop the one process when the other has ended\n"
 "  signal    --pid PID --start-time T --signal N\n"
 "            0 sent, 1 the process has ended\n"
 "  exec      (--uds PATH | --vsock CID) --port N --secret-file FILE [--tty]\n"
@@ -47,6 +50,7 @@ static const struct {
 	{ "tsc-khz", tsc_main },
 	{ "wait", wait_main },
 	{ "stop", stop_main },
+	{ "tie", tie_main },
 	{ "signal", signal_main },
 	{ "exec", exec_main },
 	{ "poweroff", poweroff_main },

@@ -63,6 +63,7 @@ int process_open(pid_t pid, uint64_t start)
 
 struct process_options {
 	uint64_t pid, start, grace_ms, signal;
+	uint64_t to_pid, to_start;
 };
 
 static void parse_options(int argc, char **argv, bool want_signal,
@@ -73,9 +74,12 @@ static void parse_options(int argc, char **argv, bool want_signal,
 		{ "start-time", required_argument, NULL, 't' },
 		{ "grace-ms", required_argument, NULL, 'g' },
 		{ "signal", required_argument, NULL, 's' },
+		{ "to-pid", required_argument, NULL, 'P' },
+		{ "to-start-time", required_argument, NULL, 'T' },
 		{ 0 },
 	};
-	struct process_options o = { .start = UINT64_MAX, .grace_ms = 5000 };
+	struct process_options o = { .start = UINT64_MAX, .grace_ms = 5000,
+				     .to_start = UINT64_MAX };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -92,6 +96,13 @@ static void parse_options(int argc, char **argv, bool want_signal,
 			break;
 		case 's':
 			o.signal = option_u64("signal", optarg, 1, 64);
+			break;
+		case 'P':
+			o.to_pid = option_u64("to-pid", optarg, 1, INT32_MAX);
+			break;
+		case 'T':
+			o.to_start = option_u64("to-start-time", optarg, 0,
+						UINT64_MAX - 1);
 			break;
 		default:
 			die(ISO_EX_USAGE, "see -h");
@@ -129,11 +140,27 @@ static bool ends_within(int pidfd, uint64_t ms)
 	}
 }
 
+/* SIGTERM, then SIGKILL after grace_ms. The exit status. */
+static int stop(int pidfd, uint64_t pid, uint64_t grace_ms)
+{
+	int r = send_signal(pidfd, SIGTERM);
+
+	if (r == 0 && ends_within(pidfd, grace_ms))
+		return ISO_EX_OK;
+	if (r == 0)
+		r = send_signal(pidfd, SIGKILL);
+	if (r == -ESRCH || (r == 0 && ends_within(pidfd, KILL_WAIT_MS)))
+		return ISO_EX_OK;
+	if (r < 0)
+		die(r == -EPERM ? ISO_EX_NOPERM : ISO_EX_IO, "pid %d: %s",
+		    (int)pid, strerror(-r));
+	die(ISO_EX_TEMPFAIL, "pid %d does not end", (int)pid);
+}
+
 int stop_main(int argc, char **argv)
 {
 	struct process_options o;
 	_cleanup_close_ int fd = -1;
-	int r;
 
 	parse_options(argc, argv, false, &o);
 	fd = process_open((pid_t)o.pid, o.start);
@@ -141,17 +168,35 @@ int stop_main(int argc, char **argv)
 		return ISO_EX_OK;
 	if (fd < 0)
 		die(ISO_EX_IO, "pid %d: %s", (int)o.pid, strerror(-fd));
-	r = send_signal(fd, SIGTERM);
-	if (r == 0 && ends_within(fd, o.grace_ms))
+	return stop(fd, o.pid, o.grace_ms);
+}
+
+int tie_main(int argc, char **argv)
+{
+	struct process_options o;
+	_cleanup_close_ int fd = -1, to = -1;
+	struct pollfd p[2];
+
+	parse_options(argc, argv, false, &o);
+	if (!o.to_pid || o.to_start == UINT64_MAX)
+		die(ISO_EX_USAGE, "tie: --to-pid and --to-start-time are "
+		    "needed; see -h");
+	fd = process_open((pid_t)o.pid, o.start);
+	if (fd == -ESRCH)
 		return ISO_EX_OK;
-	if (r == 0)
-		r = send_signal(fd, SIGKILL);
-	if (r == -ESRCH || (r == 0 && ends_within(fd, KILL_WAIT_MS)))
+	if (fd < 0)
+		die(ISO_EX_IO, "pid %d: %s", (int)o.pid, strerror(-fd));
+	to = process_open((pid_t)o.to_pid, o.to_start);
+	if (to < 0 && to != -ESRCH)
+		die(ISO_EX_IO, "pid %d: %s", (int)o.to_pid, strerror(-to));
+	p[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = to, .events = POLLIN };
+	while (to >= 0 && poll(p, 2, -1) < 0)
+		if (errno != EINTR)
+			die(ISO_EX_IO, "poll: %s", strerror(errno));
+	if (p[0].revents)
 		return ISO_EX_OK;
-	if (r < 0)
-		die(r == -EPERM ? ISO_EX_NOPERM : ISO_EX_IO, "pid %d: %s",
-		    (int)o.pid, strerror(-r));
-	die(ISO_EX_TEMPFAIL, "pid %d does not end", (int)o.pid);
+	return stop(fd, o.pid, o.grace_ms);
 }
 
 int signal_main(int argc, char **argv)

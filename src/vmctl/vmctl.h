@@ -17,6 +17,7 @@
 int tsc_main(int argc, char **argv);
 int wait_main(int argc, char **argv);
 int stop_main(int argc, char **argv);
+int tie_main(int argc, char **argv);
 int signal_main(int argc, char **argv);
 int exec_main(int argc, char **argv);
 int poweroff_main(int argc, char **argv);

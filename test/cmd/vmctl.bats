@@ -197,6 +197,23 @@ start_time()
 	ends $! 137
 }
 
+@test "tie stops the one process when the other has ended, not before" {
+	sleep 60 3>&- &
+	local one=$!
+
+	sleep 60 3>&- &
+	local other=$!
+
+	"$vmctl" tie --pid "$one" --start-time "$(start_time "$one")" \
+		--to-pid "$other" --to-start-time "$(start_time "$other")" 3>&- &
+	local tie=$!
+
+	kill -0 "$one"
+	kill -KILL "$other"
+	wait "$tie"
+	ends "$one" 143
+}
+
 @test "vmctl refuses what it does not know" {
 	run -64 "$vmctl"
 	run -64 "$vmctl" dance
