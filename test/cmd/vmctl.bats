@@ -204,8 +204,12 @@ start_time()
 	sleep 60 3>&- &
 	local other=$!
 
-	"$vmctl" tie --pid "$one" --start-time "$(start_time "$one")" \
-		--to-pid "$other" --to-start-time "$(start_time "$other")" 3>&- &
+	local since to_since
+
+	since=$(start_time "$one")
+	to_since=$(start_time "$other")
+	"$vmctl" tie --pid "$one" --start-time "$since" \
+		--to-pid "$other" --to-start-time "$to_since" 3>&- &
 	local tie=$!
 
 	kill -0 "$one"
