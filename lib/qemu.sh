@@ -164,6 +164,7 @@ qemu_append()
 #
 # QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off. It runs
 # `rep movsb` byte by byte, and a kernel with erms copies with nothing else.
+# Without erms 6.1 hangs where there is fsrm, which newer QEMUs (10.0) have.
 qemu_vm()
 {
 	local mem="$((vm_mem >> 20))M" bus=device
@@ -181,7 +182,7 @@ qemu_vm()
 	if [ "$qemu_accel" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
-		set -- "$@" -accel tcg,thread=multi -cpu max,la57=off,cx16=off,erms=off
+		set -- "$@" -accel tcg,thread=multi -cpu max,la57=off,cx16=off,erms=off,fsrm=off
 	fi
 	set -- "$@" -smp "$vm_cpus" -m "$mem" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" \
