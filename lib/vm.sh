@@ -40,7 +40,7 @@ vm_tool()
 	local vm_path="$TOP/build/bin/$2"
 
 	[ -x "$vm_path" ] || [ "$DRY_RUN" -eq 1 ] ||
-		die 69 "build/bin/$2 is not built; run: make"
+		die 69 "build/bin/$2 is not built; run isospin demo first, or make"
 	base_set "$1" "$vm_path"
 }
 

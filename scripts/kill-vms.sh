@@ -37,12 +37,12 @@ stop_all()
 stop_one()
 {
 	vm_remove "$1" || die 75 "VM '$1' does not end"
-	stopped=$((stopped + 1))
+	stopped="$stopped $1"
 }
 
 main()
 {
-	stopped=0
+	stopped=''
 	base_init "$0"
 	opt_flags='dry-run instance'
 	opt_all "$@"
@@ -62,10 +62,15 @@ main()
 	elif [ -d "$proc_dir" ]; then
 		stop_all worker
 		stop_all ''
+		! proc_alive bridge || stopped="$stopped bridge"
 		bridge_remove
 		stop_all gpu
 	fi
-	log_debug "$stopped VMs stopped"
+	if [ -z "$stopped" ]; then
+		log_info 'nothing runs here'
+	elif [ "$DRY_RUN" -eq 0 ]; then
+		log_info "stopped:$stopped"
+	fi
 }
 
 main "$@"

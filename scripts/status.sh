@@ -35,6 +35,16 @@ show_bridge()
 	fi
 }
 
+# nothing_runs: what root has started is root's to see.
+nothing_runs()
+{
+	if [ "$(id -u)" -ne 0 ] && [ -d /run/isospin ]; then
+		log_info "no VM of this user's runs here; root's are shown under sudo"
+	else
+		log_info 'no VM runs here; to start a set: isospin demo --keep'
+	fi
+}
+
 main()
 {
 	base_init "$0"
@@ -51,6 +61,7 @@ main()
 		vm_state state "$name"
 		[ "$state" != running ] || running=0
 	done
+	[ "$running" -eq 0 ] || nothing_runs
 	leave "$running"
 }
 

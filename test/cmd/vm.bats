@@ -175,11 +175,15 @@ nothing_left()
 		run -0 cmd logs gpu0
 		has "$output" 'hello [31mred'
 		run ! grep -q $'\e' <<<"$output"
-		run -0 cmd kill-vms
+		run -0 --separate-stderr cmd kill-vms
+		equal 'kill-vms: info: stopped: gpu0' "$stderr"
 		nothing_left
+		run -0 --separate-stderr cmd kill-vms
+		equal 'kill-vms: info: nothing runs here' "$stderr"
 		run -0 cmd logs gpu0
 		has "$output" 'Broker running'
-		run -1 cmd status
+		run -1 --separate-stderr cmd status
+		has "$stderr" 'no VM'
 	}
 	with_shells round
 }
