@@ -152,7 +152,8 @@ list_host()
 # others of its kind.
 list_process()
 {
-	printf 'process %s: %s\n' "$(tr '\0' ' ' <"/proc/$1/cmdline")" "$(
+	printf 'process %s: %s\n' "$(tr '\0' ' ' <"/proc/$1/cmdline" |
+		sed -E 's/(pid|start-time) [0-9]+/\1 N/g')" "$(
 		find "/proc/$1/fd" -type l -printf '%l\n' 2>/dev/null |
 			sed 's/:\[[0-9]*\]$//' | sort | uniq -c | tr -s '\n ' ' ')"
 }
