@@ -31,43 +31,47 @@ fetch_init()
 fetch_keyrings=${KEYRINGS:-/usr/share/keyrings}
 
 # fetch_sources CODENAME OTHER NONFREE: lists the suites of this Debian and of
-# the other one and fetches their indexes. This one must be had, a suite of the
-# other that cannot be is left out; fetch_left_out says so.
+# the other one, a component each, and fetches their indexes. This one's
+# security updates must be had, what else cannot be is left out;
+# fetch_left_out says so. A mirror may well have neither non-free nor the other
+# Debian.
 fetch_sources()
 {
-	local suite nonfree=''
+	local suite name left='' reason='' dir="$apt_dir/sources.d"
 
 	fetch_left_out=
-	[ "$3" != yes ] || nonfree=non-free
 	apt_mirrors "$1" || die 78 "no source of Debian $1 main in $apt_etc"
-	run as_user rm -f "$apt_dir/sources.d"/*.sources
+	run as_user rm -f "$dir"/*
 	for suite in "$1" "$2"; do
-		# shellcheck disable=SC2086 # nothing if nonfree is empty
-		apt_own_source "$suite-security" "$apt_security" \
-			"$suite-security" main $nonfree
-		[ -n "$nonfree" ] || continue
-		apt_own_source "$suite" "$apt_main" "$suite" non-free
-		apt_own_source "$suite-updates" "$apt_main" \
+		apt_own_source "$suite-security-main" "$apt_security" \
+			"$suite-security" main
+		[ "$3" = yes ] || continue
+		apt_own_source "$suite-security-non-free" "$apt_security" \
+			"$suite-security" non-free
+		apt_own_source "$suite-non-free" "$apt_main" "$suite" non-free
+		apt_own_source "$suite-updates-non-free" "$apt_main" \
 			"$suite-updates" non-free
 	done
 	fetch_update 'fetching indexes' && return
 	[ "$apt_status" -ne 75 ] || die 75 "$apt_reason"
-	for suite in "$2" "$2-updates" "$2-security"; do
-		[ -f "$apt_dir/sources.d/$suite.sources" ] || continue
-		as_user mv "$apt_dir/sources.d/$suite.sources" \
-			"$apt_dir/sources.d/$suite.off"
+
+	for name in "$dir"/*.sources; do
+		as_user mv "$name" "${name%.sources}.off"
 	done
-	fetch_update "fetching indexes of $1 alone" ||
-		die "$apt_status" "$apt_reason"
-	for suite in "$2" "$2-updates" "$2-security"; do
-		[ -f "$apt_dir/sources.d/$suite.off" ] || continue
-		as_user mv "$apt_dir/sources.d/$suite.off" \
-			"$apt_dir/sources.d/$suite.sources"
-		fetch_update "fetching the index of $suite" && continue
-		as_user rm -f "$apt_dir/sources.d/$suite.sources"
-		fetch_left_out="$suite is left out: $apt_reason"
-		log_warn "$fetch_left_out"
+	set -- "$dir/$1-security-main.off" "$dir"/*.off
+	for name; do
+		[ -f "$name" ] || continue
+		as_user mv "$name" "${name%.off}.sources"
+		fetch_update "fetching the index of $(basename "$name" .off)" &&
+			continue
+		[ "$name" != "$1" ] || die "$apt_status" "$apt_reason"
+		as_user rm -f "${name%.off}.sources"
+		left="$left${left:+, }$(basename "$name" .off)"
+		reason=$apt_reason
 	done
+	[ -n "$left" ] || return 0
+	fetch_left_out="left out: $left: $reason"
+	log_warn "$fetch_left_out"
 }
 
 fetch_update()

@@ -255,8 +255,8 @@ fetch_assets()
 	for name in $branches; do
 		fetch_plan_nvidia "$name" && continue
 		reason="the package mirror offers no nvidia-smi $name in non-free"
-		reason="$reason${fetch_left_out:+ ($fetch_left_out)}"
 		log_warn "$reason; isospin-smi stands in for it"
+		reason="$reason${fetch_left_out:+ ($fetch_left_out)}"
 		reasons="$reasons$name $reason$base_nl"
 	done
 	check_space

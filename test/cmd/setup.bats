@@ -278,6 +278,33 @@ refuses()
 	goes_on
 }
 
+@test "a mirror that has nothing at the place of non-free gives the kernel" {
+	fake apt-get <<-'EOT'
+	case "$*" in
+	*update)
+		ls "$BATS_TEST_TMPDIR"/assets/apt/sources.d | grep -q 'non-free.sources' || exit 0
+		echo 'E: Failed to fetch http://mirror.invalid/x/non-free/Packages  404  Not Found' >&2
+		exit 100 ;;
+	*download*)
+		shift 4
+		for p; do : >"${p%%=*}_1_amd64.deb"; done ;;
+	esac
+	EOT
+	grep -v -e nvidia -e cuda offers >few
+	mv few offers
+	goes_on()
+	{
+		rm -rf assets
+		run -0 --separate-stderr run_setup
+		equal 1 "$(grep -c 'left out: bookworm-non-free,.* does not have' <<<"$stderr")"
+		has "$stderr" 'no nvidia-smi 535 in non-free; isospin-smi stands in'
+		[ -e assets/kernels/6.12.9+deb12-cloud-amd64/vmlinuz ]
+		run -1 grep -r non-free assets/apt/sources.d
+	}
+	shell=dash
+	goes_on
+}
+
 @test "--no-nonfree neither lists nor fetches non-free packages" {
 	shell=dash
 	run -0 run_setup --no-nonfree
@@ -303,7 +330,8 @@ refuses()
 	grep -v 550 offers >few
 	mv few offers
 	run -0 --separate-stderr run_setup
-	has "$stderr" 'trixie is left out: a signature is wrong or its key'
+	has "$stderr" 'trixie-updates-non-free: a signature is wrong or its key'
+	run ! grep -q 'left out:.*bookworm' <<<"$stderr"
 	run -0 sh_lib 'conf_load; assets_init; assets_nvidia_missing 550'
 	has "$output" 'left out'
 	[ -e assets/nvidia/535.10.01 ]
