@@ -27,7 +27,8 @@
  *                         BYE  <-------------------->  reason; then close
  *
  * IDENT is said by the host's bridge before the first byte of the worker is
- * passed on; a second IDENT is out of state. HELLO is the worker's first frame.
+ * passed on; a second IDENT is out of state. HELLO is the worker's first frame,
+ * due within five seconds.
  *
  * hdr.tag names a request: the requester picks it, the answer repeats it. Many
  * tags may be in flight; answers come in any order. A tag may be used again

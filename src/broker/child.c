@@ -83,6 +83,13 @@ static void rate_event(struct iso_ev *ev, uint32_t events)
 	resume_parked(container_of(ev, struct child, rate_timer));
 }
 
+static void hello_event(struct iso_ev *ev, uint32_t events)
+{
+	(void)events;
+	loop_timer_ack(ev->fd);
+	conn_check_hello(container_of(ev, struct child, hello_timer));
+}
+
 static void after_batch(struct loop *loop, void *arg)
 {
 	struct child *child = arg;
@@ -192,6 +199,15 @@ static void child_open_driver(struct child *child)
 }
 
 /* #syscalls gpu-broker: timerfd_create */
+static int start_timer(struct child *child, struct iso_ev *timer,
+		       void (*fn)(struct iso_ev *ev, uint32_t events))
+{
+	timer->fn = fn;
+	timer->fd = loop_timerfd();
+	return timer->fd < 0 ? timer->fd :
+			       loop_set(&child->pool.loop, timer, EPOLLIN);
+}
+
 static int child_start_loop(struct child *child)
 {
 	int r = pool_init(&child->pool, CHILD_MAX_THREADS, child_stopped);
@@ -200,14 +216,11 @@ static int child_start_loop(struct child *child)
 		return r;
 	child->pool.loop.after = after_batch;
 	child->pool.loop.after_arg = child;
-	child->rate_timer.fn = rate_event;
-	child->rate_timer.fd = loop_timerfd();
-	if (child->rate_timer.fd < 0)
-		return child->rate_timer.fd;
-	r = loop_set(&child->pool.loop, &child->rate_timer, EPOLLIN);
-	if (r < 0)
-		return r;
-	r = sock_set_nonblock(CHILD_SOCK, true);
+	r = start_timer(child, &child->rate_timer, rate_event);
+	if (r == 0)
+		r = start_timer(child, &child->hello_timer, hello_event);
+	if (r == 0)
+		r = sock_set_nonblock(CHILD_SOCK, true);
 	if (r < 0)
 		return r;
 	child->ctl = (struct iso_ev){ .fd = CHILD_SOCK, .fn = ctl_event };

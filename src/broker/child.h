@@ -72,6 +72,7 @@ struct child {
 	struct log_limit log;		/* for what the worker provokes */
 	struct iso_ev ctl;
 	struct iso_ev rate_timer;
+	struct iso_ev hello_timer;	/* for connections without one */
 	struct conn *conns;
 	uint32_t n_parked;		/* connections that wait */
 	uint32_t n_files;

@@ -273,6 +273,27 @@ void conn_resume(struct conn *c)
 	conn_flush(c);
 }
 
+void conn_check_hello(struct child *child)
+{
+	uint64_t now = now_ns(), next = UINT64_MAX;
+
+	for (struct conn *c = child->conns; c; c = c->next) {
+		if (c->state != CONN_NEW)
+			continue;
+		if (c->hello_by_ns > now) {
+			next = MIN(next, c->hello_by_ns);
+			continue;
+		}
+		child->metrics.hello_late++;
+		if (log_limit_ok(&child->log))
+			log_warn("connection closed: no HELLO in time");
+		conn_end(c);
+	}
+	if (next != UINT64_MAX)
+		loop_timer_set(child->hello_timer.fd,
+			       (next - now) / 1000000 + 1);
+}
+
 int conn_new(struct child *child, int fd, uint32_t caps)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -293,6 +314,8 @@ int conn_new(struct child *child, int fd, uint32_t caps)
 	idmap_init(&c->files, child->setup.quota.max_files);
 	c->next = child->conns;
 	child->conns = c;
+	c->hello_by_ns = now_ns() + CONN_HELLO_MS * UINT64_C(1000000);
+	conn_check_hello(child);
 	r = loop_set(&child->pool.loop, &c->ev, EPOLLIN);
 	if (r < 0)
 		conn_end(c);

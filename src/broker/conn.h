@@ -16,6 +16,7 @@
 
 #define CONN_MAX_CALLS 256	/* HELLO_OK's max_inflight */
 #define CONN_PING_MS 5000	/* HELLO_OK's ping_ms */
+#define CONN_HELLO_MS 5000	/* from its arrival to a whole HELLO */
 #define CONN_IN_MIN (16u * 1024u)
 /* With more than this waiting to be sent nothing more is read. */
 #define CONN_OUT_HIGH (256u * 1024u)
@@ -43,6 +44,7 @@ struct conn {
 	struct child *child;
 	struct conn *next;
 	enum conn_state state;
+	uint64_t hello_by_ns;	/* CONN_NEW: ended then */
 	uint32_t caps;		/* ISO_CAP_* of its IDENT */
 	uint32_t max_frame;	/* that its shim can take */
 	uint32_t jobs;		/* out in the pool */
@@ -68,6 +70,9 @@ void conn_end(struct conn *c);
 
 /* Reads on where the rate or memory had stopped it. */
 void conn_resume(struct conn *c);
+
+/* Ends those whose HELLO is overdue, and sets child->hello_timer for the next. */
+void conn_check_hello(struct child *child);
 
 /* Frees the ended connections that nothing holds. */
 void conn_reap(struct child *child);

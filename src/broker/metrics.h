@@ -13,6 +13,7 @@
 #define METRICS(X) \
 	X(connections)		/* accepted, or handed to this child */ \
 	X(ident_refused)	/* closed before a valid IDENT */ \
+	X(hello_late)		/* closed for want of a HELLO */ \
 	X(conn_refused)		/* over a quota of connections or workers */ \
 	X(children_started) \
 	X(children_died)	/* not told to end */ \

@@ -82,17 +82,16 @@ no_child()
 	! child_of "$1" >/dev/null
 }
 
-# counter NAME: the monitor's, as SIGUSR1 has it logged last.
+# counter NAME [WORKER]: the monitor's, or that worker's child's, as SIGUSR1 has
+# it logged last.
 counter()
 {
-	local before
+	local before whose="\"metrics\": \"${2:-monitor}\""
 
-	before=$(grep -c '"metrics": "monitor"' log || :)
+	before=$(grep -c "$whose" log || :)
 	kill -USR1 "$pid"
-	wait_until sh -c '[ "$(grep -c "\"metrics\": \"monitor\"" log)" -gt "$0" ]' \
-		"$before"
-	grep '"metrics": "monitor"' log | tail -n 1 | sed 's/^[^{]*//' |
-		jq ".$1 // 0"
+	wait_until sh -c '[ "$(grep -c "$1" log)" -gt "$0" ]' "$before" "$whose"
+	grep "$whose" log | tail -n 1 | sed 's/^[^{]*//' | jq ".$1 // 0"
 }
 
 # still_serves: another worker is answered, and the first one again.
@@ -230,6 +229,18 @@ still_serves()
 	start_broker
 	run -0 play silent
 	wait_line 'it did not say who it is in time'
+}
+
+@test "a worker's connection without a HELLO is closed after five seconds" {
+	start_broker
+	hold w1
+	run -0 play no-hello
+	wait_line 'w1: connection closed: no HELLO in time'
+	equal 1 "$(counter hello_late w1)"
+	kill -0 "$held"
+	exec 7>&-
+	wait "$held"
+	still_serves
 }
 
 @test "calls, controls, classes and handles that are not allowed get RM's answer" {

@@ -234,6 +234,7 @@ static const struct {
 	{ "more-efault", do_more_efault },
 	{ "cancel", do_cancel },
 	{ "no-ident", do_no_ident },
+	{ "no-hello", do_no_hello },
 	{ "hello-first", do_hello_first },
 	{ "silent", do_silent },
 	{ "bad-version", do_bad_version },

@@ -311,6 +311,17 @@ static void do_no_ident(struct client *c)
 	want_closed(c);
 }
 
+/* Named by the bridge, but without a word of its own. */
+static void do_no_hello(struct client *c)
+{
+	const uint8_t part[20] = { 32, 0, 0, 0, ISO_HELLO };
+
+	dial(c);
+	say_ident(c);
+	send_raw(c, part, sizeof(part));
+	want_closed(c);
+}
+
 static void do_hello_first(struct client *c)
 {
 	uint8_t body[256] = { 0 };
