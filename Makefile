@@ -55,10 +55,11 @@ vsock-bridge_SRC := $(sort $(wildcard src/bridge/*.c))
 vsock-device_SRC := $(sort $(wildcard src/vsock-device/*.c))
 isospin-agent_SRC := $(sort $(wildcard src/agent/*.c))
 vmctl_SRC := $(sort $(wildcard src/vmctl/*.c))
+isospin-vfio_SRC := $(sort $(wildcard src/vfio/*.c))
 isospin-smi_SRC := $(sort $(wildcard src/smi/*.c))
 conf-dump_SRC := $(sort $(wildcard src/tools/conf-dump.c))
 
-HOST_ALL := gpu-broker vsock-bridge vsock-device vmctl conf-dump
+HOST_ALL := gpu-broker vsock-bridge vsock-device vmctl isospin-vfio conf-dump
 HOST := $(foreach p,$(HOST_ALL),$(if $($(p)_SRC),$(p)))
 STATIC_ALL := gpu-broker isospin-agent isospin-smi
 STATIC := $(foreach p,$(STATIC_ALL),$(if $($(p)_SRC),$(p)))

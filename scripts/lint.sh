@@ -169,7 +169,7 @@ lint_commands()
 				out="$out$file: $page is not there$base_nl"
 		done
 	done
-	for name in gpu-broker vsock-bridge vsock-device vmctl; do
+	for name in gpu-broker vsock-bridge vsock-device vmctl isospin-vfio; do
 		file=build/bin/$name
 		[ ! -x "$file" ] ||
 			timeout 10 "$file" --help </dev/null >/dev/null 2>&1 ||

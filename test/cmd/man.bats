@@ -168,6 +168,7 @@ c_options()
 	gpu-broker.8 src/broker build/bin/gpu-broker
 	vsock-bridge.8 src/bridge build/bin/vsock-bridge
 	vsock-device.1 src/vsock-device build/bin/vsock-device
+	isospin-vfio.8 src/vfio build/bin/isospin-vfio
 	isospin-smi.1 src/smi build/static/bin/isospin-smi
 	EOT
 }

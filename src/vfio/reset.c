@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <linux/vfio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/log.h"
+#include "vfio/vfio.h"
+
+/*
+ * A hot reset takes the whole bus or slot with it. The kernel asks for the
+ * groups of all that it resets as proof that they are ours; here that is one.
+ */
+static int hot_reset(const struct vfio_dev *d)
+{
+	uint8_t bytes[sizeof(struct vfio_pci_hot_reset) + sizeof(int32_t)];
+	struct vfio_pci_hot_reset head = { .argsz = sizeof(bytes), .count = 1 };
+	int32_t fd = d->group;
+
+	memcpy(bytes, &head, sizeof(head));
+	memcpy(bytes + sizeof(head), &fd, sizeof(fd));
+	return ioctl(d->device, VFIO_DEVICE_PCI_HOT_RESET, bytes) < 0 ? -errno
+								      : 0;
+}
+
+/* True if a hot reset stays within the group; says why if not. */
+static bool may_hot_reset(const struct vfio_dev *d)
+{
+	struct parse_affected affected[PARSE_MAX_AFFECTED];
+	const char *bdf = d->func.bdf;
+	uint32_t n;
+	int r = vfio_affected(d, affected, &n);
+
+	if (r < 0) {
+		log_error("%s: it has no reset of its own, and its bus cannot"
+			  " be reset (%s)", bdf, strerror(-r));
+		return false;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct parse_affected *a = &affected[i];
+
+		if (a->group == (uint32_t)d->func.group)
+			continue;
+		log_error("%s: it has no reset of its own, and with its bus"
+			  " %04x:%02x:%02x.%u of group %u would be reset", bdf,
+			  a->domain, a->bus, a->dev, a->func, a->group);
+		return false;
+	}
+	return true;
+}
+
+/* Resets it by one of the two methods. An exit status. */
+static int reset(const struct vfio_dev *d, const char **ret_method,
+		 uint64_t *ret_ns)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	const char *bdf = d->func.bdf;
+	uint64_t since;
+	int r;
+
+	if (ioctl(d->device, VFIO_DEVICE_GET_INFO, &info) < 0)
+		return vfio_fail(bdf, "VFIO_DEVICE_GET_INFO", -errno);
+	if (info.flags & VFIO_DEVICE_FLAGS_RESET) {
+		*ret_method = "function";
+		since = now_ns();
+		r = ioctl(d->device, VFIO_DEVICE_RESET) < 0 ? -errno : 0;
+	} else {
+		if (!may_hot_reset(d))
+			return ISO_EX_UNAVAILABLE;
+		*ret_method = "hot";
+		since = now_ns();
+		r = hot_reset(d);
+	}
+	*ret_ns = now_ns() - since;
+	return r < 0 ? vfio_fail(bdf, "reset", r) : ISO_EX_OK;
+}
+
+int vfio_reset_main(const char *bdf)
+{
+	struct parse_header h;
+	const char *method = "";
+	struct vfio_dev d;
+	struct json j;
+	struct wr w;
+	uint64_t ns = 0;
+	int r = vfio_open(&d, bdf);
+
+	if (r == ISO_EX_OK)
+		r = reset(&d, &method, &ns);
+	if (r == ISO_EX_OK) {
+		r = vfio_header(&d, &h);
+		if (r < 0)
+			r = vfio_fail(bdf, "after the reset", r);
+	}
+	vfio_close(&d);
+	if (r != ISO_EX_OK)
+		return r;
+	if (!h.alive) {
+		log_error("%s: it does not answer after the reset (%s); remove"
+			  " it and scan its bus again, or power the machine"
+			  " off", bdf, method);
+		return ISO_EX_IO;
+	}
+	wr_init(&w, 4096);
+	j = json_init(&w);
+	json_object(&j, NULL);
+	json_str(&j, "bdf", bdf);
+	json_str(&j, "method", method);
+	json_ms(&j, "reset_ms", ns);
+	json_end(&j);
+	return vfio_print(&w);
+}
