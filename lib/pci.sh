@@ -1,0 +1,255 @@
+# shellcheck shell=sh
+# pci.sh - PCI devices as sysfs shows them; needs sysfs.sh
+#
+# Devices are written dddd:bb:dd.f, in lower case. Nothing here changes a device
+# or waits for one longer than sysfs_deadline.
+
+pci_hex='[0-9a-f]'
+
+# pci_normal ARG VAR: a full or short address (bb:dd.f), in any case, as sysfs
+# spells it; 64 if it is none.
+pci_normal()
+{
+	local pci_text="$1" x="$pci_hex"
+
+	case $pci_text in
+	*[A-F]*) pci_text=$(printf '%s' "$pci_text" | tr 'A-F' 'a-f') ;;
+	esac
+	# shellcheck disable=SC2254 # x is a pattern
+	case $pci_text in
+	$x$x$x$x:$x$x:[01]$x.[0-7]) ;;
+	$x$x:[01]$x.[0-7]) pci_text=0000:$pci_text ;;
+	*) return 64 ;;
+	esac
+	base_set "$2" "$pci_text"
+}
+
+# pci_exists BDF
+pci_exists()
+{
+	[ -d "$SYSFS_ROOT/bus/pci/devices/$1" ]
+}
+
+# pci_resolve ARG: prints the devices that ARG names, one a line: an address, or
+# VENDOR:DEVICE. 64 if it is neither, 69 if there is none.
+pci_resolve()
+{
+	local bdf id vendor device found=69 x="$pci_hex"
+
+	if pci_normal "$1" bdf; then
+		pci_exists "$bdf" || return 69
+		printf '%s\n' "$bdf"
+		return 0
+	fi
+	id=$(printf '%s' "$1" | tr 'A-F' 'a-f')
+	# shellcheck disable=SC2254 # x is a pattern
+	case $id in
+	$x$x$x$x:$x$x$x$x) ;;
+	*) return 64 ;;
+	esac
+	for bdf in "$SYSFS_ROOT"/bus/pci/devices/*; do
+		sysfs_get "$bdf/vendor" vendor || continue
+		[ "$vendor" = "0x${id%:*}" ] || continue
+		sysfs_get "$bdf/device" device || continue
+		[ "$device" = "0x${id#*:}" ] || continue
+		printf '%s\n' "${bdf##*/}"
+		found=0
+	done
+	return "$found"
+}
+
+# pci_gpus: prints every display device and every function made by NVIDIA that
+# is no bridge.
+pci_gpus()
+{
+	local dev class vendor
+
+	for dev in "$SYSFS_ROOT"/bus/pci/devices/*; do
+		sysfs_get "$dev/class" class || continue
+		case $class in
+		0x03*) ;;
+		0x06*) continue ;;
+		*)
+			sysfs_get "$dev/vendor" vendor || continue
+			[ "$vendor" = 0x10de ] || continue ;;
+		esac
+		printf '%s\n' "${dev##*/}"
+	done
+}
+
+# pci_ask BDF...: asks at once for what pci_load would ask for one by one. The
+# answers hold until the next sysfs_ask.
+pci_ask()
+{
+	local bdf
+
+	for bdf; do
+		set -- "$@" "$SYSFS_ROOT/bus/pci/devices/$bdf/driver_override"
+		shift
+	done
+	sysfs_ask "$@"
+}
+
+# pci_load BDF: sets pci_bdf, pci_vendor, pci_device, pci_class (hexadecimal,
+# without 0x), pci_subsystem (VENDOR:DEVICE), pci_driver, pci_override,
+# pci_group (empty if there is none), pci_is_bridge, pci_boot_vga, pci_stuck
+# (0 or 1), pci_power (D0...), pci_runtime, pci_control, pci_d3cold, pci_numa
+# (empty if unknown), pci_resets (words). 69 if there is no such device.
+pci_load()
+{
+	local dev="$SYSFS_ROOT/bus/pci/devices/$1" rc=0
+
+	sysfs_get "$dev/vendor" pci_vendor || return 69
+	pci_bdf=$1
+	pci_vendor=${pci_vendor#0x}
+	sysfs_get "$dev/device" pci_device || return 69
+	pci_device=${pci_device#0x}
+	sysfs_get "$dev/class" pci_class || return 69
+	pci_class=${pci_class#0x}
+	pci_is_bridge=0
+	case $pci_class in
+	06*) pci_is_bridge=1 ;;
+	esac
+	sysfs_get "$dev/subsystem_vendor" pci_subsystem || :
+	sysfs_get "$dev/subsystem_device" pci_numa || :
+	pci_subsystem=${pci_subsystem#0x}:${pci_numa#0x}
+	sysfs_link "$dev/driver" pci_driver || :
+	sysfs_link "$dev/iommu_group" pci_group || :
+	sysfs_get "$dev/boot_vga" pci_boot_vga || pci_boot_vga=0
+	sysfs_get "$dev/power_state" pci_power || :
+	sysfs_get "$dev/power/runtime_status" pci_runtime || :
+	sysfs_get "$dev/power/control" pci_control || :
+	sysfs_get "$dev/d3cold_allowed" pci_d3cold || :
+	sysfs_get "$dev/numa_node" pci_numa || :
+	[ "$pci_numa" != -1 ] || pci_numa=
+	sysfs_get "$dev/reset_method" pci_resets || :
+	if sysfs_asked_for "$dev/driver_override"; then
+		sysfs_answer "$dev/driver_override" pci_override || rc=$?
+	else
+		sysfs_read "$dev/driver_override" pci_override || rc=$?
+	fi
+	[ "$pci_override" != '(null)' ] || pci_override=
+	pci_stuck=0
+	[ "$rc" -ne 75 ] || pci_stuck=1
+}
+
+# pci_driver_of BDF VAR: its driver, empty if none.
+pci_driver_of()
+{
+	sysfs_link "$SYSFS_ROOT/bus/pci/devices/$1/driver" "$2" || :
+}
+
+# pci_class_of BDF VAR: its class, six digits.
+pci_class_of()
+{
+	local pci_word
+
+	sysfs_get "$SYSFS_ROOT/bus/pci/devices/$1/class" pci_word || return 69
+	base_set "$2" "${pci_word#0x}"
+}
+
+# pci_group_members GROUP: prints the devices of an IOMMU group.
+pci_group_members()
+{
+	local link
+
+	for link in "$SYSFS_ROOT/kernel/iommu_groups/$1/devices"/*; do
+		[ ! -L "$link" ] || printf '%s\n' "${link##*/}"
+	done
+}
+
+# pci_slot_functions BDF: prints the functions of its slot, itself too.
+pci_slot_functions()
+{
+	local dev
+
+	for dev in "$SYSFS_ROOT/bus/pci/devices/${1%.*}".[0-7]; do
+		[ ! -d "$dev" ] || printf '%s\n' "${dev##*/}"
+	done
+}
+
+# pci_bars_load: sets pci_bar_list, of the loaded device a line "INDEX START SIZE
+# FLAGS" for each region that it has: 0 to 5 are BARs, 6 is the ROM. SIZE in
+# bytes, FLAGS a comma list: io, mem32 or mem64, pref, unassigned.
+pci_bars_load()
+{
+	local i=0 start end flags words
+
+	pci_bar_list=
+	while [ "$i" -le 6 ] && read -r start end flags; do
+		if [ "$((flags))" -ne 0 ]; then
+			# IORESOURCE_IO, _MEM_64, _PREFETCH and _UNSET of
+			# Linux's include/linux/ioport.h
+			words=mem32
+			[ $((flags & 0x100000)) -eq 0 ] || words=mem64
+			[ $((flags & 0x100)) -eq 0 ] || words=io
+			[ $((flags & 0x2000)) -eq 0 ] || words=$words,pref
+			[ $((flags & 0x20000000)) -eq 0 ] ||
+				words=$words,unassigned
+			pci_bar_list=$pci_bar_list"$i $start $((end - start + 1)) $words"$base_nl
+		fi
+		i=$((i + 1))
+	done 2>/dev/null <"$SYSFS_ROOT/bus/pci/devices/$pci_bdf/resource"
+}
+
+# pci_bars: prints them.
+pci_bars()
+{
+	pci_bars_load
+	printf '%s' "$pci_bar_list"
+}
+
+# pci_iommu_load: sets pci_iommu (0 or 1), pci_iommu_why, and pci_iommu_remedy
+# if it is off.
+pci_iommu_load()
+{
+	local unit units='' tables="$SYSFS_ROOT/firmware/acpi/tables" word
+
+	pci_iommu=0 pci_iommu_remedy=
+	for unit in "$SYSFS_ROOT"/class/iommu/*; do
+		[ ! -e "$unit" ] || units="$units ${unit##*/}"
+	done
+	for unit in "$SYSFS_ROOT"/kernel/iommu_groups/*; do
+		[ ! -d "$unit" ] || pci_iommu=1
+		break
+	done
+	if [ "$pci_iommu" -eq 1 ]; then
+		case $units in
+		*' dmar'*) pci_iommu_why="Intel VT-d,$units" ;;
+		*' ivhd'*) pci_iommu_why="AMD-Vi,$units" ;;
+		*) pci_iommu_why="groups exist, units:${units:- none}" ;;
+		esac
+		return 0
+	fi
+	sysfs_get "$PROCFS_ROOT/cmdline" unit || :
+	for word in intel_iommu=off amd_iommu=off iommu=off; do
+		case " $unit " in
+		*" $word "*)
+			pci_iommu_why="$word is on the kernel's command line"
+			pci_iommu_remedy="take $word from the kernel's command line and reboot"
+			return 0 ;;
+		esac
+	done
+	pci_iommu_unused "$tables" "$unit"
+}
+
+# pci_iommu_unused TABLES CMDLINE: why it is off though nobody said so.
+pci_iommu_unused()
+{
+	if [ -e "$1/DMAR" ]; then
+		case " $2 " in
+		*' intel_iommu=on'*)
+			pci_iommu_why='intel_iommu=on, yet the kernel made no groups'
+			pci_iommu_remedy='look for DMAR in dmesg; update the firmware' ;;
+		*)
+			pci_iommu_why='the firmware has VT-d, the kernel does not use it'
+			pci_iommu_remedy="add intel_iommu=on to the kernel's command line and reboot" ;;
+		esac
+	elif [ -e "$1/IVRS" ]; then
+		pci_iommu_why='the firmware has AMD-Vi, the kernel made no groups'
+		pci_iommu_remedy='look for AMD-Vi in dmesg; update the firmware'
+	else
+		pci_iommu_why='the firmware reports none (no DMAR or IVRS table)'
+		pci_iommu_remedy='switch VT-d or AMD-Vi (IOMMU) on in the firmware setup; give a VM a virtual IOMMU'
+	fi
+}

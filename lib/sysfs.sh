@@ -1,0 +1,115 @@
+# shellcheck shell=sh
+# sysfs.sh - read the kernel's files; what may block, with a deadline
+#
+# SYSFS_ROOT, PROCFS_ROOT and ETC_ROOT (/sys, /proc, /etc) may name trees that
+# stand in for the real ones; absolute, without a / at the end.
+#
+# A read that takes the lock of a device does not come back while its driver
+# hangs, and cannot be killed. By the sources of Linux 6.1 to 6.12 those are
+# driver_override, and uevent in some stable releases (nobody here reads it);
+# vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own.
+# They go through sysfs_ask and sysfs_read. reset_method, power_state,
+# numa_node, resource, boot_vga, power/* and the links take no lock.
+
+: "${SYSFS_ROOT:=/sys}" "${PROCFS_ROOT:=/proc}" "${ETC_ROOT:=/etc}"
+
+sysfs_deadline=2
+sysfs_asked=
+sysfs_answers=
+
+# sysfs_get FILE VAR: the first line of a file that never blocks. 1, and an
+# empty VAR, if there is none. Forks nothing.
+sysfs_get()
+{
+	{ IFS= read -r "$2" <"$1"; } 2>/dev/null && return 0
+	base_set "$2" ''
+	[ -e "$1" ]
+}
+
+# sysfs_link PATH VAR: the last part of where a link to a directory leads; 1,
+# and an empty VAR, if there is none. Forks nothing.
+sysfs_link()
+{
+	local sysfs_here="$PWD"
+
+	if ! cd -P "$1" 2>/dev/null; then
+		base_set "$2" ''
+		return 1
+	fi
+	base_set "$2" "${PWD##*/}"
+	cd "$sysfs_here" 2>/dev/null || cd /
+}
+
+# sysfs_ask FILE...: reads them side by side, each in a child that is left
+# behind if it has not come back after sysfs_deadline seconds. The answers are
+# for sysfs_answer, until the next sysfs_ask.
+sysfs_ask()
+{
+	local file
+
+	sysfs_asked=$base_nl
+	for file; do
+		sysfs_asked=$sysfs_asked$file$base_nl
+	done
+	# A child left behind must hold neither our output nor a lock.
+	sysfs_answers=$base_nl$({
+		for file; do
+			sysfs_child "$file" &
+		done
+	} </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
+		timeout "$sysfs_deadline" cat 2>/dev/null)$base_nl
+}
+
+# sysfs_child FILE: prints "+FILE LINE" for each line, then "=FILE".
+sysfs_child()
+{
+	local line
+
+	while IFS= read -r line; do
+		printf '+%s %s\n' "$1" "$line"
+	done <"$1"
+	printf '=%s\n' "$1"
+}
+
+# sysfs_asked_for FILE: true if the last sysfs_ask was for it too.
+sysfs_asked_for()
+{
+	case $sysfs_asked in
+	*"$base_nl$1$base_nl"*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# sysfs_answer FILE VAR: the first line of a file that was asked for. 0; 1 if
+# there is no such file; 75 if it did not answer.
+sysfs_answer()
+{
+	local sysfs_rest
+
+	base_set "$2" ''
+	case $sysfs_answers in
+	*"$base_nl+$1 "*)
+		sysfs_rest=${sysfs_answers#*"$base_nl+$1 "}
+		base_set "$2" "${sysfs_rest%%"$base_nl"*}" ;;
+	*"$base_nl=$1$base_nl"*) ;;
+	*)
+		[ -e "$1" ] || return 1
+		return 75 ;;
+	esac
+}
+
+# sysfs_read FILE [VAR]: asks for one file anew; prints its first line, or sets
+# VAR. 0; 1 if there is no such file; 75 if it did not answer.
+sysfs_read()
+{
+	local sysfs_value rc=0 sysfs_asked sysfs_answers
+
+	sysfs_ask "$1"
+	sysfs_answer "$1" sysfs_value || rc=$?
+	if [ $# -gt 1 ]; then
+		base_set "$2" "$sysfs_value"
+	elif [ "$rc" -eq 0 ]; then
+		printf '%s\n' "$sysfs_value"
+	fi
+	return "$rc"
+}
