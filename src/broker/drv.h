@@ -146,6 +146,7 @@ struct drv_soft_config {
 	uint32_t power_mw;
 	uint32_t max_clients; /* 0: no limit of the driver's own */
 	uint32_t max_objects;
+	uint64_t max_mem_bytes; /* video memory, of all GPUs; 0: none */
 };
 
 /*

@@ -168,6 +168,7 @@ static void set_soft(struct child_setup *s, const struct conf *conf)
 	s->soft.power_mw = (uint32_t)conf_num(conf, CONF_SOFT_GPU_POWER_MW);
 	s->soft.max_objects = s->quota.max_objects;
 	s->soft.max_clients = s->quota.max_clients;
+	s->soft.max_mem_bytes = conf_num(conf, CONF_MAX_VIDMEM);
 }
 
 static void set_quotas(struct child_quota *q, const struct conf *conf)

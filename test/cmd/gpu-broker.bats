@@ -316,6 +316,17 @@ still_serves()
 	exec 7>&-
 }
 
+@test "a worker gets video memory up to its quota, another one its own" {
+	export ISOSPIN_MAX_VIDMEM=70M
+	start_broker
+	hold w2
+	run -0 play max-vidmem
+	equal 'blocks 4' "$output"
+	run -0 play max-vidmem --name w2
+	equal 'blocks 4' "$output"
+	exec 7>&-
+}
+
 @test "results that a worker does not read count as its memory" {
 	export ISOSPIN_MAX_INFLIGHT_BYTES=2M
 	start_broker

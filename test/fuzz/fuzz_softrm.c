@@ -108,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct drv_soft_config config = {
 		.count = 2, .name = "Fuzz", .mem_bytes = 1 << 30,
-		.max_clients = 16, .max_objects = 64,
+		.max_clients = 16, .max_objects = 64, .max_mem_bytes = 3 << 29,
 	};
 	static const struct drv_cred cred;
 	struct run r = { .in = { data, size } };

@@ -227,6 +227,7 @@ static const struct {
 	{ "foreign-dup", do_foreign_dup },
 	{ "max-files", do_max_files },
 	{ "max-clients", do_max_clients },
+	{ "max-vidmem", do_max_vidmem },
 	{ "unread", do_unread },
 	{ "bad-fd", do_bad_fd },
 	{ "huge-length", do_huge_length },

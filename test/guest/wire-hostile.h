@@ -143,6 +143,35 @@ static void do_max_clients(struct client *c)
 	printf("clients %u\n", n);
 }
 
+/* 16 MiB at a time. */
+static void do_max_vidmem(struct client *c)
+{
+	const struct abi_row *row;
+	uint8_t device[64] = { 0 }, params[128];
+	uint32_t file, root, dev = 0, handle, status, n = 0;
+
+	join(c);
+	row = abi_class(c->abi, NV01_MEMORY_LOCAL_USER);
+	file = open_dev(c, ISO_DEV_CTL);
+	open_dev(c, ISO_DEV_GPU);
+	root = new_client(c, file);
+	want_status(rm_alloc_with(c, file, root, root, &dev, NV01_DEVICE_0,
+				  device, abi_class(c->abi, NV01_DEVICE_0)
+						  ->sizes[0]), NV_OK);
+	for (;; n++) {
+		handle = 0;
+		memset(params, 0, sizeof(params));
+		put(row, params, ABI_F_owner, 1);
+		put(row, params, ABI_F_size, 16u << 20);
+		status = rm_alloc_with(c, file, root, dev, &handle, row->nr,
+				       params, row->sizes[0]);
+		if (status != NV_OK)
+			break;
+	}
+	want_status(status, NV_ERR_NO_MEMORY);
+	printf("blocks %u\n", n);
+}
+
 /* Sends a call whose answer is large, for a request of a few bytes; whether the
  * broker has memory for it, which it then holds until it gets MORE. */
 static bool hold_strings(struct client *c, uint32_t file, uint32_t client)

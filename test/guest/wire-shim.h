@@ -321,8 +321,9 @@ static const struct abi_row *escape(struct client *c, uint32_t nr)
 }
 
 /* RM's status of an allocation; the new handle in *object. */
-static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
-			 uint32_t parent, uint32_t *object, uint32_t class)
+static uint32_t rm_alloc_with(struct client *c, uint32_t file, uint32_t root,
+			      uint32_t parent, uint32_t *object, uint32_t class,
+			      void *params, uint32_t len)
 {
 	const struct abi_row *row = escape(c, NV_ESC_RM_ALLOC);
 	uint8_t arg[ARG_MAX_] = { 0 };
@@ -333,9 +334,21 @@ static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
 	put(row, arg, ABI_F_hObjectParent, parent);
 	put(row, arg, ABI_F_hObjectNew, *object);
 	put(row, arg, ABI_F_hClass, class);
+	if (params) {
+		put(row, arg, ABI_F_pAllocParms, 0x1000);
+		a.buf[0].p = params;
+		a.buf[0].len = len;
+		a.buf[0].in = true;
+	}
 	expect(ask(c, &a) == 0, "RM_ALLOC fails");
 	*object = (uint32_t)get(row, arg, ABI_F_hObjectNew);
 	return (uint32_t)get(row, arg, ABI_F_status);
+}
+
+static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
+			 uint32_t parent, uint32_t *object, uint32_t class)
+{
+	return rm_alloc_with(c, file, root, parent, object, class, NULL, 0);
 }
 
 static uint32_t rm_free(struct client *c, uint32_t file, uint32_t root,

@@ -54,6 +54,7 @@ static void start(void)
 		.util_percent = env_number("SOFTRM_UTIL", 0),
 		.temp_celsius = env_number("SOFTRM_TEMP", 35),
 		.power_mw = env_number("SOFTRM_POWER_MW", 50000),
+		.max_mem_bytes = UINT64_MAX,
 	};
 	const char *version = getenv("SOFTRM_VERSION");
 	const struct abi *abi = version ? abi_find_nearest(version) : NULL;

@@ -25,6 +25,7 @@ static const struct drv_soft_config config = {
 	.power_mw = 123000,
 	.max_clients = 8,
 	.max_objects = 40,
+	.max_mem_bytes = 5120ull << 20,
 };
 
 static struct drv_file *open_file(enum drv_kind kind)
@@ -287,6 +288,84 @@ static void test_limits(struct drv_file *ctl)
 	ok(new_client(ctl) != 0, "freeing makes room");
 }
 
+/* RM_ALLOC of that much video memory; what it takes is in *taken. */
+static uint32_t take_mem(struct drv_file *f, uint32_t client, uint32_t dev,
+			 uint64_t bytes, uint64_t *taken)
+{
+	const struct abi_row *row = abi_class(abi, NV01_MEMORY_LOCAL_USER);
+	uint8_t p[128] = { 0 };
+	uint32_t h = 0, status;
+
+	abi_put(row, ABI_F_owner, 0, p, sizeof(p), 1);
+	abi_put(row, ABI_F_size, 0, p, sizeof(p), bytes);
+	status = rm_alloc(f, client, dev, &h, row->nr, p, sizeof(p));
+	*taken = abi_get(row, ABI_F_size, 0, p, sizeof(p));
+	return status;
+}
+
+static uint64_t free_kib(struct drv_file *f, uint32_t client, uint32_t sub)
+{
+	const struct abi_row *fb =
+		abi_control(abi, NV2080_CTRL_CMD_FB_GET_INFO_V2);
+	uint8_t buf[444] = { 0 };
+
+	abi_put(fb, ABI_F_fbInfoListSize, 0, buf, sizeof(buf), 1);
+	abi_put(fb, ABI_F_fbInfoList_index, 0, buf, sizeof(buf),
+		NV2080_CTRL_FB_INFO_INDEX_HEAP_FREE);
+	rm_control(f, client, sub, fb->nr, buf, sizeof(buf));
+	return abi_get(fb, ABI_F_fbInfoList_data, 0, buf, sizeof(buf));
+}
+
+static void test_memory(struct drv_file *ctl)
+{
+	const struct abi_row *row = abi_class(abi, NV01_MEMORY_LOCAL_USER);
+	uint32_t c = new_client(ctl), h = 0;
+	uint8_t p[128] = { 0 };
+	uint64_t n;
+
+	new_gpu(ctl, c, 0x80, 0x81, 0);
+	new_gpu(ctl, c, 0x90, 0x91, 1);
+	ok(take_mem(ctl, c, 0x80, 1, &n) == NV_OK && n == 64 << 10 &&
+		   free_kib(ctl, c, 0x81) == (4096 << 10) - 64 &&
+		   free_kib(ctl, c, 0x91) == 4096 << 10,
+	   "video memory is taken by the page, from its own GPU");
+	ok(take_mem(ctl, c, 0x80, 4096ull << 20, &n) == NV_ERR_NO_MEMORY &&
+		   take_mem(ctl, c, 0x80, UINT64_MAX, &n) == NV_ERR_NO_MEMORY,
+	   "a GPU has no more than its own");
+	ok(take_mem(ctl, c, 0x81, 4095ull << 20, &n) == NV_OK &&
+		   take_mem(ctl, c, 0x90, 1025ull << 20, &n) ==
+			   NV_ERR_NO_MEMORY &&
+		   take_mem(ctl, c, 0x90, 1024ull << 20, &n) == NV_OK,
+	   "and the worker none beyond its quota, of all GPUs together");
+	ok(take_mem(ctl, c, 0x90, 0, &n) == NV_ERR_INVALID_ARGUMENT &&
+		   rm_alloc(ctl, c, 0x80, &h, row->nr, p, sizeof(p)) ==
+			   NV_ERR_INVALID_OWNER &&
+		   rm_alloc(ctl, c, 0x80, &h, row->nr, NULL, 0) ==
+			   NV_ERR_INVALID_ARGUMENT,
+	   "memory of no size, of nobody, or without parameters is refused");
+	abi_put(row, ABI_F_owner, 0, p, sizeof(p), 1);
+	abi_put(row, ABI_F_size, 0, p, sizeof(p), 1);
+	abi_put(row, ABI_F_attr, 0, p, sizeof(p), 1u << 25);
+	ok(rm_alloc(ctl, c, 0x80, &h, row->nr, p, sizeof(p)) ==
+		   NV_ERR_INVALID_ARGUMENT,
+	   "so is video memory that shall lie elsewhere");
+	abi_put(row, ABI_F_attr, 0, p, sizeof(p), 0);
+	abi_put(row, ABI_F_flags, 0, p, sizeof(p), NVOS32_ALLOC_FLAGS_VIRTUAL);
+	ok(rm_alloc(ctl, c, 0x80, &h, row->nr, p, sizeof(p)) ==
+		   NV_ERR_INVALID_ARGUMENT,
+	   "and a range of addresses");
+	rm_free(ctl, c, 0x80);
+	ok(new_gpu(ctl, c, 0x80, 0x81, 0) &&
+		   free_kib(ctl, c, 0x81) == 4096 << 10,
+	   "a freed device gives back what was taken below it");
+	rm_free(ctl, c, c);
+	c = new_client(ctl);
+	ok(new_gpu(ctl, c, 0x90, 0x91, 1) &&
+		   free_kib(ctl, c, 0x91) == 4096 << 10,
+	   "so does a freed client");
+	rm_free(ctl, c, c);
+}
+
 static void test_controls(struct drv_file *ctl)
 {
 	uint32_t c = new_client(ctl), p[16] = { 0 }, big[256] = { 0 };
@@ -456,6 +535,7 @@ int main(void)
 	test_objects(ctl);
 	test_controls(ctl);
 	test_model(ctl);
+	test_memory(ctl);
 	test_limits(ctl);
 	drv->ops->close(ctl);
 	ctl = open_file(DRV_CTL);

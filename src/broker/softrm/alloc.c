@@ -7,6 +7,7 @@ static bool class_known(uint32_t class)
 {
 	switch (class) {
 	case NV01_DEVICE_0:
+	case NV01_MEMORY_LOCAL_USER:
 	case NV20_SUBDEVICE_0:
 	case NV20_SUBDEVICE_DIAG:
 	case NV04_DISPLAY_COMMON:
@@ -40,7 +41,7 @@ static bool has_sibling(const struct soft_object *obj)
 
 /* What the class's own constructor checks; params may be NULL. */
 static uint32_t construct(struct softrm *rm, struct soft_object *obj,
-			  const struct drv_mem *params)
+			  struct drv_mem *params)
 {
 	const struct abi_row *row = obj->row;
 	const void *p = params ? params->ptr : NULL;
@@ -58,13 +59,15 @@ static uint32_t construct(struct softrm *rm, struct soft_object *obj,
 			return NV_ERR_INVALID_CLASS;
 		if (has_sibling(obj))
 			return NV_ERR_INSUFFICIENT_RESOURCES;
+	} else if (row->nr == NV01_MEMORY_LOCAL_USER) {
+		return soft_mem_take(rm, obj, params);
 	}
 	return NV_OK;
 }
 
 static uint32_t alloc_object(struct softrm *rm, struct soft_client *client,
 			     struct drv_call *call, const struct abi_row *row,
-			     const struct drv_mem *params)
+			     struct drv_mem *params)
 {
 	struct soft_object *parent, *obj;
 	uint32_t handle = ARG_GET(call, hObjectNew), status;
@@ -172,8 +175,9 @@ void soft_rm_dup(struct softrm *rm, struct soft_file *file,
 	if (status == NV_OK)
 		status = soft_client_any(rm, ARG_GET(call, hClientSrc), &src);
 	if (status == NV_OK) {
-		/* serverCopyResource: the source may be any file's, but none
-		 * of our classes can be copied. */
+		/* serverCopyResource: the source may be any file's, but of
+		 * our classes only memory can be copied by RM, and we do not
+		 * share ours. */
 		if (!soft_object_find(src, ARG_GET(call, hObjectSrc)))
 			status = NV_ERR_OBJECT_NOT_FOUND;
 		else

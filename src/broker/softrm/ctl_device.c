@@ -6,6 +6,7 @@
 
 /* What RM_ALLOC makes below a device here. */
 static const uint32_t class_list[] = {
+	NV01_MEMORY_LOCAL_USER,
 	NV20_SUBDEVICE_0,
 	NV04_DISPLAY_COMMON,
 	NV20_SUBDEVICE_DIAG,

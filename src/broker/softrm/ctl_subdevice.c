@@ -5,12 +5,6 @@
 
 #include "softrm.h"
 
-uint64_t soft_mem_used(const struct softrm *rm)
-{
-	(void)rm; /* no class that takes video memory can be allocated yet */
-	return 0;
-}
-
 static uint32_t gid_info(struct soft_ctl *c)
 {
 	const struct soft_gpu *g = c->obj->gpu;
@@ -56,10 +50,11 @@ static uint32_t name_string(struct soft_ctl *c)
 	return NV_OK;
 }
 
-static uint32_t fb_value(const struct softrm *rm, uint32_t index)
+static uint32_t fb_value(const struct softrm *rm, const struct soft_gpu *gpu,
+			 uint32_t index)
 {
 	uint64_t total = rm->model.mem_bytes / 1024;
-	uint64_t free = total - soft_mem_used(rm) / 1024;
+	uint64_t free = (rm->model.mem_bytes - gpu->mem_used) / 1024;
 
 	switch (index) {
 	case NV2080_CTRL_FB_INFO_INDEX_RAM_SIZE:
@@ -84,7 +79,8 @@ static uint32_t fb_info(struct soft_ctl *c)
 		return NV_ERR_INVALID_ARGUMENT;
 	for (uint32_t i = 0; i < n; i++)
 		CTL_PUT_AT(c, fbInfoList_data, i,
-			   fb_value(c->rm, CTL_GET_AT(c, fbInfoList_index, i)));
+			   fb_value(c->rm, c->obj->gpu,
+				    CTL_GET_AT(c, fbInfoList_index, i)));
 	return NV_OK;
 }
 

@@ -161,6 +161,7 @@ int drv_soft_new(const struct abi *abi, const char *version,
 	memcpy(rm->base.version, version, strlen(version) + 1);
 	rm->max_clients = config->max_clients;
 	rm->max_objects = config->max_objects;
+	rm->max_mem = config->max_mem_bytes;
 	pthread_mutex_init(&rm->lock, NULL);
 	*ret_drv = &rm->base;
 	return 0;

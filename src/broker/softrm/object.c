@@ -204,6 +204,7 @@ static void leaf_free(struct softrm *rm, struct soft_object *obj)
 	memmove(&client->objects[i], &client->objects[i + 1],
 		(client->n_objects - i) * sizeof(*client->objects));
 	rm->n_objects--;
+	soft_mem_give(rm, obj);
 	free(obj);
 }
 

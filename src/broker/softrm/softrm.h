@@ -7,6 +7,7 @@
  *   object.c     clients and their trees of objects
  *   escape.c     the calls on /dev/nvidiactl and /dev/nvidiaN
  *   alloc.c      RM_ALLOC, RM_FREE, RM_DUP_OBJECT, RM_SHARE
+ *   memory.c     how much video memory is taken
  *   control.c    RM_CONTROL: RM's checks, then one of the ctl_*.c
  *   uvm.c        the calls on /dev/nvidia-uvm
  *
@@ -40,6 +41,7 @@ struct soft_gpu {
 	uint8_t uuid[16];
 	char uuid_text[48]; /* "GPU-8-4-4-4-12" */
 	bool attached;
+	uint64_t mem_used; /* of its video memory */
 };
 
 struct soft_model {
@@ -60,6 +62,7 @@ struct soft_object {
 	const struct abi_row *row; /* its class */
 	struct soft_client *client;
 	struct soft_gpu *gpu; /* NULL above a device */
+	uint64_t mem_bytes; /* of its video memory that this takes */
 	struct soft_object *parent, *child, *sibling;
 };
 
@@ -88,6 +91,7 @@ struct softrm {
 	uint32_t n_clients, n_objects;
 	uint32_t max_clients, max_objects; /* 0: no limit */
 	uint32_t next_client;
+	uint64_t mem_used, max_mem; /* video memory, of all GPUs */
 };
 
 /* A control on its way: params may be NULL with len 0. */
@@ -106,8 +110,15 @@ struct soft_ctl {
 /* 0, or -EINVAL: too many GPUs, a name that does not fit, a bad bus id. */
 int soft_model_init(struct soft_model *m, const struct drv_soft_config *c);
 struct soft_gpu *soft_gpu_by_id(struct soft_model *m, uint32_t id);
-/* Video memory in use, bytes. */
-uint64_t soft_mem_used(const struct softrm *rm);
+
+/* ---- memory.c ---- */
+
+/* Counts what a new object of video memory takes, and fills its parameters in:
+ * an RM status, NV_ERR_NO_MEMORY if the GPU or the worker has no more. */
+uint32_t soft_mem_take(struct softrm *rm, struct soft_object *obj,
+		       struct drv_mem *params);
+/* Gives back what the object takes, if it takes any. */
+void soft_mem_give(struct softrm *rm, struct soft_object *obj);
 
 /* ---- object.c: return RM statuses ---- */
 
