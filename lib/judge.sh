@@ -7,6 +7,7 @@
 
 judge_list=
 judge_state=
+judge_modprobe=
 
 # judge_say CODE SEVERITY MESSAGE REMEDY: SEVERITY error means that it cannot be
 # bound, or not be used once bound; warning, that it can.
@@ -93,9 +94,7 @@ judge_device()
 # judge_host: the loaded device is not vfio-pci's yet. Could it be?
 judge_host()
 {
-	if [ ! -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] &&
-		! PATH=$PATH:/usr/sbin:/sbin modprobe -n -q vfio-pci 2>/dev/null
-	then
+	if ! judge_has_vfio; then
 		judge_say no_vfio_pci error 'the kernel has no driver vfio-pci' \
 			'boot a kernel with CONFIG_VFIO_PCI; some cloud kernels lack it'
 	fi
@@ -107,6 +106,18 @@ judge_host()
 	'' | vfio-pci) ;;
 	*) judge_override ;;
 	esac
+}
+
+# judge_has_vfio: true if the driver is there or can be loaded.
+judge_has_vfio()
+{
+	[ ! -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] || return 0
+	if [ -z "$judge_modprobe" ]; then
+		judge_modprobe=0
+		PATH=$PATH:/usr/sbin:/sbin modprobe -n -q vfio-pci 2>/dev/null ||
+			judge_modprobe=$?
+	fi
+	return "$judge_modprobe"
 }
 
 judge_override()

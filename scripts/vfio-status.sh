@@ -1,0 +1,347 @@
+#!/bin/sh
+# vfio-status - show GPUs and what keeps them from a VM
+#
+# usage: isospin vfio-status [-hVv] [-c FILE] [--json] [--no-users] [DEVICE...]
+#
+# DEVICE is a PCI address (0000:01:00.0 or 01:00.0) or VENDOR:DEVICE (10de:2330).
+# Without one, shows every display device and every function made by NVIDIA, and
+# the exit status is about the GPU of the configuration (GPU_BDF). Shows the
+# IOMMU, driver, group, BARs, reset, power and users of each, and whether it is
+# ready for a VM or could be bound to vfio-pci; if not, why, and what to do. A
+# device that does not answer within two seconds is shown as stuck.
+#
+#   --json        one JSON object a line
+#   --no-users    do not look for processes that use the devices
+#   -c FILE       read this configuration
+#   -v            say more
+#   -h, -V        this text; the version
+#
+# Exit status: 0 ready, all of them; 1 not; 69 there is no such device.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/sysfs.sh"
+. "$TOP/lib/pci.sh"
+. "$TOP/lib/users.sh"
+. "$TOP/lib/judge.sh"
+
+# resolve ARG...: sets `devices`, one a line and none twice, from what was named.
+resolve()
+{
+	local arg found bdf rc
+
+	for arg; do
+		rc=0
+		found=$(pci_resolve "$arg") || rc=$?
+		case $rc in
+		64) die 64 "'$arg' is no PCI address and no VENDOR:DEVICE; see -h" ;;
+		69) die 69 "$arg: there is no such device" ;;
+		esac
+		for bdf in $found; do
+			add "$bdf"
+		done
+	done
+}
+
+add()
+{
+	case $base_nl$devices in
+	*"$base_nl$1$base_nl"*) ;;
+	*) devices=$devices$1$base_nl ;;
+	esac
+}
+
+# ask: reads what may block, for all devices and the others of their groups.
+ask()
+{
+	local bdf group link named="$devices"
+
+	for bdf in $named; do
+		sysfs_link "$SYSFS_ROOT/bus/pci/devices/$bdf/iommu_group" group ||
+			continue
+		for link in "$SYSFS_ROOT/kernel/iommu_groups/$group/devices"/*; do
+			add "${link##*/}"
+		done
+	done
+	# shellcheck disable=SC2086 # addresses, a word each
+	pci_ask $devices
+	devices=$named
+}
+
+# field KEY VALUE [KEY VALUE...]: adds to the record.
+field()
+{
+	while [ $# -gt 0 ]; do
+		rec=$rec$1$tab$2$base_nl
+		shift 2
+	done
+}
+
+# fields KEY LINES: adds each of the lines to the record.
+fields()
+{
+	local rest="$2"
+
+	while [ -n "$rest" ]; do
+		rec=$rec$1$tab${rest%%"$base_nl"*}$base_nl
+		rest=${rest#*"$base_nl"}
+	done
+}
+
+# record BDF: judges a device and sets `rec`, what is known of it: a line "KEY
+# TAB VALUE" each. Text and JSON are both made from it.
+record()
+{
+	local link class driver
+
+	rec=
+	judge_load "$1"
+	field bdf "$1" state "$judge_state"
+	if [ "$judge_state" != absent ]; then
+		field vendor "$pci_vendor" device "$pci_device" \
+			subsystem "$pci_subsystem" class "$pci_class" \
+			driver "$pci_driver" driver_override "$pci_override" \
+			iommu "$pci_iommu" iommu_why "$pci_iommu_why" \
+			iommu_group "$pci_group"
+		for link in "$SYSFS_ROOT/kernel/iommu_groups/${pci_group:--}/devices"/*; do
+			pci_class_of "${link##*/}" class || continue
+			pci_driver_of "${link##*/}" driver
+			field member "${link##*/} $class $driver"
+		done
+		fields bar "$pci_bar_list"
+		field reset_methods "$pci_resets" power_state "$pci_power" \
+			runtime_status "$pci_runtime" \
+			power_control "$pci_control" \
+			d3cold_allowed "$pci_d3cold" numa_node "$pci_numa" \
+			boot_display "$pci_boot_vga"
+		if [ "$users_skip" -eq 0 ]; then
+			fields user "$users_list"
+			field users_complete "$users_complete"
+		fi
+	fi
+	fields problem "$judge_list"
+}
+
+# show_json: one object of the record.
+show_json()
+{
+	printf '%s' "$rec" | jq -cRn '
+	def text: if . == "" then null else . end;
+	def number: if . == "" then null else tonumber end;
+	def part: split(" ");
+	[inputs | index("\t") as $at | {key: .[:$at], value: .[$at + 1:]}] |
+	def one($k): first(.[] | select(.key == $k) | .value) // "";
+	def all($k): map(select(.key == $k) | .value);
+	{
+		bdf: one("bdf"), state: one("state"),
+		ready: (one("state") == "ready"),
+		vendor: one("vendor") | text, device: one("device") | text,
+		subsystem: one("subsystem") | text, class: one("class") | text,
+		driver: one("driver") | text,
+		driver_override: one("driver_override") | text,
+		iommu: (one("iommu") == "1"), iommu_why: one("iommu_why") | text,
+		iommu_group: one("iommu_group") | number,
+		members: all("member") | map(part | {bdf: .[0],
+			class: .[1], driver: .[2] | text}),
+		bars: all("bar") | map(part | {index: .[0] | tonumber,
+			start: .[1], size: .[2] | tonumber,
+			flags: .[3] | split(",")}),
+		reset_methods: one("reset_methods") | part | map(select(. != "")),
+		power_state: one("power_state") | text,
+		runtime_status: one("runtime_status") | text,
+		power_control: one("power_control") | text,
+		d3cold_allowed: (one("d3cold_allowed") | text |
+			if . then . == "1" else . end),
+		numa_node: one("numa_node") | number,
+		boot_display: (one("boot_display") == "1"),
+		users: (if all("users_complete") == [] then null else
+			all("user") | map(part | {pid: .[0] | tonumber,
+				kind: .[1], name: .[2:] | join(" ")}) end),
+		users_complete: (one("users_complete") == "1"),
+		problems: all("problem") | map(split("\t") | {code: .[0],
+			severity: .[1], message: .[2], remedy: .[3]})
+	}'
+}
+
+# human BYTES VAR: with the largest unit that leaves it whole.
+human()
+{
+	local n="$1" unit=''
+
+	while [ "$n" -ge 1024 ] && [ $((n % 1024)) -eq 0 ]; do
+		n=$((n / 1024))
+		case $unit in
+		'') unit=K ;;
+		K) unit=M ;;
+		M) unit=G ;;
+		G) unit=T ;;
+		*) unit=P ;;
+		esac
+	done
+	base_set "$2" "$n$unit"
+}
+
+# line NAME TEXT
+line()
+{
+	printf '    %-8s %s\n' "$1" "$2"
+}
+
+# item_member BDF CLASS DRIVER, item_bar INDEX START SIZE FLAGS, item_user PID
+# KIND NAME: one of several on a line.
+item_member()
+{
+	members="$members${members:+, }$1${3:+ ($3)}"
+}
+
+item_bar()
+{
+	local size name="$1"
+
+	human "$3" size
+	[ "$1" -ne 6 ] || name=ROM
+	bars="$bars${bars:+; }$name: $size $4"
+}
+
+item_user()
+{
+	local pid="$1" kind="$2"
+
+	shift 2
+	users="$users${users:+, }$pid $* ($kind)"
+}
+
+# show_problem "CODE TAB SEVERITY TAB MESSAGE TAB REMEDY"
+show_problem()
+{
+	local code severity message remedy
+
+	IFS=$tab read -r code severity message remedy <<-EOT
+	$1
+	EOT
+	line "$severity" "$code: $message"
+	line '' "-> $remedy"
+}
+
+# show_text: the record for people.
+show_text()
+{
+	local key value head='' group='' members='' bars='' power='' users=''
+
+	set -f
+	# shellcheck disable=SC2086 # the words of a value
+	while IFS=$tab read -r key value; do
+		case $key in
+		bdf) head=$value ;;
+		state) state=$value ;;
+		vendor) head="$head $value" ;;
+		device) head="$head:$value" ;;
+		class) printf '%s class %s: %s\n' "$head" "$value" "$state" ;;
+		driver) line driver "${value:-none}" ;;
+		driver_override) [ -z "$value" ] || line override "$value" ;;
+		iommu_group) group=$value ;;
+		member) item_member $value ;;
+		bar) item_bar $value ;;
+		reset_methods)
+			line group "${group:-none}${members:+: $members}"
+			line BARs "${bars:-none}"
+			line reset "${value:-none}" ;;
+		power_state) power=${value:-unknown} ;;
+		runtime_status) power="$power${value:+, runtime $value}" ;;
+		power_control) power="$power${value:+, control $value}" ;;
+		d3cold_allowed)
+			[ "$value" != 1 ] || power="$power, D3cold allowed"
+			line power "$power" ;;
+		numa_node) line NUMA "${value:-none}" ;;
+		boot_display)
+			[ "$value" -eq 0 ] || line display 'boot display' ;;
+		user) item_user $value ;;
+		users_complete)
+			[ "$value" -eq 1 ] ||
+				users="${users:-none} (root sees those of other users)"
+			line users "${users:-none}" ;;
+		problem) show_problem "$value" ;;
+		esac
+	done <<-EOT
+	$rec
+	EOT
+	set +f
+}
+
+# show: each of `devices`. Sets `verdict`: 0 if each that counts is ready.
+show()
+{
+	local bdf
+
+	[ "$opt_json" -eq 1 ] || {
+		[ "$pci_iommu" -eq 1 ] || printf 'IOMMU off: %s\n' "$pci_iommu_why"
+		[ "$pci_iommu" -eq 0 ] || printf 'IOMMU on: %s\n' "$pci_iommu_why"
+	}
+	verdict=0
+	for bdf in $devices; do
+		record "$bdf"
+		if [ "$opt_json" -eq 1 ]; then
+			show_json
+		else
+			echo
+			show_text
+		fi
+		[ -z "$counts" ] || [ "$counts" = "$bdf" ] || continue
+		case $judge_state in
+		ready) ;;
+		absent) verdict=69 ;;
+		*) [ "$verdict" -ne 0 ] || verdict=1 ;;
+		esac
+	done
+}
+
+# all_gpus: sets `devices` where none was named; only the configured one counts.
+all_gpus()
+{
+	local bdf
+
+	conf_get counts GPU_BDF
+	for bdf in $(pci_gpus); do
+		add "$bdf"
+	done
+	! pci_exists "$counts" || add "$counts"
+}
+
+main()
+{
+	tab=$(printf '\t')
+	devices='' counts=''
+	base_init "$0"
+	opt_flags='json'
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--no-users)
+			users_skip=1
+			shift ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	conf_load "$opt_conf"
+	if [ $# -gt 0 ]; then
+		resolve "$@"
+	else
+		all_gpus
+	fi
+	pci_iommu_load
+	users_scan
+	ask
+	show
+	if [ -n "$counts" ] && ! pci_exists "$counts"; then
+		die 69 "$counts, the GPU of the configuration (GPU_BDF), is not there"
+	fi
+	leave "$verdict"
+}
+
+main "$@"
