@@ -141,6 +141,15 @@ static void ctl_event(struct iso_ev *ev, uint32_t events)
 	close_fd(&fd);
 }
 
+/* Memory of its own that a child can come to need: what is under way (results
+ * are in a buffer that doubles), objects and files with their like in the
+ * driver, and the rest, connections and stacks, which is less than this. */
+static uint64_t data_bytes(const struct child_quota *q)
+{
+	return (UINT64_C(128) << 20) + 3 * q->max_inflight_bytes +
+	       256 * ((uint64_t)q->max_objects + q->max_files);
+}
+
 /* Other threads may be out in driver calls: no destructors. */
 static void child_stopped(struct pool *pool)
 {
@@ -153,6 +162,7 @@ static void child_sandbox(const struct child *child)
 	const struct child_setup *s = &child->setup;
 	struct sandbox_limit limits[] = {
 		{ RLIMIT_CORE, 0 },
+		{ RLIMIT_DATA, data_bytes(&s->quota) },
 		{ RLIMIT_NOFILE, MIN(OWN_FDS + s->max_conns +
 				     s->quota.max_files, FDS_MAX) },
 		/* Threads count for the whole user: only one of its own has

@@ -57,6 +57,9 @@ static int set_limits(const struct sandbox *s)
 		struct rlimit r;
 		int resource = s->limits[i].resource;
 
+		/* The sanitizers' shadow is larger than any memory. */
+		if (SANITIZED && resource == RLIMIT_DATA)
+			continue;
 		if (getrlimit(resource, &r) < 0)
 			return -errno;
 		r.rlim_max = MIN((rlim_t)s->limits[i].max, r.rlim_max);

@@ -197,6 +197,19 @@ still_serves()
 	exec 8>&- 7>&-
 }
 
+@test "a child has a limit of memory, by its quotas, and leaves no core" {
+	local limits
+
+	export ISOSPIN_MAX_INFLIGHT_BYTES=16M ISOSPIN_MAX_OBJECTS=1000
+	start_broker
+	hold w1
+	limits=$(awk '/^Max data|^Max core/ { print $2, $(NF - 1) }' \
+		"/proc/$(child_of w1)/limits" | sort)
+	equal "$(printf 'core 0\ndata %d' $(((128 + 3 * 16 << 20) + 256 * 2024)))" \
+		"$limits"
+	exec 7>&-
+}
+
 @test "connections of one worker share its child, which ends with the last" {
 	start_broker
 	hold w1
