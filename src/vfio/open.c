@@ -77,18 +77,35 @@ void vfio_answer_free(struct vfio_answer *a)
 	*a = (struct vfio_answer){ 0 };
 }
 
-/* Says which members keep the group from being used. */
-static void say_foreign(int group)
+/* Drivers that leave the DMA of their devices to others (Linux:
+ * driver_managed_dma); any other keeps its group from being used. */
+static bool shares(const struct vfio_func *func)
+{
+	return !func->driver[0] || vfio_func_bound(func) ||
+	       strcmp(func->driver, "pcieport") == 0 ||
+	       strcmp(func->driver, "pci-stub") == 0;
+}
+
+static int fail_viable(const struct vfio_dev *d)
 {
 	struct vfio_func member[VFIO_MAX_MEMBERS];
-	size_t n;
+	char list[512] = "";
+	size_t n = 0;
 
-	if (vfio_members(group, member, &n) < 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		if (member[i].driver[0] && !vfio_func_bound(&member[i]))
-			log_error("%s of the same group has driver %s",
-				  member[i].bdf, member[i].driver);
+	if (vfio_members(d->func.group, member, &n) < 0)
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		size_t have = strlen(list);
+
+		if (!shares(&member[i]))
+			snprintf(list + have, sizeof(list) - have,
+				 ", %s has driver %s", member[i].bdf,
+				 member[i].driver);
+	}
+	log_error("%s: group %d is not viable%s; bind all of it with `isospin"
+		  " vfio-bind %s`", d->func.bdf, d->func.group, list,
+		  d->func.bdf);
+	return ISO_EX_NO;
 }
 
 /* Finds the function and makes sure that it is vfio-pci's. */
@@ -191,12 +208,8 @@ int vfio_open(struct vfio_dev *d, const char *bdf)
 
 	if (r != ISO_EX_OK)
 		return r;
-	if (!(flags & VFIO_GROUP_FLAGS_VIABLE)) {
-		say_foreign(d->func.group);
-		log_error("%s: group %d is not viable: each device in it must"
-			  " have vfio-pci or no driver", bdf, d->func.group);
-		return ISO_EX_NO;
-	}
+	if (!(flags & VFIO_GROUP_FLAGS_VIABLE))
+		return fail_viable(d);
 	r = open_container(d);
 	if (r != ISO_EX_OK)
 		return r;

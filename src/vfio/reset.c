@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <linux/vfio.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -23,29 +24,43 @@ static int hot_reset(const struct vfio_dev *d)
 								      : 0;
 }
 
-/* True if a hot reset stays within the group; says why if not. */
+/* True if a hot reset may take this one along; says why if not. */
+static bool may_affect(const struct vfio_dev *d,
+		       const struct parse_affected *affected)
+{
+	struct vfio_func other;
+	char bdf[VFIO_BDF_SIZE];
+
+	snprintf(bdf, sizeof(bdf), "%04x:%02x:%02x.%u", affected->domain,
+		 affected->bus, affected->dev, affected->func & 7u);
+	if (affected->group != (uint32_t)d->func.group) {
+		log_error("%s: it has no reset of its own, and with its bus %s"
+			  " of group %u would be reset", d->func.bdf, bdf,
+			  affected->group);
+		return false;
+	}
+	if (vfio_func_read(bdf, &other) == 0 && vfio_func_bound(&other))
+		return true;
+	log_error("%s: it has no reset of its own, and with its bus %s would"
+		  " be reset, which vfio-pci does not have; `isospin vfio-bind"
+		  " %s`", d->func.bdf, bdf, bdf);
+	return false;
+}
+
 static bool may_hot_reset(const struct vfio_dev *d)
 {
 	struct parse_affected affected[PARSE_MAX_AFFECTED];
-	const char *bdf = d->func.bdf;
 	uint32_t n;
 	int r = vfio_affected(d, affected, &n);
 
 	if (r < 0) {
 		log_error("%s: it has no reset of its own, and its bus cannot"
-			  " be reset (%s)", bdf, strerror(-r));
+			  " be reset (%s)", d->func.bdf, strerror(-r));
 		return false;
 	}
-	for (uint32_t i = 0; i < n; i++) {
-		const struct parse_affected *a = &affected[i];
-
-		if (a->group == (uint32_t)d->func.group)
-			continue;
-		log_error("%s: it has no reset of its own, and with its bus"
-			  " %04x:%02x:%02x.%u of group %u would be reset", bdf,
-			  a->domain, a->bus, a->dev, a->func, a->group);
-		return false;
-	}
+	for (uint32_t i = 0; i < n; i++)
+		if (!may_affect(d, &affected[i]))
+			return false;
 	return true;
 }
 

@@ -138,6 +138,8 @@ int vfio_members(int group, struct vfio_func ret_member[VFIO_MAX_MEMBERS],
 		if (n == VFIO_MAX_MEMBERS)
 			return -E2BIG;
 		r = vfio_func_read(entry->d_name, &ret_member[n]);
+		if (r == -ENODEV) /* removed since */
+			continue;
 		if (r < 0)
 			return r;
 		n++;
