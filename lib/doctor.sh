@@ -1,0 +1,420 @@
+# shellcheck shell=sh
+# doctor.sh - what would fail later: the checks of the host, for any kind of VM
+#
+# Each check says one line by doctor_say. What cannot be read is a warning, never
+# ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
+# assets_init and sysfs.sh; DEV_ROOT (/dev) may name another tree, as those there.
+
+: "${DEV_ROOT:=/dev}"
+
+doctor_failed=0
+
+# doctor_say STATUS NAME MESSAGE [REMEDY]: one finding; STATUS is ok, warn or fail.
+doctor_say()
+{
+	local text="$3"
+
+	[ "$1" != fail ] || doctor_failed=1
+	if [ "$opt_json" -eq 1 ]; then
+		jq -cn --arg status "$1" --arg name "$2" --arg message "$3" \
+			--arg remedy "${4:-}" --arg target "$doctor_target" \
+			'{name: $name, target: $target, status: $status,
+			message: $message, remedy: $remedy}'
+		return
+	fi
+	[ -z "${4:-}" ] || text="$text; $4"
+	case $text in
+	*[!\ -~]*) text=$(printf '%s' "$text" | tr -c ' -~' '?') ;;
+	esac
+	printf '%-4s  %s: %s\n' "$1" "$2" "$text"
+}
+
+# doctor_unknown NAME WHAT [REMEDY]: the fact could not be had.
+doctor_unknown()
+{
+	doctor_say warn "$1" "unknown: $2" "${3:-}"
+}
+
+# doctor_mib VAR BYTES
+doctor_mib()
+{
+	base_set "$1" "$((($2 + 1048575) >> 20)) MiB"
+}
+
+# doctor_cpu: sets doctor_phys_bits, empty if unknown.
+doctor_cpu()
+{
+	local line flags='' want status=warn
+
+	doctor_phys_bits=
+	while IFS= read -r line; do
+		case $line in
+		flags*) flags="${line#*:} " ;;
+		'address sizes'*' bits physical'*)
+			line=${line#*: }
+			doctor_phys_bits=${line%% *} ;;
+		'') [ -z "$flags" ] || break ;;
+		esac
+	done 2>/dev/null <"$PROCFS_ROOT/cpuinfo" || :
+	conf_get want ACCEL
+	[ "$want" != kvm ] || status=fail
+	case $flags in
+	'') doctor_unknown cpu "$PROCFS_ROOT/cpuinfo names no flags" ;;
+	*' lm '*) doctor_cpu_flags "$flags" "$status" ;;
+	*) doctor_say fail cpu 'this is no x86-64 processor' \
+		'isospin runs on x86-64 only' ;;
+	esac
+}
+
+doctor_cpu_flags()
+{
+	case $1 in
+	*' vmx '*) doctor_say ok cpu 'x86-64 with VT-x (vmx)' ;;
+	*' svm '*) doctor_say ok cpu 'x86-64 with AMD-V (svm)' ;;
+	*' hypervisor '*)
+		doctor_say "$2" cpu 'this is a virtual machine without virtualization of its own' \
+			'switch nested virtualization on where it runs' ;;
+	*)
+		doctor_say "$2" cpu 'the processor shows neither vmx nor svm' \
+			'switch virtualization (VT-x, SVM) on in the firmware setup' ;;
+	esac
+}
+
+# doctor_kvm: sets doctor_accel to what the VMs would run under. That /dev/kvm
+# opens says little; a guest is run.
+doctor_kvm()
+{
+	local want status=warn
+
+	conf_get want ACCEL
+	doctor_accel=tcg
+	if [ "$want" = tcg ]; then
+		doctor_say ok kvm 'not wanted (ACCEL=tcg)'
+		return 0
+	fi
+	[ "$want" != kvm ] || status=fail
+	if [ ! -e "$DEV_ROOT/kvm" ]; then
+		doctor_say "$status" kvm "there is no /dev/kvm: VMs run without it, far slower" \
+			'as root: modprobe kvm_intel, or kvm_amd; dmesg says why if that fails'
+	elif ! qemu_opens "$DEV_ROOT/kvm"; then
+		doctor_say "$status" kvm "/dev/kvm $qemu_opens_why: VMs run without it, far slower" \
+			'run isospin by sudo, or add the user to the group of /dev/kvm'
+	elif ! command -v "$qemu_bin" >/dev/null; then
+		doctor_unknown kvm "/dev/kvm opens, but without $qemu_bin no guest can be tried" \
+			'isospin setup'
+	else
+		doctor_kvm_run "$status"
+	fi
+}
+
+# A failure that was kept is tried again: the machine may have been busy then.
+doctor_kvm_run()
+{
+	local DRY_RUN="$DRY_RUN" kept=''
+
+	if [ -z "$proc_run" ] || [ ! -w "$proc_run" ]; then
+		DRY_RUN=1
+	else
+		{ read -r kept <"$proc_run/probe-kvm"; } 2>/dev/null || :
+		case $kept in
+		*' ran') ;;
+		*) rm -f -- "$proc_run/probe-kvm" ;;
+		esac
+	fi
+	qemu_cached kvm qemu_probe_word
+	if [ "$qemu_answer" = ran ]; then
+		doctor_accel=kvm
+		doctor_say ok kvm 'a probe guest runs under /dev/kvm'
+	else
+		doctor_say "$1" kvm '/dev/kvm opens, but a probe guest does not run under it: VMs run without it, far slower' \
+			'if this is a virtual machine, switch nested virtualization on where it runs'
+	fi
+}
+
+# doctor_vmm: the monitors of both roles. Whether QEMU starts is seen too: a
+# library may be missing.
+doctor_vmm()
+{
+	local key vmm out
+
+	for key in GPU_VMM WORKER_VMM; do
+		conf_get vmm "$key"
+		case $vmm in
+		auto | qemu) ;;
+		*) doctor_say fail vmm "$key=$vmm is not there yet" \
+			"set $key=qemu" ;;
+		esac
+	done
+	if ! command -v "$qemu_bin" >/dev/null; then
+		doctor_say "$doctor_no_tool" vmm "$qemu_bin is not installed" \
+			'isospin setup installs it'
+	elif ! out=$(timeout 10 "$qemu_bin" --version 2>&1); then
+		doctor_say fail vmm "$qemu_bin does not start: ${out%%"$base_nl"*}" \
+			'install it again'
+	else
+		out=${out#QEMU emulator version }
+		doctor_say ok vmm "QEMU ${out%%[!0-9.]*} for the GPU VM and workers"
+	fi
+	doctor_vmm_other cloud-hypervisor
+	doctor_vmm_other firecracker
+}
+
+# doctor_vmm_other NAME: found on PATH, but nothing here uses it yet.
+doctor_vmm_other()
+{
+	local out
+
+	command -v "$1" >/dev/null || return 0
+	out=$(timeout 10 "$1" --version 2>&1) || {
+		doctor_say warn vmm "$1 is installed and does not start"
+		return 0
+	}
+	doctor_say ok vmm "${out%%"$base_nl"*} is installed; not used yet"
+}
+
+# doctor_vsock: sets doctor_vsock to vhost or vhost-user.
+doctor_vsock()
+{
+	local why node="$DEV_ROOT/vhost-vsock"
+
+	conf_get doctor_vsock VSOCK
+	qemu_opens "$node" || {
+		why="/dev/vhost-vsock $qemu_opens_why"
+		case $doctor_vsock in
+		vhost) doctor_say fail vsock "VSOCK=vhost, but $why" \
+			'as root: modprobe vhost_vsock; or set VSOCK=auto' ;;
+		*)
+			doctor_vsock=vhost-user
+			doctor_say ok vsock "a vsock-device process for each VM ($why)" ;;
+		esac
+		return 0
+	}
+	case $doctor_vsock in
+	vhost-user)
+		doctor_say ok vsock 'a vsock-device process for each VM (VSOCK=vhost-user)' ;;
+	*)
+		doctor_vsock=vhost
+		doctor_say ok vsock '/dev/vhost-vsock opens' ;;
+	esac
+}
+
+# doctor_cids: a CID of a VM of ours is passed over for the next one. That of
+# somebody else's VM ends ours: the kernel has each only once.
+doctor_cids()
+{
+	local key cid list foreign taken=''
+
+	if [ "$doctor_vsock" != vhost ]; then
+		doctor_say ok cids 'each VM has an address space of its own (vhost-user)'
+		return 0
+	fi
+	list=" $(cat "$PROCFS_ROOT"/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' |
+		sed -n 's/.*guest-cid"\{0,1\}[=:]\([0-9]*\).*/\1/p' |
+		tr '\n' ' ')"
+	foreign=0
+	for key in GPU_VM_CID WORKER_CID; do
+		conf_get cid "$key"
+		if [ -n "$proc_run" ] && boot_cid_used "$cid"; then
+			taken="$taken, $cid is in use"
+			continue
+		fi
+		case $list in
+		*" $cid "*)
+			foreign=1
+			doctor_say fail cids "$key=$cid is another VM's" \
+				"end that VM, or set $key to another number" ;;
+		esac
+	done
+	[ "$foreign" -eq 1 ] || doctor_say ok cids \
+		"GPU_VM_CID and WORKER_CID can be had${taken:+$taken: the next free one is taken}"
+}
+
+# doctor_state: where pids, sockets and keys go. Makes nothing.
+doctor_state()
+{
+	local why where
+
+	proc_run=
+	if ! why=$( (proc_where "$opt_instance") 2>&1); then
+		doctor_say fail state "${why#*error: }" 'isospin.conf(5), RUN_DIR'
+		return 0
+	fi
+	proc_where "$opt_instance"
+	where=$proc_run
+	if [ -e "$where" ]; then
+		why=$(stat -c %u:%a:%F -- "$where") || why='unreadable'
+		if [ "$why" != "$(id -u):700:directory" ]; then
+			proc_run=
+			doctor_say fail state "$where must be a directory of this user with mode 0700" \
+				"remove it, or set RUN_DIR"
+			return 0
+		fi
+	fi
+	# lib/vm.sh: a home and the longest name of a socket in it.
+	if [ "${#proc_dir}" -gt 75 ]; then
+		doctor_say fail state "$proc_dir is too long for the address of a socket" \
+			'set RUN_DIR to a shorter path'
+		return 0
+	fi
+	doctor_room state "$where" 128 "VMs keep their state"
+}
+
+# doctor_room NAME DIR MIB WHAT: free space where DIR is or would be.
+doctor_room()
+{
+	local dir="$2" free
+
+	while [ ! -d "$dir" ]; do
+		dir=${dir%/*}
+		dir=${dir:-/}
+	done
+	free=$(df -Pm -- "$dir" 2>/dev/null | awk 'NR == 2 { print $4 }') || free=
+	case $free in
+	'' | *[!0-9]*)
+		doctor_unknown "$1" "df cannot say how much is free in $dir" ;;
+	*)
+		if [ "$free" -lt "$3" ]; then
+			doctor_say fail "$1" "$free MiB are free in $dir, where $4: $3 MiB are wanted" \
+				'make room there'
+		else
+			doctor_say ok "$1" "$free MiB are free in $dir, where $4"
+		fi ;;
+	esac
+}
+
+# doctor_disk: what setup unpacks and make builds. Measured: a kernel with its
+# headers 119 MiB and its packages 40, NVIDIA's programs 32 a version, the build
+# 180.
+doctor_disk()
+{
+	local need=16 branch nonfree
+
+	assets_kernel >/dev/null || need=$((need + 160))
+	conf_get nonfree NONFREE
+	for branch in 535 550; do
+		[ "$nonfree" = no ] || [ -n "$(assets_nvidia_versions "$branch")" ] ||
+			need=$((need + 64))
+	done
+	doctor_room disk "$assets_dir" "$need" 'kernels and images are kept'
+	[ -x "$TOP/build/bin/vmctl" ] ||
+		doctor_room disk "$TOP" 200 'programs are built'
+}
+
+# doctor_meminfo VAR FIELD: a line of /proc/meminfo, in bytes (kB) or a count.
+doctor_meminfo()
+{
+	local doctor_n
+
+	doctor_n=$(awk -v field="$2:" '$1 == field {
+		printf "%.0f\n", $3 == "kB" ? $2 * 1024 : $2; exit }' \
+		"$PROCFS_ROOT/meminfo" 2>/dev/null) || doctor_n=
+	base_set "$1" "$doctor_n"
+	[ -n "$doctor_n" ]
+}
+
+# doctor_memory: sets doctor_mem, that of the GPU VM. All memory of a VM with a
+# device behind VFIO is pinned when it starts; that of another is taken as used.
+doctor_memory()
+{
+	local all="$doctor_mem" what worker total free swap status=warn
+	local key=WORKER_MEM
+
+	if [ "$doctor_target" = demo ]; then
+		conf_get_bytes worker WORKER_MEM
+		all=$((doctor_mem + 2 * worker))
+		what='the GPU VM and two workers have'
+	else
+		what='the GPU VM has'
+		key=GPU_VM_MEM
+		status=fail
+	fi
+	if ! doctor_meminfo total MemTotal || ! doctor_meminfo free MemAvailable
+	then
+		doctor_unknown memory "$PROCFS_ROOT/meminfo does not say what is free"
+		return 0
+	fi
+	doctor_meminfo swap SwapFree || swap=0
+	if [ "$all" -gt "$free" ]; then
+		[ "$all" -lt "$total" ] && [ "$all" -le $((free + swap)) ] &&
+			status=warn
+		doctor_mib free "$free"
+		doctor_mib all "$all"
+		doctor_say "$status" memory "$what $all, but $free are free" \
+			"end other programs, or lower $key"
+		return 0
+	fi
+	doctor_mib free "$free"
+	doctor_mib all "$all"
+	doctor_say ok memory "$what $all of $free that are free"
+}
+
+# doctor_hugepages: guests are in a memfd of small pages, of which the kernel makes
+# huge ones if it is let. Reserved ones nobody here takes, and they are missing.
+doctor_hugepages()
+{
+	local count size free shmem status=ok remedy=''
+
+	if ! doctor_meminfo count HugePages_Free ||
+		! doctor_meminfo size Hugepagesize ||
+		! doctor_meminfo free MemAvailable; then
+		doctor_unknown hugepages "$PROCFS_ROOT/meminfo does not name any"
+		return 0
+	fi
+	if [ "$count" -gt 0 ]; then
+		if [ "$doctor_mem" -gt "$free" ]; then
+			status=warn
+			remedy='as root: echo 0 >/proc/sys/vm/nr_hugepages'
+		fi
+		doctor_mib size $((count * size))
+		doctor_say "$status" hugepages "$size are reserved and unused; isospin takes none of them" \
+			"$remedy"
+		return 0
+	fi
+	sysfs_get "$SYSFS_ROOT/kernel/mm/transparent_hugepage/shmem_enabled" \
+		shmem || shmem=
+	case $shmem in
+	*'[never]'* | *'[deny]'*)
+		doctor_say ok hugepages 'none reserved, none needed; the kernel makes none for VMs (shmem_enabled)' ;;
+	'') doctor_unknown hugepages 'whether the kernel makes any for VMs (shmem_enabled)' ;;
+	*) doctor_say ok hugepages 'none reserved, none needed' ;;
+	esac
+}
+
+# doctor_programs: what the commands that boot a VM look for.
+doctor_programs()
+{
+	local name lacks='' release
+
+	for name in bin/vmctl bin/vsock-bridge bin/vsock-device \
+		static/bin/gpu-broker static/bin/isospin-agent; do
+		[ -x "$TOP/build/$name" ] || lacks="$lacks ${name##*/}"
+	done
+	if release=$(assets_kernel); then
+		name=kmod/$release/nvidia-shim.ko
+		[ -f "$TOP/build/$name" ] || lacks="$lacks $name"
+	fi
+	if [ -z "$lacks" ]; then
+		doctor_say ok programs 'built'
+	elif [ "$doctor_target" = demo ]; then
+		doctor_say ok programs "isospin demo builds:$lacks"
+	else
+		doctor_say fail programs "not built:$lacks" 'make all kmod'
+	fi
+}
+
+# doctor_kernel: of the VMs.
+doctor_kernel()
+{
+	local release want
+
+	conf_get want KERNEL
+	if release=$(assets_kernel); then
+		doctor_say ok kernel "$release boots the VMs"
+	elif [ "$want" = auto ]; then
+		doctor_say "$doctor_no_asset" kernel 'no kernel for the VMs' \
+			'isospin setup demo fetches it'
+	else
+		doctor_say fail kernel "no kernel of KERNEL=$want" \
+			'isospin setup check fetches 6.1 and 6.12; or set KERNEL=auto'
+	fi
+}
