@@ -5,6 +5,8 @@
 #     vmlinuz                    the kernel, a bzImage
 #     lib/modules/RELEASE/       its modules, with modules.dep
 #     headers/                   make -C headers M=DIR modules
+# $ASSETS_DIR/kernels/*-isospin/ the workers' own kernel, from isospin build
+# $ASSETS_DIR/sources/VERSION/   linux-source-*.tar.xz of that package
 # $ASSETS_DIR/nvidia/VERSION/    NVIDIA's user space of one version:
 #     nvidia-smi                 the program
 #     lib/                       libnvidia-ml.so.1, libcuda.so.1
@@ -20,13 +22,16 @@ assets_init()
 	conf_get_path assets_dir ASSETS_DIR
 }
 
-# assets_kernels: every release, newest first.
+# assets_kernels: every release of Debian's, newest first.
 assets_kernels()
 {
 	local dir
 
 	for dir in "$assets_dir"/kernels/[0-9]*; do
-		[ ! -d "$dir" ] || printf '%s\n' "${dir##*/}"
+		case $dir in
+		*-isospin) ;;
+		*) [ ! -d "$dir" ] || printf '%s\n' "${dir##*/}" ;;
+		esac
 	done | sort -rV
 }
 
@@ -49,6 +54,26 @@ assets_kernel()
 	$list
 	EOT
 	return 1
+}
+
+# assets_own_kernel: the kernel that isospin build has made; 1 if there is none.
+assets_own_kernel()
+{
+	local dir
+
+	for dir in "$assets_dir"/kernels/[0-9]*-isospin; do
+		[ ! -d "$dir" ] || printf '%s\n' "${dir##*/}"
+	done | sort -rV | grep -m 1 .
+}
+
+# assets_worker_kernel: the kernel of a worker: KERNEL's, and if that leaves the
+# choice, our own before Debian's. 1 if there is none.
+assets_worker_kernel()
+{
+	local prefix
+
+	conf_get prefix KERNEL
+	{ [ "$prefix" = auto ] && assets_own_kernel; } || assets_kernel
 }
 
 # assets_kernel_dir RELEASE

@@ -7,10 +7,12 @@
 #
 # The first two are kept in build/images/ and made again when an input changed:
 # FILE.stamp holds the hash of all inputs. The same inputs give the same bytes.
-# Needs base and assets.
+# Needs base and assets; image_rootfs disk too.
 
 image_dir=$TOP/build/images
 image_busybox=/bin/busybox
+# What a worker may write to its root file system.
+image_spare_mib=64
 
 # Of a Debian kernel, below lib/modules/RELEASE/kernel/. A module that a kernel
 # has built in is not there and not missed.
@@ -22,21 +24,30 @@ net/vmw_vsock/vmw_vsock_virtio_transport_common
 net/vmw_vsock/vmw_vsock_virtio_transport'
 
 # image_worker RELEASE, image_gpu RELEASE: the base for that kernel.
+# image_rootfs RELEASE: the worker's as a file system that it may write to.
 # image_nvidia VERSION [cuda]: NVIDIA's nvidia-smi and what it loads; with
-# `cuda` libcuda too. Each makes the archive if need be and sets image_file.
+# `cuda` libcuda too. Each makes the image if need be and sets image_file; with
+# image_look set, it makes nothing and returns 1 if there is need.
+image_look=
+
 image_worker()
 {
-	image_make "worker-$1" image_stage_worker "$1"
+	image_make "worker-$1.cpio" image_stage_worker "$1"
 }
 
 image_gpu()
 {
-	image_make "gpu-$1" image_stage_gpu "$1"
+	image_make "gpu-$1.cpio" image_stage_gpu "$1"
+}
+
+image_rootfs()
+{
+	image_make "worker-$1.ext4" image_stage_worker "$1"
 }
 
 image_nvidia()
 {
-	image_make "nvidia-$1${2:+-$2}" image_stage_nvidia "$@"
+	image_make "nvidia-$1${2:+-$2}.cpio" image_stage_nvidia "$@"
 }
 
 # image_kernel RELEASE: sets image_file to that kernel, unpacked. A bzImage is
@@ -114,7 +125,7 @@ image_make()
 	local name="$1" stage="$2" stamp old=''
 
 	shift 2
-	image_file=$image_dir/$name.cpio
+	image_file=$image_dir/$name
 	image_inputs=
 	image_texts=
 	image_root=
@@ -122,12 +133,13 @@ image_make()
 	stamp=$(image_stamp) || die 74 "$name: an input cannot be read"
 	{ read -r old <"$image_file.stamp"; } 2>/dev/null || :
 	[ "$old" != "$stamp" ] || [ ! -f "$image_file" ] || return 0
+	[ -z "$image_look" ] || return 1
 	log_debug "making $image_file"
 	mkdir -p -- "$image_dir"
 	image_root=$(mktemp -d "$image_dir/.$name.XXXXXX") ||
 		die 74 "$image_dir: cannot be written"
 	on_exit rm -rf -- "$image_root"
-	if ! "$stage" "$@" || ! image_cpio "$image_root" "$image_file.$$"; then
+	if ! "$stage" "$@" || ! image_pack "$image_root" "$image_file"; then
 		rm -f -- "$image_file.$$"
 		die 74 "$image_file: cannot be made; is the disk full?"
 	fi
@@ -137,13 +149,25 @@ image_make()
 	base_owner_fix "$TOP/build"
 }
 
+# image_pack DIR FILE: makes FILE.$$, of the kind that FILE's name says.
+image_pack()
+{
+	case $2 in
+	*.cpio) image_cpio "$1" "$2.$$" ;;
+	*.ext4)
+		mkdir -- "$1/dev" "$1/proc" "$1/sys" "$1/run" "$1/tmp" &&
+			image_times "$1" && disk_make "$1" "$2.$$" disk_as \
+			"$image_spare_mib" ;;
+	esac
+}
+
 # image_stamp: the hash of this file, of what is put where, and of each input.
 image_stamp()
 {
 	local from rest sums
 
 	sums=$(
-		sha256sum <"$TOP/lib/image.sh" || exit
+		cat "$TOP/lib/image.sh" "$TOP/lib/disk.sh" | sha256sum || exit
 		while IFS='|' read -r from rest; do
 			[ -z "$from" ] || sha256sum <"$from" || exit
 		done <<-EOT
@@ -192,12 +216,16 @@ image_text()
 image_cpio()
 {
 	(
-		cd -- "$1" &&
-			find . -type d -exec chmod u=rwx,go=rx {} + &&
-			find . -exec touch -h -d @0 {} + &&
+		image_times "$1" && cd -- "$1" &&
 			find . -mindepth 1 | sort | /usr/bin/cpio -o -H newc --quiet \
 				--reproducible --owner +0:+0
 	) >"$2"
+}
+
+image_times()
+{
+	find "$1" -type d -exec chmod u=rwx,go=rx {} + &&
+		find "$1" -exec touch -h -d @0 {} +
 }
 
 # image_stage_base RELEASE: what every guest has.

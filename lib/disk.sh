@@ -1,0 +1,54 @@
+# shellcheck shell=sh
+# disk.sh - file systems in files, made without root and without mounting
+
+# The same files give the same bytes: mke2fs and debugfs take these for the time
+# and for what else they would make up.
+disk_time=1
+disk_uuid=15051510-0000-4000-8000-000000000000
+
+# disk_make DIR FILE [AS [SPARE]]: a file system (ext4) with what is in DIR and
+# room for SPARE (0) MiB more; without a journal, it is to be read only or thrown
+# away. All of it is root's: mke2fs takes a file's owner from this machine, and
+# its times, and debugfs changes that. AS may be a command that runs others, as
+# as_user does.
+disk_make()
+{
+	local as="${3:-disk_as}" mib files inodes
+
+	mib=$(du -sm --apparent-size -- "$1") && files=$(find "$1" | wc -l) ||
+		return 74
+	mib=${mib%%[!0-9]*}
+	inodes=$((files + 64 + ${4:-0} * 64))
+	mib=$((mib + mib / 8 + files * 5 / 1024 + 16 + ${4:-0}))
+	"$as" env "E2FSPROGS_FAKE_TIME=$disk_time" /sbin/mke2fs -q -F -t ext4 \
+		-b 4096 -m 0 -N "$inodes" -U "$disk_uuid" \
+		-E "hash_seed=$disk_uuid" \
+		-O '^has_journal,^metadata_csum,^resize_inode' \
+		-d "$1" "$2" "${mib}M" >/dev/null || return 74
+	# The root's inode is 2; those of files follow the first 10, in order.
+	awk -v "n=$((files + 11))" -v "time=@$disk_time" '
+	function set(inode)
+	{
+		printf "sif <%d> uid 0\nsif <%d> gid 0\n", inode, inode
+		printf "sif <%d> atime %s\nsif <%d> ctime %s\n", inode, time,
+			inode, time
+		printf "sif <%d> mtime %s\n", inode, time
+	}
+	BEGIN {
+		set(2)
+		for (i = 11; i <= n; i++)
+			set(i)
+	}' | "$as" env "E2FSPROGS_FAKE_TIME=$disk_time" /sbin/debugfs -w -f - \
+		"$2" >/dev/null 2>&1 || return 74
+}
+
+# disk_empty FILE MIB: an empty one that is written to. It takes what is written.
+disk_empty()
+{
+	/sbin/mke2fs -q -F -t ext4 "$1" "${2}M" >/dev/null || return 74
+}
+
+disk_as()
+{
+	"$@"
+}

@@ -1,0 +1,126 @@
+# shellcheck shell=sh
+# kernel.sh - compile the workers' own kernel
+#
+# From the linux-source package, or from a tree, with share/kernel/fc-gpu.config,
+# to $ASSETS_DIR/kernels/RELEASE-isospin. Compiled in build/kernel, whose path
+# does not show in the result: nor do time, user and machine.
+#
+# Needs base, assets_init, build.
+
+kernel_config=$TOP/share/kernel/fc-gpu.config
+kernel_work=$TOP/build/kernel
+kernel_need_mib=4096
+
+# kernel_source: prints the package's archive, the newest; 1 if there is none.
+kernel_source()
+{
+	local file
+
+	for file in "$assets_dir"/sources/*/linux-source-*.tar.xz; do
+		[ ! -f "$file" ] || printf '%s\n' "$file"
+	done | sort -rV | grep -m 1 .
+}
+
+# kernel_inputs TREE: prints what the kernel is made of, by its content. TREE is
+# empty for the package.
+kernel_inputs()
+{
+	local file
+
+	sha256sum <"$kernel_config" && sha256sum <"$TOP/lib/kernel.sh" &&
+		"${CC:-gcc}" --version && ld --version || return
+	if [ -z "$1" ]; then
+		file=$(kernel_source) || return
+		sha256sum <"$file"
+		return
+	fi
+	(cd -- "$1" && find . -name .git -prune -o -type f -print0 | sort -z |
+		xargs -0 sha256sum)
+}
+
+# kernel_build TREE: makes the kernel; sets build_out.
+kernel_build()
+{
+	local src="$1" file
+
+	kernel_space
+	rm -rf -- "$kernel_work"
+	mkdir -p -- "$kernel_work/obj" || die 74 "$kernel_work: cannot be made"
+	on_exit rm -rf -- "$kernel_work"
+	if [ -z "$src" ]; then
+		file=$(kernel_source) ||
+			die 66 'no linux-source package; run: isospin setup build'
+		src=$kernel_work/src
+		mkdir -- "$src"
+		step_begin "unpacking ${file##*/}"
+		tar -C "$src" --strip-components 1 -xf "$file" ||
+			die 74 "$src: cannot be unpacked; is the disk full?"
+		step_end
+	fi
+	build_step 'configuring the kernel' kernel_make "$src" \
+		KCONFIG_ALLCONFIG="$kernel_config" allnoconfig
+	kernel_check "$kernel_work/obj/.config"
+	build_step 'compiling the kernel' kernel_make "$src" \
+		-j "$(nproc)" bzImage modules
+	build_step 'collecting what modules need' kernel_make "$src" \
+		run-command KBUILD_RUN_COMMAND="$src/scripts/package/install-extmod-build \
+$kernel_work/new/headers"
+	kernel_install
+	rm -rf -- "$kernel_work"
+}
+
+kernel_make()
+{
+	local src="$1"
+
+	shift
+	make -C "$src" "O=$kernel_work/obj" LOCALVERSION= \
+		KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_USER=isospin KBUILD_BUILD_HOST=isospin "$@"
+}
+
+# kernel_space: compiling takes room that is free again afterwards.
+kernel_space()
+{
+	local free
+
+	mkdir -p -- "$TOP/build" || die 74 "$TOP/build: cannot be made"
+	free=$(df -Pm "$TOP/build" | awk 'NR == 2 { print $4 }')
+	log_info "compiling takes $kernel_need_mib MiB in $TOP/build for a while;" \
+		"$free MiB are free"
+	[ "$free" -gt "$kernel_need_mib" ] ||
+		die 74 "the disk is full: $kernel_need_mib MiB wanted, $free MiB free"
+}
+
+# kernel_check CONFIG: an option that this source does not know, or whose own
+# conditions are not met, is dropped without a word.
+kernel_check()
+{
+	local lost
+
+	lost=$(grep '^CONFIG_' "$kernel_config" | grep -vxFf "$1") || return 0
+	lost=$(printf '%s\n' "$lost" | tr '\n' ' ')
+	die 65 "this kernel does not take from $kernel_config: $lost"
+}
+
+# kernel_install: what was made for an older one of the same release goes.
+kernel_install()
+{
+	local new="$kernel_work/new" release dir
+
+	read -r release <"$kernel_work/obj/include/config/kernel.release"
+	case $release in
+	[0-9]*-isospin) ;;
+	*) die 65 "the kernel calls itself '$release', not *-isospin" ;;
+	esac
+	dir=$(assets_kernel_dir "$release")
+	if ! mkdir -p -- "$new/lib/modules/$release" "${dir%/*}" ||
+		! cp -- "$kernel_work/obj/arch/x86/boot/bzImage" "$new/vmlinuz" ||
+		! cp -- "$kernel_work/obj/.config" "$new/config"; then
+		die 74 "$new: cannot be made; is the disk full?"
+	fi
+	rm -rf -- "$TOP/build/kmod/$release" "$dir" \
+		"$TOP/build/images/vmlinux-$release"
+	mv -T -- "$new" "$dir" || die 74 "$dir: cannot be made"
+	build_out=$dir/vmlinuz
+}

@@ -1,0 +1,190 @@
+#!/bin/sh
+# build - make programs, kernels and images of the VMs
+#
+# usage: isospin build [-hnVv] [-c FILE] [--tree DIR] [--print] TARGET...
+#        isospin build [-hVv] [-c FILE] [--json] --list
+#
+# TARGET is one of those that --list names, or all. What has been made of the same
+# content is not made again. The images are for the kernel that the VMs
+# would boot: fc-gpu-kernel once it has been built, unless KERNEL says another.
+#
+#   --tree DIR     compile fc-gpu-kernel from this source of Linux 6.12, not
+#                  from Debian's package
+#   --print        make nothing: print where TARGET is; status 1 if it is not
+#   --list         every target, whether it is current, and where it is
+#   --json         with --list: one object a line
+#   -n, --dry-run  name what would be made
+#   -c FILE        read this configuration
+#   -v             say more
+#   -h, -V         this text; the version
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/assets.sh"
+. "$TOP/lib/disk.sh"
+. "$TOP/lib/image.sh"
+. "$TOP/lib/kernel.sh"
+. "$TOP/lib/build.sh"
+
+tools='make gcc musl-gcc cpio xz zstd strip'
+kernel_tools='flex bison bc'
+
+parse()
+{
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--tree) opt_need "$@"; build_tree=$2; shift 2 ;;
+		--print) print=1; shift ;;
+		--list) list=1; shift ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	words=$#
+	[ "$list$opt_json" != 01 ] || die 64 '--json wants --list; see -h'
+	if [ "$list" -eq 1 ]; then
+		opt_none "$@"
+	elif [ $# -eq 0 ]; then
+		die 64 'which TARGET? See isospin build --list'
+	fi
+	for word; do
+		[ "$word" = all ] || build_known "$word" ||
+			die 64 "'$word' is no target; see isospin build --list"
+	done
+	[ -z "$build_tree" ] || check_tree
+}
+
+check_tree()
+{
+	if [ ! -f "$build_tree/Kbuild" ] || [ ! -d "$build_tree/arch/x86" ]; then
+		die 66 "--tree: $build_tree is no source of Linux"
+	fi
+	build_tree=$(CDPATH='' cd -- "$build_tree" && pwd -P)
+	[ ! -e "$build_tree/.config" ] ||
+		die 65 "--tree: $build_tree has been built in; make mrproper there"
+}
+
+# show: each target, built or not.
+show()
+{
+	local target what state
+
+	build_kernels
+	while read -r target what; do
+		[ -n "$target" ] || continue
+		state=stale
+		if build_current "$target"; then
+			state=current
+		elif [ -z "$build_out" ]; then
+			state=absent
+		fi
+		if [ "$opt_json" -eq 1 ]; then
+			jq -cn --arg target "$target" --arg state "$state" \
+				--arg path "$build_out" --arg about "$what" \
+				'{target: $target, state: $state,
+				path: (if $path == "" then null else $path end),
+				about: $about}'
+		else
+			printf '%-17s %-8s %s\n' "$target" "$state" \
+				"${build_out:-($what)}"
+		fi
+	done <<-EOT
+	$build_table
+	EOT
+}
+
+# where TARGET...: prints paths.
+where()
+{
+	local target rc=0
+
+	build_kernels
+	for target; do
+		build_current "$target" || :
+		if [ -z "$build_out" ]; then
+			log_error "$target has not been built"
+			rc=1
+		else
+			printf '%s\n' "$build_out"
+		fi
+	done
+	leave "$rc"
+}
+
+# need_tools TARGET...: setup installs and fetches what is missing.
+need_tools()
+{
+	local tool missing='' names="$tools" what=demo
+
+	case " $* " in
+	*' fc-gpu-kernel '*)
+		what=build
+		names="$names $kernel_tools"
+		[ -n "$build_tree" ] || kernel_source >/dev/null || missing=source
+	esac
+	for tool in $names; do
+		command -v "$tool" >/dev/null || missing="$missing $tool"
+	done
+	[ -n "$missing" ] || return 0
+	log_debug "missing: $missing"
+	set -- "$what"
+	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
+	[ "$DRY_RUN" -eq 0 ] || set -- -n "$@"
+	"$TOP/scripts/setup.sh" "$@" || die "$?" "setting up failed, see above"
+}
+
+main()
+{
+	list=0 print=0
+	base_init "$0"
+	opt_flags='dry-run json'
+	parse "$@"
+	conf_load "$opt_conf"
+	assets_init
+	if [ "$list" -eq 1 ]; then
+		show
+		leave 0
+	fi
+	shift $(($# - words))
+	# shellcheck disable=SC2046 # a list of names
+	case " $* " in
+	*' all '*) set -- $(build_targets) ;;
+	esac
+	[ "$print" -eq 0 ] || where "$@"
+	need_tools "$@"
+	build_all "$@"
+}
+
+# build_all TARGET...: as the calling user, one build of this checkout at a time.
+build_all()
+{
+	local target
+
+	if base_sudo_user; then
+		[ -z "$build_tree" ] || set -- --tree "$build_tree" "$@"
+		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
+		[ "$opt_verbose" -eq 0 ] || set -- -v "$@"
+		[ "$DRY_RUN" -eq 0 ] || set -- -n "$@"
+		rc=0
+		as_user "$0" "$@" || rc=$?
+		leave "$rc"
+	fi
+	mkdir -p -- "$TOP/build" || die 74 "$TOP/build: cannot be made"
+	proc_lock "$TOP/build/lock" || {
+		log_info 'waiting for another build'
+		proc_lock "$TOP/build/lock" 7200 ||
+			die 75 "another build holds $TOP/build/lock"
+	}
+	for target; do
+		build_target "$target"
+	done
+}
+
+main "$@"
