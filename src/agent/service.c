@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "agent/agent.h"
@@ -16,6 +17,7 @@
 #include "base/sock.h"
 
 #define BROKER "/isospin/gpu-broker"
+#define CGROUP_DIR "/sys/fs/cgroup"
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 10000u
 #define SETTLED_NS 60000000000u	/* ran this long: the next wait is short */
@@ -41,10 +43,11 @@ static _noreturn_ void broker_main(const struct agent_service *sv)
 		"--driver", boot->driver,
 		"--listen", listen, "--secret-file", secret,
 		"--driver-version", boot->driver_version,
+		"--cgroup", CGROUP_DIR,
 		NULL,
 	};
 
-	if (!boot->driver_version[0])
+	if (access(CGROUP_DIR "/cgroup.procs", F_OK) < 0)
 		argv[ARRAY_SIZE(argv) - 3] = NULL;
 	snprintf(listen, sizeof(listen), "vsock:any:%u", boot->broker_port);
 	snprintf(secret, sizeof(secret), "/proc/self/fd/%d", sv->secret_fd);
@@ -139,6 +142,14 @@ static int secret_memfd(const uint8_t *secret, size_t n)
 	return r < 0 ? r : take_fd(&fd);
 }
 
+/* For the shares that the broker gives its children; it can do without. */
+static void mount_cgroup(void)
+{
+	if (mount("cgroup2", CGROUP_DIR, "cgroup2",
+		  MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		log_warn(CGROUP_DIR ": %s", strerror(errno));
+}
+
 int service_start(struct agent *a, const uint8_t *secret, size_t n)
 {
 	struct agent_service *sv = calloc(1, sizeof(*sv));
@@ -151,6 +162,7 @@ int service_start(struct agent *a, const uint8_t *secret, size_t n)
 	sv->a = a;
 	sv->backoff_ms = BACKOFF_MIN_MS;
 	sv->child.ended = on_broker_ended;
+	mount_cgroup();
 	sv->secret_fd = secret_memfd(secret, n);
 	if (sv->secret_fd < 0)
 		return sv->secret_fd;

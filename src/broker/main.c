@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
+#include "broker/cgroup.h"
 #include "broker/driver.h"
 #include "broker/monitor.h"
 
@@ -34,13 +35,14 @@ static const char usage[] =
 	"  --listen ADDRESS       vsock:any:PORT or unix:PATH; may be repeated\n"
 	"  --secret-file FILE     32 bytes that the bridge must know\n"
 	"  --uid-base N           child i runs as user N + i\n"
+	"  --cgroup DIR           child i runs in DIR/workeri, a cgroup v2\n"
 	"  -c, --config FILE      isospin.conf(5)\n"
 	"  -v, --verbose          say more\n"
 	"  -h, --help             this\n"
 	"  -V, --version          the version\n";
 
 struct options {
-	const char *driver, *version, *secret_file, *config;
+	const char *driver, *version, *secret_file, *config, *cgroup;
 	const char *listen[MONITOR_MAX_LISTEN];
 	unsigned int n_listen;
 	uint64_t uid_base;
@@ -52,7 +54,8 @@ _noreturn_ static void bad_usage(const char *what)
 	die(ISO_EX_USAGE, "%s; gpu-broker --help says more", what);
 }
 
-enum { OPT_DRIVER = 256, OPT_DRIVER_VERSION, OPT_LISTEN, OPT_SECRET, OPT_UID };
+enum { OPT_DRIVER = 256, OPT_DRIVER_VERSION, OPT_LISTEN, OPT_SECRET, OPT_UID,
+       OPT_CGROUP };
 
 static const struct option long_options[] = {
 	{ "driver", required_argument, NULL, OPT_DRIVER },
@@ -60,6 +63,7 @@ static const struct option long_options[] = {
 	{ "listen", required_argument, NULL, OPT_LISTEN },
 	{ "secret-file", required_argument, NULL, OPT_SECRET },
 	{ "uid-base", required_argument, NULL, OPT_UID },
+	{ "cgroup", required_argument, NULL, OPT_CGROUP },
 	{ "config", required_argument, NULL, 'c' },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
@@ -87,6 +91,9 @@ static void one_option(struct options *o, int opt)
 	case OPT_UID:
 		if (parse_u64(optarg, 1, UID_MAX, &o->uid_base) < 0)
 			bad_usage("--uid-base wants a number above 0");
+		break;
+	case OPT_CGROUP:
+		o->cgroup = optarg;
 		break;
 	case 'c':
 		o->config = optarg;
@@ -256,6 +263,17 @@ static void start_listening(struct monitor_config *config,
 	}
 }
 
+/* Equal shares of the processors: a service without them is still one. */
+static int open_cgroup(const char *dir)
+{
+	int fd = dir ? cgroup_open(dir) : -1;
+
+	if (dir && fd < 0)
+		log_warn("--cgroup %s: %s; no shares of the processors", dir,
+			 strerror(-fd));
+	return MAX(fd, -1);
+}
+
 /* One fd for each connection, four for each worker, two for each stranger. As
  * far as the hard limit goes; beyond, connections are refused. */
 static void raise_fd_limit(const struct monitor_config *config)
@@ -304,6 +322,7 @@ int main(int argc, char **argv)
 		config.uid_base = (uid_t)o.uid_base;
 	else
 		log_warn("not root: children run as user %u as well", geteuid());
+	config.cgroup_fd = open_cgroup(o.cgroup);
 	raise_fd_limit(&config);
 	start_listening(&config, &o);
 	r = monitor_run(&config);

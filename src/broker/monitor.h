@@ -20,6 +20,7 @@ struct monitor_config {
 	uint8_t secret[ISO_SECRET_LEN];
 	uint32_t max_workers;
 	uint32_t max_conns;
+	int cgroup_fd;			/* of --cgroup; -1: none */
 	uid_t uid_base;			/* child i gets uid_base + i; 0: none */
 	struct child_setup setup;	/* what all children share */
 };

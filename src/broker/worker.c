@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/sock.h"
+#include "broker/cgroup.h"
 #include "broker/spawn.h"
 
 /* A child that was told to end has no work left; this is for one that does not
@@ -212,6 +213,12 @@ static int start_child(struct worker *w)
 	w->log.fd = s.log;
 	w->state = WORKER_RUNS;
 	w->ws->metrics->children_started++;
+	/* It has no connection yet, so nothing of the worker's runs. */
+	if (config->cgroup_fd >= 0)
+		r = cgroup_add(config->cgroup_fd, w->slot, w->pid);
+	if (r < 0 && log_limit_ok(w->ws->log))
+		log_warn("%s: no share of the processors for its child: %s",
+			 w->name, strerror(-r));
 	if (log_limit_ok(w->ws->log))
 		log_info("%s: child %d, uid %u", w->name, w->pid,
 			 setup.uid ? setup.uid : getuid());

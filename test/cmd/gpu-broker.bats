@@ -39,13 +39,14 @@ wait_line()
 	}
 }
 
-# start_broker [DRIVER]: until it serves; stdout and stderr are in ./log.
+# start_broker [DRIVER [OPTION...]]: until it serves; stdout and stderr are in
+# ./log.
 start_broker()
 {
 	local bin="$broker"
 
 	[ "${1:-soft}" = soft ] || bin=$broker_test
-	"$bin" --driver "${1:-soft}" --driver-version 550.163.01 \
+	"$bin" --driver "${1:-soft}" --driver-version 550.163.01 "${@:2}" \
 		--listen "unix:$PWD/s" --secret-file secret >log 2>&1 3>&- &
 	pid=$!
 	wait_line 'info: ready'
@@ -207,6 +208,27 @@ still_serves()
 		"/proc/$(child_of w1)/limits" | sort)
 	equal "$(printf 'core 0\ndata %d' $(((128 + 3 * 16 << 20) + 256 * 2024)))" \
 		"$limits"
+	exec 7>&-
+}
+
+@test "each child runs in a cgroup of its own, all of one weight" {
+	local cg=$PWD/cg
+
+	start_broker soft --cgroup nowhere
+	wait_line 'warning: --cgroup nowhere: No such file'
+	kill "$pid"
+	wait "$pid"
+	mkdir -p cg/worker0
+	: >cg/cgroup.subtree_control
+	: >cg/worker0/cpu.weight
+	: >cg/worker0/cgroup.procs
+	start_broker soft --cgroup "$cg"
+	hold w1
+	equal +cpu "$(cat cg/cgroup.subtree_control)"
+	equal 100 "$(cat cg/worker0/cpu.weight)"
+	equal "$(child_of w1)" "$(cat cg/worker0/cgroup.procs)"
+	run -0 play control --name w2
+	wait_line 'w2: no share of the processors for its child: No such file'
 	exec 7>&-
 }
 

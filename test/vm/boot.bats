@@ -118,6 +118,19 @@ within()
 		grep -vx root | sort -u | wc -l)"
 }
 
+@test "each child of the broker has its own share of the GPU VM's processors" {
+	bin/isospin worker-vm --name other --detach 3>&-
+	smi
+	# shellcheck disable=SC2016 # for the shell in there
+	run -0 bin/isospin gpu-vm --exec gpu0 -- sh -c '
+		cd /sys/fs/cgroup && for g in worker*; do
+			[ -z "$(cat "$g/cgroup.procs")" ] ||
+				echo "$g $(cat "$g/cpu.weight")"
+		done'
+	bin/isospin kill-vms other
+	equal "$(printf 'worker0 100\nworker1 100')" "$output"
+}
+
 @test "the bridge killed and started again heals workers that live" {
 	smi
 	proc_kill bridge 9
