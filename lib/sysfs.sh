@@ -51,13 +51,14 @@ sysfs_ask()
 	for file; do
 		sysfs_asked=$sysfs_asked$file$base_nl
 	done
-	# A child left behind must hold neither our output nor a lock.
+	# A child left behind must hold neither our output nor a lock; nor must
+	# busybox's timeout, part of which stays for a second.
 	sysfs_answers=$base_nl$({
 		for file; do
 			sysfs_child "$file" &
 		done
 	} </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
-		timeout "$sysfs_deadline" cat 2>/dev/null)$base_nl
+		timeout "$sysfs_deadline" cat 2>/dev/null 9>&-)$base_nl
 }
 
 # sysfs_child FILE: prints "+FILE LINE" for each line, then "=FILE".

@@ -1,0 +1,253 @@
+#!/bin/sh
+# vfio-unbind - give a GPU back to its driver
+#
+# usage: isospin vfio-unbind [-hnVv] [-c FILE] [--function-only] [--persist]
+#                            [--reset] [--rescan] [--all-nvidia | DEVICE...]
+#
+# Takes PCI devices, with every endpoint of their IOMMU groups, from vfio-pci
+# and makes of them what they were before vfio-bind: same driver, override and
+# power settings. Where nothing is recorded the kernel picks the driver. Heals
+# what a vfio-bind that was killed left behind. A DEVICE is an address
+# (0000:01:00.0 or 01:00.0) or VENDOR:DEVICE; without one it is GPU_BDF.
+#
+# A device whose driver does not take it back is reset, and if that does not
+# help removed from the bus and found again.
+#
+#   --all-nvidia    every function made by NVIDIA
+#   --function-only the devices named, not the rest of their groups
+#   --persist       no longer bind them after a reboot either
+#   --reset         reset each device before its driver gets it
+#   --rescan        remove each device from the bus and have it found again
+#   -n, --dry-run   print the writes
+#   -c FILE         read this configuration
+#   -v              say more
+#   -h, -V          this text; the version
+#
+# Exit status: 0 given back, or vfio-pci had none of them; 69 there is no such
+# device, or it hangs; 74 a driver did not take it; 75 a VM has it, or another
+# vfio-bind is at work; 77 not permitted.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/sysfs.sh"
+. "$TOP/lib/pci.sh"
+. "$TOP/lib/users.sh"
+. "$TOP/lib/vfio.sh"
+
+# choose: of vfio_devices those that vfio-pci has, or that are recorded. Each
+# must answer.
+choose()
+{
+	local bdf
+
+	targets=
+	# shellcheck disable=SC2086 # a list of addresses
+	pci_ask $vfio_devices
+	for bdf in $vfio_devices; do
+		pci_load "$bdf" || die 69 "$bdf: no such device"
+		[ "$pci_is_bridge" -eq 0 ] ||
+			die 64 "$bdf is a bridge; vfio-pci takes none"
+		[ "$pci_driver" = vfio-pci ] || vfio_recall "$bdf" || continue
+		[ "$pci_stuck" -eq 0 ] ||
+			die 69 "$bdf: hangs in the kernel; only a reboot heals it"
+		targets="$targets $bdf"
+	done
+}
+
+# free: no process has the group of a target open.
+free()
+{
+	local bdf pid kind name held=0
+
+	users_scan
+	for bdf in $targets; do
+		pci_driver_of "$bdf" name
+		[ "$name" = vfio-pci ] || continue
+		users_load "$bdf"
+		while read -r pid kind name; do
+			[ "$kind" = vfio ] || continue
+			log_error "$bdf: process $pid ($name) has it; stop that VM first"
+			held=1
+		done <<-EOT
+		$users_list
+		EOT
+	done
+	[ "$held" -eq 0 ] || leave 75
+}
+
+# aim BDF: sets wanted to the driver it shall have: a name, none, or any.
+aim()
+{
+	if vfio_recall "$1" && [ "$vfio_was_driver" != vfio-pci ]; then
+		wanted=${vfio_was_driver:-none}
+		return 0
+	fi
+	wanted=any
+	[ -n "$vfio_was_override" ] || vfio_saved vfio_was_override "$1"
+	[ "$vfio_was_override" != vfio-pci ] || vfio_was_override=
+}
+
+# has_wanted BDF
+has_wanted()
+{
+	local now
+
+	pci_driver_of "$1" now
+	case $wanted in
+	any) [ "$now" != vfio-pci ] ;;
+	none) [ -z "$now" ] ;;
+	*) [ "$now" = "$wanted" ] ;;
+	esac
+}
+
+# try BDF [RESET]: makes the way back. 1 if that fails, 75 if it hangs.
+try()
+{
+	local rc=0
+
+	vfio_plan=
+	vfio_plan_restore "$1" "$wanted" "${2:-}"
+	vfio_execute "$1" || rc=$?
+	[ "$rc" -ne 75 ] || vfio_explain 75 "$1" "$before"
+	[ "$rc" -eq 75 ] || has_wanted "$1" || rc=1
+	return "$rc"
+}
+
+# try_rescan BDF: the same, with the device found anew.
+try_rescan()
+{
+	vfio_plan=
+	vfio_plan_rescan "$1"
+	vfio_execute "$1" || {
+		vfio_explain "$?" "$1" "$before"
+		return 75
+	}
+	pci_exists "$1" || {
+		log_error "$1: has not come back to the bus; see dmesg"
+		return 75
+	}
+	try "$1"
+}
+
+# give_back BDF: 1 if that fails, in whatever way.
+give_back()
+{
+	local rc=0 dev="$SYSFS_ROOT/bus/pci/devices/$1"
+
+	aim "$1"
+	pci_driver_of "$1" before
+	vfio_driver_module "$wanted"
+	if [ "$rescan" -eq 1 ]; then
+		try_rescan "$1" || rc=$?
+	else
+		try "$1" "$reset" || rc=$?
+		if [ "$rc" -eq 1 ] && [ -z "$reset" ] && [ -e "$dev/reset" ]; then
+			log_warn "$1: '$wanted' does not take it; resetting it"
+			rc=0
+			try "$1" 1 || rc=$?
+		fi
+		if [ "$rc" -eq 1 ]; then
+			log_warn "$1: '$wanted' does not take it; removing it from the bus"
+			rc=0
+			try_rescan "$1" || rc=$?
+		fi
+	fi
+	if [ "$rc" -eq 0 ]; then
+		vfio_revoke "$1"
+		vfio_forget "$1"
+		pci_driver_of "$1" before
+		log_info "$1: given back to ${before:-no driver}"
+		return 0
+	fi
+	[ "$rc" -eq 75 ] || log_error "$1: '$wanted' does not take it; see dmesg"
+	return 1
+}
+
+show()
+{
+	local bdf
+
+	for bdf in $targets; do
+		aim "$bdf"
+		if [ "$rescan" -eq 1 ]; then
+			vfio_plan_rescan "$bdf"
+		fi
+		vfio_plan_restore "$bdf" "$wanted" "$reset"
+	done
+	vfio_show
+}
+
+give_back_all()
+{
+	local bdf driver failed=0
+
+	base_hold
+	for bdf in $targets; do
+		give_back "$bdf" || failed=1
+		[ -z "$base_held" ] || break
+	done
+	base_go
+	[ "$failed" -eq 0 ] || leave 74
+	[ -n "$targets" ] || log_info "vfio-pci has none of them: $vfio_devices"
+}
+
+# saved_all: what --persist of vfio-bind has written.
+saved_all()
+{
+	local bdf driver
+
+	if [ "$persist" -eq 1 ]; then
+		# shellcheck disable=SC2086 # a list of addresses
+		vfio_unsave $vfio_devices
+		return
+	fi
+	for bdf in $vfio_devices; do
+		vfio_saved driver "$bdf"
+		[ "$driver" != vfio-pci ] || log_info "$bdf: vfio-pci gets it again \
+at the next boot; vfio-unbind --persist ends that"
+	done
+}
+
+main()
+{
+	all=0 function_only=0 persist=0 reset='' rescan=0
+	base_init "$0"
+	opt_flags='dry-run'
+	while [ $# -gt 0 ]; do
+		opt_take "$@"
+		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
+		case $1 in
+		--all-nvidia) all=1; shift ;;
+		--function-only) function_only=1; shift ;;
+		--persist) persist=1; shift ;;
+		--reset) reset=1; shift ;;
+		--rescan) rescan=1; shift ;;
+		--) shift; break ;;
+		-*) opt_unknown "$1" ;;
+		*) break ;;
+		esac
+	done
+	conf_load "$opt_conf"
+	vfio_init
+	if [ "$all" -eq 1 ]; then
+		opt_none "$@"
+		vfio_name_nvidia
+	else
+		vfio_name_devices "$@"
+	fi
+	[ "$function_only" -eq 1 ] || vfio_add_groups
+	# shellcheck disable=SC2086 # a list of addresses
+	[ "$DRY_RUN" -eq 1 ] || vfio_permitted $vfio_devices
+	vfio_lock
+	choose
+	free
+	if [ "$DRY_RUN" -eq 1 ]; then show; else give_back_all; fi
+	saved_all
+}
+
+main "$@"
