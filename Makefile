@@ -32,10 +32,13 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes \
 	-Wimplicit-fallthrough
 HARDEN := -fno-common -fno-strict-aliasing -fstack-protector-strong \
 	  -fstack-clash-protection -fcf-protection
+# The same bytes from any directory.
+PREFIX_MAP := -ffile-prefix-map=$(CURDIR)=.
 FORTIFY := $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 VERSION := $(shell cat share/version)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DISOSPIN_VERSION='"$(VERSION)"' \
-	     $(CFLAGS) $(WARN) $(HARDEN) -Isrc -I$(GEN) -MMD -MP
+	     $(CFLAGS) $(WARN) $(HARDEN) $(PREFIX_MAP) -Isrc -I$(GEN) \
+	     -MMD -MP
 DYN_CFLAGS = $(ALL_CFLAGS) $(FORTIFY) -fPIE $(SAN_FLAGS)
 DYN_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(SAN_FLAGS) $(LDFLAGS)
 # Debian's musl wrapper hides the kernel's headers; they come last.
