@@ -45,9 +45,14 @@ proc_where()
 # proc_mkdir DIR: makes it 0700, or ends the command if it is not ours alone.
 proc_mkdir()
 {
-	local owner
+	local owner error
 
-	[ -d "$1" ] || (umask 077 && mkdir -p -- "$1") || die 77 "$1: cannot be made"
+	[ -d "$1" ] || error=$(umask 077 && mkdir -p -- "$1" 2>&1) ||
+		case $error in
+		*'No space'* | *'quota'*)
+			die 74 "$1: cannot be made; is the disk full?" ;;
+		*) die 77 "$1: cannot be made" ;;
+		esac
 	owner=$(stat -c %u:%a:%F -- "$1") || die 74 "$1: cannot be read"
 	case $owner in
 	"$(id -u):700:directory") ;;
@@ -55,11 +60,23 @@ proc_mkdir()
 	esac
 }
 
+# proc_room: ends the command unless there is room for the small things that one
+# keeps in proc_dir. Whoever makes something large there sees by itself.
+proc_room()
+{
+	local rc=0
+
+	{ head -c 131072 /dev/zero >"$proc_dir/.room.$$"; } 2>/dev/null || rc=$?
+	rm -f -- "$proc_dir/.room.$$"
+	[ "$rc" -eq 0 ] || die 74 "$proc_dir: no room; is the disk full?"
+}
+
 # proc_lock FILE [SECONDS]: holds an exclusive lock on FILE in fd 9 until
 # proc_unlock or the command's end; 1 if another holds it for longer than
 # SECONDS (0).
 proc_lock()
 {
+	true 2>/dev/null >>"$1" || die 74 "$1: cannot be written; is the disk full?"
 	exec 9>>"$1"
 	flock -w "${2:-0}" 9 || {
 		exec 9>&-
@@ -98,15 +115,26 @@ proc_field()
 	base_set "$proc_var" "$1"
 }
 
-# proc_record NAME PID: remembers a running process.
+# proc_record NAME PID: remembers a running process; 1 if there is none. A full
+# disk ends the command.
 proc_record()
 {
 	local start
 
 	proc_start_time start "$2" || return 1
 	proc_mkdir "$proc_dir/$1"
-	printf '%s %s\n' "$2" "$start" >"$proc_dir/$1/pid.new" &&
+	proc_write "$1" "$2 $start" || proc_full "$1"
+}
+
+proc_write()
+{
+	{ printf '%s\n' "$2" >"$proc_dir/$1/pid.new"; } 2>/dev/null &&
 		mv -f "$proc_dir/$1/pid.new" "$proc_dir/$1/pid"
+}
+
+proc_full()
+{
+	die 74 "$proc_dir/$1: cannot be written; is the disk full?"
 }
 
 # proc_pid VAR NAME: the pid of a recorded process that still runs, else 1.
@@ -140,7 +168,7 @@ proc_gone()
 # test's fds stay here.
 proc_spawn()
 {
-	local name="$1" rc=0
+	local name="$1" rc=0 start
 
 	shift
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -150,12 +178,18 @@ proc_spawn()
 	proc_mkdir "$proc_dir/$name"
 	log_debug "+ $(base_quote "$@") >$proc_dir/$name/log"
 	# Here, not in the child: the caller may wait for a line of it.
-	: >"$proc_dir/$name/log"
+	true 2>/dev/null >"$proc_dir/$name/log" || proc_full "$name"
 	base_hold
 	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 4>&- 5>&- 6>&- \
 		7>&- 8>&- 9>&- &
 	proc_spawned=$!
-	proc_record "$name" "$proc_spawned" || rc=$?
+	if ! proc_start_time start "$proc_spawned"; then
+		rc=1
+	elif ! proc_write "$name" "$proc_spawned $start"; then
+		# Nobody could find it later.
+		kill -KILL "$proc_spawned"
+		proc_full "$name"
+	fi
 	base_go
 	return "$rc"
 }

@@ -88,8 +88,9 @@ qemu_cached()
 	[ "$kept" != "$boot" ] || return 0
 	qemu_answer=$("$2") || die 70 "probe of $1 failed"
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	printf '%s %s\n' "$boot" "$qemu_answer" >"$file.$$" &&
-		mv -f "$file.$$" "$file"
+	# What cannot be kept is found once more.
+	{ printf '%s %s\n' "$boot" "$qemu_answer" >"$file.$$" &&
+		mv -f "$file.$$" "$file"; } 2>/dev/null || rm -f -- "$file.$$"
 }
 
 qemu_probe_word()

@@ -174,6 +174,7 @@ vm_claim_next()
 # The release first: a signal may come between the two.
 vm_own()
 {
+	proc_room
 	on_exit vm_abandon "$vm_name"
 	proc_mkdir "$proc_dir/vms"
 	proc_record "$vm_key/owner" "$$"

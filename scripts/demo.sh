@@ -103,6 +103,7 @@ claim()
 {
 	local pid name
 
+	proc_room
 	vm_lock
 	proc_pid pid demo && die 75 "another demo runs here (pid $pid); wait for \
 it, or use a set of VMs of its own: isospin demo --instance demo2"

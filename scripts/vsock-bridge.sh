@@ -41,6 +41,7 @@ start()
 		run "$bridge" --dir "$proc_dir/bridge.d"
 		leave 0
 	fi
+	proc_room
 	vm_lock
 	bridge_sweep
 	proc_pid pid bridge &&

@@ -105,13 +105,16 @@ ends()
 	nothing_left
 }
 
-# on_full DIR BYTES: the demo where DIR has so much room; seen by it alone.
+# on_full DIR BYTES [COMMAND...]: the demo, or that command, where DIR has so much
+# room; seen by it alone.
 on_full()
 {
+	[ $# -gt 2 ] || set -- "$@" demo --no-nonfree
 	# shellcheck disable=SC2016 # for that shell
 	run -74 --separate-stderr unshare -m sh -c '
 		mount -t tmpfs -o size="$2",mode=700 none "$1" || exit
-		exec bin/isospin demo --no-nonfree' sh "$1" "$2"
+		shift 2
+		exec bin/isospin "$@"' sh "$@"
 	echo "$stderr"
 	equal '' "$output"
 	has "$stderr" 'disk'
@@ -132,4 +135,16 @@ on_full()
 @test "a demo whose state is on a full disk says so and leaves nothing" {
 	on_full "$ISOSPIN_RUN_DIR" 1M
 	nothing_left
+}
+
+@test "where there is no room at all for state, one line says so" {
+	local cmd
+
+	for cmd in 'demo --no-nonfree' 'gpu-vm --driver soft --detach' \
+		'vsock-bridge --detach'; do
+		# shellcheck disable=SC2086 # several words
+		on_full "$ISOSPIN_RUN_DIR" 4096 $cmd
+		equal 1 "$(grep -cv ': info: ' <<<"$stderr")"
+		nothing_left
+	done
 }
