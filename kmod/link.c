@@ -291,6 +291,7 @@ int shim_req_call(struct shim_req *req, struct shim_frame *frame)
 	list_add_tail(&req->node, &link->waiting);
 	refcount_inc(&frame->refs);
 	list_add_tail(&frame->node, &link->tx);
+	shim_rx_put_off(link, req);
 	spin_unlock_bh(&link->lock);
 	tx_pump(link);
 	return req_wait(req);

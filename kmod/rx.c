@@ -7,6 +7,10 @@
  * is most likely the one that the answer is for, so that a call costs no
  * thread hop. With none waiting, the thread gets it. The role ends when
  * the socket is empty.
+ *
+ * Taking bytes from the socket makes vsock send the peer a packet of credit. So
+ * an answer is looked at first, and taken after the next request went out:
+ * that packet then delays nobody.
  */
 #include <linux/net.h>
 #include <linux/poll.h>
@@ -14,6 +18,9 @@
 #include <net/sock.h>
 
 #include "shim.h"
+
+/* At most so many bytes are left in the socket. */
+#define PEEK_MAX 16384
 
 void shim_rx_dispatch(struct shim_link *link)
 {
@@ -26,6 +33,12 @@ void shim_rx_dispatch(struct shim_link *link)
 					 node)->wait;
 	WRITE_ONCE(link->rx_owner, owner);
 	wake_up(owner);
+}
+
+void shim_rx_put_off(struct shim_link *link, struct shim_req *req)
+{
+	if (!link->rx_owner && link->rx_peeked)
+		WRITE_ONCE(link->rx_owner, &req->wait);
 }
 
 void shim_rx_leave(struct shim_link *link)
@@ -255,18 +268,44 @@ static int rx_frames(struct shim_link *link)
 	return 0;
 }
 
-/* True if there may be more. */
-static bool rx_some(struct shim_link *link)
+/* Into rx_buf, behind what is there: up to n bytes. */
+static int rx_recv(struct shim_link *link, size_t n, int flags)
 {
 	struct kvec vec = {
 		.iov_base = link->rx_buf + link->rx_len,
-		.iov_len = ISO_MAX_FRAME - link->rx_len,
+		.iov_len = n,
 	};
 	struct msghdr msg = { };
-	size_t room = vec.iov_len;
+
+	return kernel_recvmsg(link->sock, &msg, &vec, 1, n,
+			      flags | MSG_DONTWAIT);
+}
+
+/* Takes what was only looked at; it was parsed, nobody wants it any more. */
+static bool rx_take(struct shim_link *link)
+{
+	while (link->rx_peeked) {
+		int n = rx_recv(link, link->rx_peeked, 0);
+
+		if (n <= 0) {
+			shim_link_fail(link, "receive failed");
+			return false;
+		}
+		link->rx_peeked -= n;
+	}
+	return true;
+}
+
+/* True if there may be more. */
+static bool rx_some(struct shim_link *link)
+{
+	bool peek = !link->rx_len;
+	size_t room = peek ? PEEK_MAX : ISO_MAX_FRAME - link->rx_len;
 	int n, err;
 
-	n = kernel_recvmsg(link->sock, &msg, &vec, 1, room, MSG_DONTWAIT);
+	if (!rx_take(link))
+		return false;
+	n = rx_recv(link, room, peek ? MSG_PEEK : 0);
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
@@ -275,12 +314,17 @@ static bool rx_some(struct shim_link *link)
 	}
 	WRITE_ONCE(link->last_rx, jiffies);
 	link->rx_len += n;
+	if (peek)
+		link->rx_peeked = n;
 	err = rx_frames(link);
 	if (err)
 		shim_link_fail(link, err == -EPROTO ? "protocol error" :
 			       err == -ESHUTDOWN ? "closed by broker" :
 						   "out of memory");
-	return !err && n == room;
+	/* What follows a part of a frame has to come behind it. */
+	if (err || (link->rx_len && !rx_take(link)))
+		return false;
+	return n == room;
 }
 
 void shim_rx_pump(struct shim_link *link)

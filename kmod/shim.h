@@ -150,9 +150,10 @@ struct shim_link {
 	void (*old_error_report)(struct sock *sk);
 	void (*old_write_space)(struct sock *sk);
 
-	/* The rx owner's own: bytes received and not yet parsed. */
+	/* The rx owner's own; without one, of who holds link->lock. */
 	u8 *rx_buf;
-	size_t rx_len;
+	size_t rx_len;			/* bytes in it, not yet parsed */
+	size_t rx_peeked;		/* bytes parsed, still in the socket */
 
 	spinlock_t lock;		/* guards all below */
 	bool up;			/* HELLO_OK came */
@@ -237,6 +238,11 @@ void shim_req_put(struct shim_req *req);
  * link->lock is held.
  */
 void shim_rx_dispatch(struct shim_link *link);
+/*
+ * For a request that is about to be sent: its task shall take what was only
+ * looked at, once that is done. link->lock is held.
+ */
+void shim_rx_put_off(struct shim_link *link, struct shim_req *req);
 /* The owner leaves; link->lock is held. */
 void shim_rx_leave(struct shim_link *link);
 /*

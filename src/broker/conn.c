@@ -233,11 +233,43 @@ static void conn_parse(struct conn *c)
 	set_parked(c, r == -EAGAIN);
 }
 
-/* #syscalls gpu-broker: recvfrom */
+/* Takes from the socket what was parsed when it was only looked at. */
+static void take_peeked(struct conn *c)
+{
+	uint8_t scrap[4096];
+
+	while (c->peeked) {
+		ssize_t r = recv(c->ev.fd, scrap,
+				 MIN(c->peeked, sizeof(scrap)), 0);
+
+		if (r < 0 && (errno == EAGAIN || errno == EINTR))
+			return; /* the loop will say again that they are there */
+		if (r <= 0) {
+			conn_end(c);
+			return;
+		}
+		c->peeked -= (size_t)r;
+	}
+}
+
+/*
+ * Where taking bytes sends the peer a packet, as AF_VSOCK does to give credit
+ * back, a request is looked at and answered first. The socket stays readable,
+ * so the loop comes back here for the rest.
+ *
+ * #syscalls gpu-broker: recvfrom
+ */
 static void conn_read(struct conn *c)
 {
-	ssize_t r = recv(c->ev.fd, c->in + c->in_len, c->in_cap - c->in_len, 0);
+	bool peek = c->peeks && c->in_len == 0 && c->in_cap == CONN_IN_MIN;
+	ssize_t r;
 
+	if (c->peeked) {
+		take_peeked(c);
+		return;
+	}
+	r = recv(c->ev.fd, c->in + c->in_len, c->in_cap - c->in_len,
+		 peek ? MSG_PEEK : 0);
 	if (r < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (r <= 0) {
@@ -245,8 +277,13 @@ static void conn_read(struct conn *c)
 		return;
 	}
 	c->in_len += (size_t)r;
+	if (peek)
+		c->peeked = (size_t)r;
 	conn_parse(c);
 	conn_flush(c);
+	/* Part of a frame is kept: what comes next has to follow it. */
+	if (c->state != CONN_ENDED && c->in_len)
+		take_peeked(c);
 }
 
 static void conn_event(struct iso_ev *ev, uint32_t events)
@@ -294,6 +331,16 @@ void conn_check_hello(struct child *child)
 			       (next - now) / 1000000 + 1);
 }
 
+/* #syscalls gpu-broker: getsockopt */
+static bool is_vsock(int fd)
+{
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
+	       domain == AF_VSOCK;
+}
+
 int conn_new(struct child *child, int fd, uint32_t caps)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -309,6 +356,7 @@ int conn_new(struct child *child, int fd, uint32_t caps)
 	c->in_cap = CONN_IN_MIN;
 	c->child = child;
 	c->caps = caps;
+	c->peeks = is_vsock(fd);
 	c->ev = (struct iso_ev){ .fd = fd, .fn = conn_event };
 	wr_init(&c->out, OUT_MAX);
 	idmap_init(&c->files, child->setup.quota.max_files);

@@ -51,6 +51,8 @@ struct conn {
 	bool parked;		/* waits for the rate or for memory */
 	uint8_t *in;		/* owned; NULL while empty */
 	size_t in_len, in_cap;
+	bool peeks;		/* bytes are parsed before they are taken */
+	size_t peeked;		/* parsed, and still in the socket */
 	struct wr out;
 	size_t out_sent;
 	size_t out_counted;	/* of what is left of out, as CHILD_CALLS */
