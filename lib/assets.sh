@@ -82,6 +82,16 @@ assets_kernel_dir()
 	printf '%s\n' "$assets_dir/kernels/$1"
 }
 
+# assets_source: the newest archive of Linux's source; 1 if there is none.
+assets_source()
+{
+	local file
+
+	for file in "$assets_dir"/sources/*/linux-source-*.tar.xz; do
+		[ ! -f "$file" ] || printf '%s\n' "$file"
+	done | sort -rV | grep -m 1 .
+}
+
 # assets_nvidia_versions [BRANCH]: versions that are there, newest first.
 assets_nvidia_versions()
 {

@@ -79,7 +79,8 @@ build_inputs()
 	case $1 in
 	gpu-broker | gpu-broker-static | guests)
 		build_hash Makefile share/version share/conf.tbl share/abi \
-			scripts/gen src && "${CC:-cc}" --version ;;
+			scripts/gen src && "${CC:-cc}" --version &&
+			printf '%s\n' "${CFLAGS:-}" "${LDFLAGS:-}" ;;
 	nvidia-shim)
 		[ -n "$build_worker" ] &&
 			build_hash Makefile kmod src/abi/iso_wire.h &&

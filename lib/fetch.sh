@@ -22,9 +22,11 @@ fetch_init()
 	done
 	[ -n "$apt_keyring" ] ||
 		die 66 "no $fetch_keyrings/debian-archive-keyring.gpg: install debian-archive-keyring"
-	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" ||
+	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" \
+		"$assets_dir/sources" ||
 		die 74 "$assets_dir: cannot be written; is the disk full?"
-	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new"
+	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new" \
+		"$assets_dir/sources/.new"
 	apt_own_init "$assets_dir/apt"
 }
 
@@ -131,6 +133,16 @@ fetch_plan_nvidia()
 		"libnvidia-ml1=$version" "libcuda1=$version"
 }
 
+# fetch_plan_source PACKAGE: plans its newest version; 1 if nobody offers one.
+fetch_plan_source()
+{
+	local version
+
+	version=$(apt_versions "$1" | head -n 1)
+	[ -n "$version" ] || return 1
+	fetch_add source "$version" "$1=$version"
+}
+
 # fetch_all: carries out the plan.
 fetch_all()
 {
@@ -154,6 +166,7 @@ fetch_unpack()
 	case $kind in
 	kernel) dir=$assets_dir/kernels ;;
 	nvidia) dir=$assets_dir/nvidia ;;
+	source) dir=$assets_dir/sources ;;
 	esac
 	new=$dir/.new
 	run as_user mkdir -p "$debs" "$new/root"
@@ -224,4 +237,13 @@ fetch_finish_nvidia()
 	run as_user ln -s root/usr/lib/x86_64-linux-gnu/nvidia/current "$1/lib"
 	[ "$DRY_RUN" -eq 1 ] || [ -x "$1/nvidia-smi" ] ||
 		die 65 "NVIDIA $2: its packages are not laid out as expected"
+}
+
+# fetch_finish_source NEW VERSION: what else is in the package nobody needs.
+fetch_finish_source()
+{
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'cd "$1" && mv root/usr/src/linux-source-*.tar.xz . &&
+		rm -rf root' sh "$1" ||
+		die 65 "linux-source $2: the package is not laid out as expected"
 }

@@ -11,16 +11,6 @@ kernel_config=$TOP/share/kernel/fc-gpu.config
 kernel_work=$TOP/build/kernel
 kernel_need_mib=4096
 
-# kernel_source: prints the package's archive, the newest; 1 if there is none.
-kernel_source()
-{
-	local file
-
-	for file in "$assets_dir"/sources/*/linux-source-*.tar.xz; do
-		[ ! -f "$file" ] || printf '%s\n' "$file"
-	done | sort -rV | grep -m 1 .
-}
-
 # kernel_inputs TREE: prints what the kernel is made of, by its content. TREE is
 # empty for the package.
 kernel_inputs()
@@ -28,9 +18,9 @@ kernel_inputs()
 	local file
 
 	sha256sum <"$kernel_config" && sha256sum <"$TOP/lib/kernel.sh" &&
-		"${CC:-gcc}" --version && ld --version || return
+		gcc --version && ld --version || return
 	if [ -z "$1" ]; then
-		file=$(kernel_source) || return
+		file=$(assets_source) || return
 		sha256sum <"$file"
 		return
 	fi
@@ -48,7 +38,7 @@ kernel_build()
 	mkdir -p -- "$kernel_work/obj" || die 74 "$kernel_work: cannot be made"
 	on_exit rm -rf -- "$kernel_work"
 	if [ -z "$src" ]; then
-		file=$(kernel_source) ||
+		file=$(assets_source) ||
 			die 66 'no linux-source package; run: isospin setup build'
 		src=$kernel_work/src
 		mkdir -- "$src"

@@ -127,7 +127,7 @@ need_tools()
 	*' fc-gpu-kernel '*)
 		what=build
 		names="$names $kernel_tools"
-		[ -n "$build_tree" ] || kernel_source >/dev/null || missing=source
+		[ -n "$build_tree" ] || assets_source >/dev/null || missing=source
 	esac
 	for tool in $names; do
 		command -v "$tool" >/dev/null || missing="$missing $tool"

@@ -2,13 +2,13 @@
 # setup - fetch what isospin needs on this machine
 #
 # usage: isospin setup [-hVvn] [-c FILE] [--no-nonfree] [--lock-wait SECONDS]
-#                      [demo|check]
+#                      [demo|build|check]
 #
 # Installs the missing tools with apt-get (as root) and unpacks kernels, their
 # headers and NVIDIA's programs under .vm-assets/, each verified by Debian's
-# archive keys, none of them installed. `check` adds what the tests need. Says
-# first what is missing and how much it takes. What is there stays: a second
-# run needs no network.
+# archive keys, none of them installed. `build` adds what compiles a kernel,
+# `check` what the tests need. Says first what is missing and how much it takes.
+# What is there stays: a second run needs no network.
 #
 #   --no-nonfree         go without NVIDIA's programs, which are not free
 #   --lock-wait SECONDS  wait so long for another apt (120)
@@ -46,6 +46,12 @@ socat connects sockets
 pciutils names PCI devices
 tmux shows the stack in windows
 '
+tools_build='
+flex compiles a kernel
+bison compiles a kernel
+bc compiles a kernel
+libelf-dev compiles a kernel
+'
 tools_check='
 bats runs the tests
 shellcheck checks the shell
@@ -82,8 +88,8 @@ main()
 	[ $# -eq 0 ] || shift
 	opt_none "$@"
 	case $set_name in
-	demo | check) ;;
-	*) die 64 "'$set_name': demo or check" ;;
+	demo | build | check) ;;
+	*) die 64 "'$set_name': demo, build or check" ;;
 	esac
 	conf_load "$opt_conf"
 	conf_get nonfree NONFREE
@@ -91,7 +97,7 @@ main()
 
 	machine
 	find_missing
-	if [ -z "$tools$kernels$branches" ]; then
+	if [ -z "$tools$kernels$branches$source" ]; then
 		log_info "everything for $set_name is here"
 		leave 0
 	fi
@@ -99,7 +105,7 @@ main()
 	apt_log=$(mktemp)
 	on_exit rm -f "$apt_log"
 	[ -z "$tools" ] || install_tools
-	[ -z "$kernels$branches" ] || fetch_assets
+	[ -z "$kernels$branches$source" ] || fetch_assets
 }
 
 # What this machine is: sets debian (12 or 13), codename and the other Debian,
@@ -131,7 +137,10 @@ find_missing()
 {
 	local list="$tools_demo" pkg why prefix branch
 
-	[ "$set_name" = demo ] || list=$list$tools_check
+	case $set_name in
+	build) list=$list$tools_build ;;
+	check) list=$list$tools_check ;;
+	esac
 	set --
 	while read -r pkg why; do
 		[ -n "$pkg" ] || continue
@@ -146,10 +155,15 @@ find_missing()
 
 	kernels=
 	prefix=6.12
-	[ "$set_name" = demo ] || prefix='6.12 6.1'
+	[ "$set_name" != check ] || prefix='6.12 6.1'
 	for prefix in $prefix; do
 		assets_kernel "$prefix" >/dev/null || kernels="$kernels $prefix"
 	done
+
+	source=
+	if [ "$set_name" = build ] && ! assets_source >/dev/null; then
+		source=linux-source-6.12
+	fi
 
 	branches=
 	[ "$nonfree" = yes ] || return 0
@@ -176,7 +190,9 @@ say_missing()
 	done <<-EOT
 	$tools_demo
 	$tools_check
+	$tools_build
 	EOT
+	[ -z "$source" ] || log_info "missing: $source, what a kernel is made of"
 	for name in $kernels; do
 		log_info "missing kernel: $name with its headers, boots the VMs"
 	done
@@ -228,8 +244,6 @@ say_lines()
 
 fetch_assets()
 {
-	local name reasons=''
-
 	run as_user mkdir -p "$assets_dir" ||
 		die 74 "$assets_dir: cannot be made; is the disk full?"
 	if [ "$DRY_RUN" -eq 0 ]; then
@@ -242,6 +256,15 @@ fetch_assets()
 			find_missing
 		}
 	fi
+	[ -z "$kernels$branches" ] || fetch_demo
+	[ -z "$source" ] || fetch_source
+}
+
+# fetch_demo: the kernels and NVIDIA's programs.
+fetch_demo()
+{
+	local name reasons=''
+
 	fetch_init
 	fetch_sources "$codename" "$other" "$nonfree"
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -263,6 +286,27 @@ fetch_assets()
 	fetch_all
 	[ -z "$reasons" ] ||
 		apt_write "$assets_dir/nvidia/missing" "${reasons%"$base_nl"}"
+}
+
+# fetch_source: linux-source, which Debian 12 has among its security updates.
+fetch_source()
+{
+	fetch_plan='' fetch_download=0 fetch_disk=0
+	fetch_init
+	apt_mirrors "$codename" ||
+		die 78 "no source of Debian $codename main in $apt_etc"
+	run as_user rm -f "$apt_dir/sources.d"/*
+	apt_own_source "$codename-security-main" "$apt_security" \
+		"$codename-security" main
+	[ "$debian" = 12 ] || apt_own_source "$codename-main" "$apt_main" \
+		"$codename" main
+	fetch_update "fetching the indexes of $codename" ||
+		die "$apt_status" "$apt_reason"
+	[ "$DRY_RUN" -eq 0 ] || [ -f "$assets_dir/apt/apt.conf" ] || return 0
+	fetch_plan_source "$source" ||
+		die 69 "the package mirror offers no $source"
+	check_space
+	fetch_all
 }
 
 # plan_kernel PREFIX: from the security updates, else from the main suite, whose

@@ -98,6 +98,9 @@ fake_archive()
 		echo "include /usr/src/linux-headers-${r%-cloud*}-common/Makefile" >Makefile
 		echo 'CC = $(CROSS_COMPILE)gcc-12' >.kernelvariables
 		: >include/config/auto.conf >vmlinux ;;
+	linux-source-*)
+		mkdir -p usr/src usr/share/doc
+		: >usr/src/linux-source-6.12.tar.xz ;;
 	nvidia-smi*)
 		mkdir -p usr/lib/nvidia/current
 		: >usr/lib/nvidia/current/nvidia-smi
@@ -350,6 +353,22 @@ refuses()
 	with_shells dry
 }
 
+@test "build adds the source of a kernel and what compiles it, once" {
+	shell=dash
+	echo bison >lacks
+	echo 'linux-source-6.12 6.12.9-1' >>offers
+	run -0 --separate-stderr run_setup build
+	has "$stderr" 'missing tool: bison compiles a kernel'
+	has "$stderr" 'missing: linux-source-6.12'
+	[ -e assets/sources/6.12.9-1/linux-source-6.12.tar.xz ]
+	[ ! -e assets/sources/6.12.9-1/root ]
+	run -0 sh_lib 'conf_load; assets_init; assets_source'
+	equal "$PWD/assets/sources/6.12.9-1/linux-source-6.12.tar.xz" "$output"
+	rm calls lacks
+	run -0 run_setup build
+	[ ! -e calls ]
+}
+
 @test "missing tools want root, and the line says what to type" {
 	echo tmux >lacks
 	fake id <<<'echo 1000'
@@ -421,7 +440,7 @@ refuses()
 
 @test "bad operands and values are usage errors" {
 	shell=dash
-	refuses 64 "'everything': demo or check" everything
+	refuses 64 "'everything': demo, build or check" everything
 	refuses 64 "unexpected operand 'x'" demo x
 	refuses 64 "is no number of seconds" --lock-wait soon
 	refuses 64 "wants a value" --lock-wait
