@@ -72,7 +72,7 @@ FUZZ := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 BENCH := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
 GUEST_TESTS := $(patsubst test/guest/%.c,%,$(wildcard test/guest/*.c))
 
-.PHONY: all static kmod check check-fast check-long bench lint fuzz install \
+.PHONY: all static kmod lab check check-fast check-long bench lint fuzz install \
 	uninstall clean help unit
 
 all: $(HOST:%=$(B)/bin/%) static
@@ -85,6 +85,7 @@ help:
 	'all         programs for host and guests' \
 	'static      those that run in guests (musl)' \
 	'kmod        nvidia-shim.ko for each kernel under .vm-assets/' \
+	'lab         what isospin lab needs' \
 	'check-fast  tests that need no root, VM or network' \
 	'check       check-fast and the tests that boot guests' \
 	'check-long  what takes hours' \
@@ -244,7 +245,17 @@ fuzz: $(FUZZ:%=build/fuzz/%)
 # One build/kmod/RELEASE/nvidia-shim.ko for each unpacked kernel.
 KERNELS := $(notdir $(patsubst %/,%,$(dir $(wildcard \
 	.vm-assets/kernels/*/headers))))
-kmod: $(KERNELS:%=build/kmod/%/nvidia-shim.ko)
+# The lab's kernel is for any machine; those of the VMs are for the cloud.
+LAB_KERNELS := $(filter-out %-cloud-amd64,$(filter %-amd64,$(KERNELS)))
+kmod: $(patsubst %,build/kmod/%/nvidia-shim.ko,$(filter-out \
+	$(LAB_KERNELS),$(KERNELS)))
+
+# What the lab takes besides what all others need.
+lab: all $(LAB_KERNELS:%=build/lab/%/hang.ko)
+build/lab/%/hang.ko: test/lab/modules/hang.c test/lab/modules/Kbuild
+	@mkdir -p $(@D)
+	cp test/lab/modules/hang.c test/lab/modules/Kbuild $(@D)/
+	$(MAKE) -s -C .vm-assets/kernels/$*/headers M=$(CURDIR)/$(@D) modules
 
 build/kmod/%/nvidia-shim.ko: $(wildcard kmod/*.c kmod/*.h kmod/Kbuild) \
 		src/abi/iso_wire.h
@@ -258,7 +269,7 @@ build/kmod/%/nvidia-shim.ko: $(wildcard kmod/*.c kmod/*.h kmod/Kbuild) \
 check-fast: all unit
 	sh test/run.sh fast
 
-check-build: all unit kmod guest-tests
+check-build: all unit kmod guest-tests lab
 .PHONY: check-build
 
 check: check-build
@@ -284,4 +295,4 @@ uninstall:
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -path build/kernel -prune -o -type f -name '*.d' -print 2>/dev/null)

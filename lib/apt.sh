@@ -210,6 +210,23 @@ apt_field()
 			print substr($0, length(field) + 1); exit }'
 }
 
+# apt_sizes PACKAGE=VERSION...: prints the bytes to download and on disk.
+apt_sizes()
+{
+	apt_own apt-cache show --no-all-versions "$@" | awk '
+		/^Size: / { size += $2 }
+		/^Installed-Size: / { disk += $2 }
+		END { printf "%.0f %.0f\n", size, disk * 1024 }'
+}
+
+# apt_closure PACKAGE...: prints PACKAGE=VERSION of these and of all that they
+# depend on, a line each, as on a machine that has none of them.
+apt_closure()
+{
+	apt_own apt-get -s install --no-install-recommends "$@" |
+		awk '$1 == "Inst" { print $2 "=" substr($3, 2) }'
+}
+
 # apt_versions PACKAGE: prints its versions, newest first.
 apt_versions()
 {

@@ -1,12 +1,16 @@
 # shellcheck shell=sh
 # assets.sh - where kernels and NVIDIA's programs are; isospin setup puts them
 #
-# $ASSETS_DIR/kernels/RELEASE/   one Debian kernel:
+# $ASSETS_DIR/kernels/RELEASE/   one Debian kernel, for the cloud or the lab's:
 #     vmlinuz                    the kernel, a bzImage
 #     lib/modules/RELEASE/       its modules, with modules.dep
 #     headers/                   make -C headers M=DIR modules
+#     modules.img                the lab's: lib/modules as a file system
 # $ASSETS_DIR/kernels/*-isospin/ the workers' own kernel, from isospin build
 # $ASSETS_DIR/sources/VERSION/   linux-source-*.tar.xz of that package
+# $ASSETS_DIR/lab/ID/            the lab's Debian:
+#     root.img                   a file system
+#     packages                   what it was made of, PACKAGE=VERSION a line
 # $ASSETS_DIR/nvidia/VERSION/    NVIDIA's user space of one version:
 #     nvidia-smi                 the program
 #     lib/                       libnvidia-ml.so.1, libcuda.so.1
@@ -22,17 +26,38 @@ assets_init()
 	conf_get_path assets_dir ASSETS_DIR
 }
 
-# assets_kernels: every release of Debian's, newest first.
+# assets_kernels: every release of Debian's, newest first; not those of the lab.
 assets_kernels()
 {
 	local dir
 
 	for dir in "$assets_dir"/kernels/[0-9]*; do
 		case $dir in
-		*-isospin) ;;
+		*[0-9]-amd64 | *-isospin) ;;
 		*) [ ! -d "$dir" ] || printf '%s\n' "${dir##*/}" ;;
 		esac
 	done | sort -rV
+}
+
+# assets_lab_kernel: the newest kernel of the lab: for any machine, so with the
+# drivers of its cards, which the ones for the cloud lack. 1 if there is none.
+assets_lab_kernel()
+{
+	local dir
+
+	for dir in "$assets_dir"/kernels/*[0-9]-amd64; do
+		[ ! -d "$dir" ] || printf '%s\n' "${dir##*/}"
+	done | sort -rV | grep -m 1 .
+}
+
+# assets_lab: the lab's directory, there or not. Its name follows from what it is
+# made of.
+assets_lab()
+{
+	local id
+
+	id=$(sha256sum <"$TOP/test/lab/packages") || return 1
+	printf '%s\n' "$assets_dir/lab/${id%"${id#????????????}"}"
 }
 
 # assets_kernel [PREFIX]: the newest release that begins with PREFIX, as in 6.1

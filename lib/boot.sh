@@ -1,12 +1,14 @@
 # shellcheck shell=sh
 # boot.sh - boot the VM that vm.sh has selected and claimed
 #
-# Takes vm_role (gpu or worker), vm_cpus, vm_mem (in bytes), vm_kernel, vm_initrd
+# Takes vm_role (gpu, worker or lab), vm_cpus, vm_mem (in bytes), vm_kernel, vm_initrd
 # (where it is to be made), vm_kept (1: the VM outlives this command) and in a
 # worker vm_version (whose programs go in). Needs assets image qemu vm.
 
 vm_kept=0
+vm_append=
 boot_log_max=16777216
+boot_start=proc_spawn
 
 # boot_take_cid WANTED: sets vm_cid to the first from WANTED on that no VM of this
 # machine has.
@@ -96,7 +98,8 @@ boot_secret()
 
 # boot_spawn_vmm COMMAND [ARG...]: starts the monitor. It can gain no privilege
 # and as root has no capability; unless the VM will be kept it ends with us.
-# setpriv by its path: busybox ash prefers busybox's, which cannot.
+# setpriv by its path: busybox ash prefers busybox's, which cannot. boot_start
+# may name another proc_spawn.
 boot_spawn_vmm()
 {
 	[ "$(id -u)" -ne 0 ] ||
@@ -104,7 +107,7 @@ boot_spawn_vmm()
 	[ "$vm_kept" -eq 1 ] || set -- --pdeathsig TERM "$@"
 	# A log that is full (boot_limit) costs a message, not the VM.
 	trap '' XFSZ
-	proc_spawn "$vm_key/vmm" /usr/bin/setpriv --no-new-privs "$@"
+	"$boot_start" "$vm_key/vmm" /usr/bin/setpriv --no-new-privs "$@"
 	trap - XFSZ
 }
 
@@ -244,6 +247,9 @@ boot_initrd()
 	if [ "$vm_role" = gpu ]; then
 		private="$private broker.secret isospin.conf"
 		image_gpu "$1"
+		set -- "$image_file"
+	elif [ "$vm_role" = lab ]; then
+		image_lab "$1"
 		set -- "$image_file"
 	else
 		conf_get nonfree NONFREE "$vm_name"

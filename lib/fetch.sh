@@ -85,27 +85,24 @@ fetch_update()
 # counts its bytes.
 fetch_add()
 {
-	local kind="$1" name="$2" pkg bytes
+	local kind="$1" name="$2" sizes
 
 	shift 2
 	fetch_plan="$fetch_plan$kind $name $*$base_nl"
-	for pkg; do
-		bytes=$(apt_field "$pkg" Size)
-		fetch_download=$((fetch_download + ${bytes:-0}))
-		bytes=$(apt_field "$pkg" Installed-Size)
-		fetch_disk=$((fetch_disk + ${bytes:-0} * 1024))
-	done
+	sizes=$(apt_sizes "$@")
+	fetch_download=$((fetch_download + ${sizes% *}))
+	fetch_disk=$((fetch_disk + ${sizes#* }))
 }
 
-# fetch_plan_kernel PREFIX DEBIAN: plans the newest cloud kernel and its headers
-# that begin with PREFIX and were made for that Debian (12, 13); 1 if the
-# sources offer none.
+# fetch_plan_kernel PREFIX DEBIAN FLAVOUR: plans the newest kernel and its
+# headers that begin with PREFIX and were made for that Debian (12, 13) and
+# FLAVOUR (amd64, cloud-amd64); 1 if the sources offer none.
 fetch_plan_kernel()
 {
 	local image release version deps
 
 	image=$(apt_own apt-cache pkgnames "linux-image-$1." |
-		grep -E '^linux-image-[0-9.]+(-[0-9]+|[+]deb'"$2"'[.0-9]*)-cloud-amd64-unsigned$' |
+		grep -E '^linux-image-[0-9.]+(-[0-9]+|[+]deb'"$2[.0-9]*)-$3"'-unsigned$' |
 		sort -V | tail -n 1)
 	[ -n "$image" ] || return 1
 	release=${image#linux-image-}
@@ -143,6 +140,18 @@ fetch_plan_source()
 	fetch_add source "$version" "$1=$version"
 }
 
+# fetch_plan_lab DIR: plans the lab's Debian; 1 if the sources lack a package.
+fetch_plan_lab()
+{
+	local names pkgs
+
+	names=$(sed '/^#/d' "$TOP/test/lab/packages")
+	# shellcheck disable=SC2086 # a list of packages
+	pkgs=$(apt_closure $names) && [ -n "$pkgs" ] || return 1
+	# shellcheck disable=SC2086 # a list of packages
+	fetch_add lab "${1##*/}" $pkgs
+}
+
 # fetch_all: carries out the plan.
 fetch_all()
 {
@@ -167,6 +176,7 @@ fetch_unpack()
 	kernel) dir=$assets_dir/kernels ;;
 	nvidia) dir=$assets_dir/nvidia ;;
 	source) dir=$assets_dir/sources ;;
+	lab) dir=$assets_dir/lab ;;
 	esac
 	new=$dir/.new
 	run as_user mkdir -p "$debs" "$new/root"
@@ -184,7 +194,7 @@ fetch_unpack()
 		}
 	done
 	step_end
-	"fetch_finish_$kind" "$new" "$name"
+	"fetch_finish_$kind" "$new" "$name" "$@"
 	run as_user mv -T "$new" "$dir/$name"
 	run as_user rm -rf "$debs"
 	log_info "$kind $name is in $dir/$name"
@@ -223,6 +233,11 @@ fetch_finish_kernel()
 	run as_user sed -i '/^CONFIG_DEBUG_INFO_BTF_MODULES=/d' \
 		"$src/include/config/auto.conf"
 	run as_user rm -f "$src/vmlinux"
+	case $release in
+	*[0-9]-amd64)
+		fetch_unpack_modules "$new" "$release"
+		fetch_image "$new/lib/modules" "$new/modules.img" ;;
+	esac
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	grep -q '^include .*MAKEFILE_LIST' "$src/Makefile" ||
 		die 65 "kernel $release: its headers are not laid out as expected"
@@ -231,12 +246,75 @@ fetch_finish_kernel()
 		as_user sed -i "/^CC = /s/$cc\$/gcc/" "$src/.kernelvariables"
 }
 
+# fetch_unpack_modules DIR RELEASE: the modules that the lab loads are unpacked
+# and lose their signatures, for the reason that image_put gives.
+fetch_unpack_modules()
+{
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'set -e
+		while read -r module; do
+			modprobe -d "$1" -S "$2" --show-depends "$module" </dev/null
+		done | sed -n "s/^insmod \([^ ]*[.]xz\).*/\1/p" | sort -u |
+		while read -r file; do
+			xz -d "$file"
+			strip -g -R .BTF "${file%.xz}"
+		done
+		depmod -b "$1" "$2"' sh "$1" "$2" <"$TOP/test/lab/drivers"
+}
+
 fetch_finish_nvidia()
 {
 	run as_user ln -s root/usr/lib/nvidia/current/nvidia-smi "$1/nvidia-smi"
 	run as_user ln -s root/usr/lib/x86_64-linux-gnu/nvidia/current "$1/lib"
 	[ "$DRY_RUN" -eq 1 ] || [ -x "$1/nvidia-smi" ] ||
 		die 65 "NVIDIA $2: its packages are not laid out as expected"
+}
+
+# fetch_finish_lab NEW ID PACKAGE=VERSION...: what the packages' own scripts would
+# do, as far as the lab needs it.
+fetch_finish_lab()
+{
+	local new="$1"
+
+	shift 2
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'set -e
+		umask 022
+		cd "$1/root"
+		for d in bin sbin lib lib64; do
+			[ -d "$d" ] && [ ! -L "$d" ] || continue
+			mkdir -p "usr/$d"
+			cp -a "$d/." "usr/$d/"
+			rm -rf "$d"
+			ln -s "usr/$d" "$d"
+		done
+		cp usr/share/base-passwd/passwd.master etc/passwd
+		cp usr/share/base-passwd/group.master etc/group
+		# What udev and its rules ask for, from the file of its package.
+		for g in kvm render input sgx; do
+			grep -q "^$g:" etc/group || echo "$g:x:9$(wc -l <etc/group):"
+		done >>etc/group
+		[ -e usr/bin/awk ] || ln -s mawk usr/bin/awk
+		echo "127.0.0.1 localhost" >etc/hosts
+		: >etc/fstab
+		rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info
+		mkdir -p isospin' sh "$new"
+	fetch_image "$new/root" "$new/root.img"
+	run as_user rm -rf "$new/root"
+	apt_write "$new/packages" "$(printf '%s\n' "$@")"
+}
+
+# fetch_image DIR FILE: DIR as a file system, all of it root's.
+fetch_image()
+{
+	if [ "$DRY_RUN" -eq 1 ]; then
+		printf '# makes %s of what is in %s\n' "$2" "$1"
+		return 0
+	fi
+	disk_make "$1" "$2" as_user >"$apt_log" 2>&1 || {
+		apt_explain $?
+		die "$apt_status" "$2: $apt_reason"
+	}
 }
 
 # fetch_finish_source NEW VERSION: what else is in the package nobody needs.

@@ -6,6 +6,8 @@
 
 qemu_bin=qemu-system-x86_64
 qemu_probe_s=5
+# Without KVM; see qemu_vm.
+qemu_cpu=max,la57=off
 
 # qemu_init: finds QEMU and sets qemu_accel and qemu_vsock with their reasons,
 # or ends the command.
@@ -160,8 +162,9 @@ qemu_append()
 }
 
 # qemu_vm COMMAND [ARG...]: calls COMMAND with QEMU's command line added, for
-# the VM that vm_name, vm_role (gpu: q35; worker: microvm), vm_cpus, vm_mem (in
-# bytes), vm_cid, vm_home, vm_kernel and vm_initrd describe.
+# the VM that vm_name, vm_role (worker: microvm; else q35), vm_cpus, vm_mem (in
+# bytes), vm_cid, vm_home, vm_kernel, vm_append (words for the kernel) and
+# vm_initrd describe.
 #
 # QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off. It runs
 # `rep movsb` byte by byte, and a kernel with erms copies with nothing else.
@@ -183,7 +186,7 @@ qemu_vm()
 	if [ "$qemu_accel" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
-		set -- "$@" -accel tcg,thread=multi -cpu max,la57=off,cx16=off,erms=off,fsrm=off
+		set -- "$@" -accel tcg,thread=multi -cpu "$qemu_cpu,cx16=off,erms=off,fsrm=off"
 	fi
 	set -- "$@" -smp "$vm_cpus" -m "$mem" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" \
@@ -195,5 +198,6 @@ qemu_vm()
 		set -- "$@" -chardev "socket,id=vsock,path=$vm_home/vhost.sock" \
 			-device "vhost-user-vsock-$bus,chardev=vsock"
 	fi
-	"$@" -kernel "$vm_kernel" -initrd "$vm_initrd" -append "$qemu_append"
+	"$@" -kernel "$vm_kernel" -initrd "$vm_initrd" \
+		-append "$qemu_append${vm_append:+ $vm_append}"
 }

@@ -20,6 +20,8 @@
 # Needs base opt conf poll proc; vm_init assets too.
 
 vm_fail_lines=15
+vm_cwd=/
+vm_shell=/bin/sh
 
 # vm_init: reads configuration and state, after the options were parsed.
 vm_init()
@@ -331,9 +333,9 @@ vm_pass_through()
 	[ "$is" = "$role" ] || die 69 "'$name' is no $role VM; see isospin status"
 	if [ $# -eq 0 ]; then
 		tty=1
-		set -- /bin/sh -l
+		set -- "$vm_shell" -l
 	fi
-	set -- -- "$@"
+	set -- --cwd "$vm_cwd" -- "$@"
 	vm_exec_how='exec setsid'
 	if [ "${tty:-0}" -eq 1 ]; then
 		set -- --tty --env "TERM=${TERM:-linux}" "$@"

@@ -2,13 +2,14 @@
 # setup - fetch what isospin needs on this machine
 #
 # usage: isospin setup [-hVvn] [-c FILE] [--no-nonfree] [--lock-wait SECONDS]
-#                      [demo|build|check]
+#                      [demo|build|lab|check]
 #
 # Installs the missing tools with apt-get (as root) and unpacks kernels, their
 # headers and NVIDIA's programs under .vm-assets/, each verified by Debian's
-# archive keys, none of them installed. `build` adds what compiles a kernel,
-# `check` what the tests need. Says first what is missing and how much it takes.
-# What is there stays: a second run needs no network.
+# archive keys, none of them installed. `build` adds what compiles a kernel, `lab`
+# the kernel and the Debian of the lab, `check` that and what the tests need. Says
+# first what is missing and how much it takes. What is there stays: a second run
+# needs no network.
 #
 #   --no-nonfree         go without NVIDIA's programs, which are not free
 #   --lock-wait SECONDS  wait so long for another apt (120)
@@ -24,6 +25,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/conf.sh"
 . "$TOP/lib/apt.sh"
 . "$TOP/lib/assets.sh"
+. "$TOP/lib/disk.sh"
 . "$TOP/lib/fetch.sh"
 
 # Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
@@ -51,6 +53,9 @@ flex compiles a kernel
 bison compiles a kernel
 bc compiles a kernel
 libelf-dev compiles a kernel
+'
+tools_lab='
+e2fsprogs makes the disks of the lab
 '
 tools_check='
 bats runs the tests
@@ -88,8 +93,8 @@ main()
 	[ $# -eq 0 ] || shift
 	opt_none "$@"
 	case $set_name in
-	demo | build | check) ;;
-	*) die 64 "'$set_name': demo, build or check" ;;
+	demo | build | lab | check) ;;
+	*) die 64 "'$set_name': demo, build, lab or check" ;;
 	esac
 	conf_load "$opt_conf"
 	conf_get nonfree NONFREE
@@ -97,7 +102,7 @@ main()
 
 	machine
 	find_missing
-	if [ -z "$tools$kernels$branches$source" ]; then
+	if [ -z "$tools$kernels$branches$lab$source" ]; then
 		log_info "everything for $set_name is here"
 		leave 0
 	fi
@@ -105,7 +110,7 @@ main()
 	apt_log=$(mktemp)
 	on_exit rm -f "$apt_log"
 	[ -z "$tools" ] || install_tools
-	[ -z "$kernels$branches$source" ] || fetch_assets
+	[ -z "$kernels$branches$lab$source" ] || fetch_assets
 }
 
 # What this machine is: sets debian (12 or 13), codename and the other Debian,
@@ -132,14 +137,16 @@ machine()
 	esac
 }
 
-# Sets tools (packages), kernels (prefixes) and branches: what is missing.
+# Sets tools (packages), kernels (prefixes), branches and lab (kernel, root): what
+# is missing. source is linux-source, if that is.
 find_missing()
 {
 	local list="$tools_demo" pkg why prefix branch
 
 	case $set_name in
 	build) list=$list$tools_build ;;
-	check) list=$list$tools_check ;;
+	lab) list=$list$tools_lab ;;
+	check) list=$list$tools_lab$tools_check ;;
 	esac
 	set --
 	while read -r pkg why; do
@@ -159,6 +166,12 @@ find_missing()
 	for prefix in $prefix; do
 		assets_kernel "$prefix" >/dev/null || kernels="$kernels $prefix"
 	done
+
+	lab=
+	if [ "$set_name" = lab ] || [ "$set_name" = check ]; then
+		assets_lab_kernel >/dev/null || lab="$lab kernel"
+		[ -d "$(assets_lab)" ] || lab="$lab root"
+	fi
 
 	source=
 	if [ "$set_name" = build ] && ! assets_source >/dev/null; then
@@ -189,12 +202,16 @@ say_missing()
 		done
 	done <<-EOT
 	$tools_demo
+	$tools_lab
 	$tools_check
 	$tools_build
 	EOT
 	[ -z "$source" ] || log_info "missing: $source, what a kernel is made of"
 	for name in $kernels; do
 		log_info "missing kernel: $name with its headers, boots the VMs"
+	done
+	for name in $lab; do
+		log_info "missing in the lab: its $name"
 	done
 	for name in $branches; do
 		log_info "missing NVIDIA programs: branch $name, for the workers"
@@ -256,8 +273,10 @@ fetch_assets()
 			find_missing
 		}
 	fi
+	fetch_init
 	[ -z "$kernels$branches" ] || fetch_demo
 	[ -z "$source" ] || fetch_source
+	[ -z "$lab" ] || fetch_lab
 }
 
 # fetch_demo: the kernels and NVIDIA's programs.
@@ -265,7 +284,6 @@ fetch_demo()
 {
 	local name reasons=''
 
-	fetch_init
 	fetch_sources "$codename" "$other" "$nonfree"
 	if [ "$DRY_RUN" -eq 1 ]; then
 		printf '# names and versions follow from these indexes;'
@@ -309,18 +327,49 @@ fetch_source()
 	fetch_all
 }
 
+# fetch_lab: the lab's kernel and Debian, by an apt that knows this Debian alone.
+fetch_lab()
+{
+	local name
+
+	fetch_plan='' fetch_download=0 fetch_disk=0
+	run as_user mkdir -p "$assets_dir/lab" ||
+		die 74 "$assets_dir/lab: cannot be made; is the disk full?"
+	run as_user rm -rf "$assets_dir/lab/.new"
+	apt_own_init "$assets_dir/lab/apt"
+	apt_mirrors "$codename" ||
+		die 78 "no source of Debian $codename main in $apt_etc"
+	apt_own_source main "$apt_main" "$codename" main
+	apt_own_source security "$apt_security" "$codename-security" main
+	fetch_update "fetching the indexes of $codename main" ||
+		die "$apt_status" "$apt_reason"
+	if [ "$DRY_RUN" -eq 1 ] && [ ! -f "$apt_dir/apt.conf" ]; then
+		return 0
+	fi
+	for name in $lab; do
+		case $name in
+		kernel) fetch_plan_kernel 6.12 "$debian" amd64 ||
+			die 69 'the package mirror offers no kernel 6.12' ;;
+		root) fetch_plan_lab "$(assets_lab)" ||
+			die 69 'the package mirror lacks a package of the lab' ;;
+		esac
+	done
+	check_space
+	fetch_all
+}
+
 # plan_kernel PREFIX: from the security updates, else from the main suite, whose
 # index is larger.
 plan_kernel()
 {
 	local suite=bookworm
 
-	fetch_plan_kernel "$1" "$debian" && return
+	fetch_plan_kernel "$1" "$debian" cloud-amd64 && return
 	[ "$1" = 6.1 ] || suite=$codename
 	apt_own_source "$suite-main" "$apt_main" "$suite" main
 	fetch_update "fetching the index of $suite main" ||
 		die "$apt_status" "$apt_reason"
-	fetch_plan_kernel "$1" "$debian" ||
+	fetch_plan_kernel "$1" "$debian" cloud-amd64 ||
 		die 69 "the package mirror offers no cloud kernel $1"
 }
 

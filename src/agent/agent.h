@@ -21,7 +21,7 @@
 #define AGENT_AUTH_MS 5000u		/* for AUTH to come */
 #define AGENT_LINGER_MS 10000u		/* for the host to close after EXIT */
 
-enum agent_role { ROLE_WORKER, ROLE_GPU };
+enum agent_role { ROLE_WORKER, ROLE_GPU, ROLE_LAB };
 
 /* What the host wrote into /isospin/boot.conf. */
 struct agent_boot {

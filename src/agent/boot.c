@@ -70,16 +70,25 @@ static int set_choice(const char *v, const char *no, const char *yes,
 	return *ret_yes || strcmp(v, no) == 0 ? 0 : -EINVAL;
 }
 
+static int set_role(const char *v, enum agent_role *ret_role)
+{
+	static const char *const names[] = {
+		[ROLE_WORKER] = "worker", [ROLE_GPU] = "gpu", [ROLE_LAB] = "lab",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(v, names[i]) == 0) {
+			*ret_role = (enum agent_role)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static int set_key(struct agent_boot *b, const char *key, const char *v)
 {
-	bool gpu;
-
-	if (strcmp(key, "ROLE") == 0) {
-		if (set_choice(v, "worker", "gpu", &gpu) < 0)
-			return -EINVAL;
-		b->role = gpu ? ROLE_GPU : ROLE_WORKER;
-		return 0;
-	}
+	if (strcmp(key, "ROLE") == 0)
+		return set_role(v, &b->role);
 	if (strcmp(key, "NAME") == 0)
 		return name_ok(v) ? set_string(b->name, sizeof(b->name), v) :
 				    -EINVAL;

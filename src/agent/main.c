@@ -48,7 +48,8 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 		r = service_start(a, broker_secret, BROKER_SECRET_LEN);
 		if (r < 0)
 			fail(a, "gpu-broker", r);
-	} else if (access("/sys/module/nvidia_shim", F_OK) == 0) {
+	} else if (a->boot.role == ROLE_WORKER &&
+		   access("/sys/module/nvidia_shim", F_OK) == 0) {
 		r = service_await_shim(a);
 		if (r < 0)
 			fail(a, "nvidia-shim", r);

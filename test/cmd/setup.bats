@@ -17,6 +17,7 @@ setup()
 	fake uname <<<'echo x86_64'
 	fake id <<<'echo 0'
 	fake depmod <<<':'
+	fake modprobe <<<':'
 	fake df <<<'printf "head\nfs 9 9 99000000 9%% /\n"'
 	# Every package is installed, unless listed in the file `lacks`.
 	fake dpkg-query <<-'EOT'
@@ -46,6 +47,8 @@ fake_archive()
 	for r in 6.12.9+deb12 6.1.0-5; do
 		printf '%s\n' "linux-image-$r-cloud-amd64-unsigned 1" \
 			"linux-headers-$r-cloud-amd64 1" \
+			"linux-image-$r-amd64-unsigned 1" \
+			"linux-headers-$r-amd64 1" \
 			"linux-headers-$r-common 1" "linux-kbuild-$r 1"
 	done >offers
 	for r in 535.10.01-1 535.9.02-1 550.7.01-2; do
@@ -58,19 +61,25 @@ fake_archive()
 	pkgnames) awk -v p="$2" 'index($1, p) == 1 { print $1 }' offers ;;
 	madison) awk -v p="$2" '$1 == p { print p, "|", $2, "| x" }' offers ;;
 	show)
-		case $3 in
-		linux-headers-*-cloud-amd64=*)
-			r=${3#linux-headers-}; r=${r%-cloud*}
-			echo "Depends: linux-base, linux-headers-$r-common (= 1)," \
-				"linux-kbuild-$r, gcc-12" ;;
-		esac
-		printf 'Size: 1048576\nInstalled-Size: 4096\n' ;;
+		shift 2
+		for p; do
+			case $p in
+			linux-headers-*-amd64=*)
+				r=${p#linux-headers-}; r=${r%-amd64=*}; r=${r%-cloud}
+				echo "Depends: linux-base, linux-headers-$r-common (= 1)," \
+					"linux-kbuild-$r, gcc-12" ;;
+			esac
+			printf 'Size: 1048576\nInstalled-Size: 4096\n'
+		done ;;
 	esac
 	EOT
 	fake apt-get <<-'EOT'
 	echo "$*" >>"$BATS_TEST_TMPDIR/calls"
 	while [ $# -gt 0 ]; do
 		case $1 in
+		-s)
+			printf 'Inst %s (1 Debian [amd64])\n' base-passwd bash
+			exit ;;
 		update)
 			[ ! -f "$BATS_TEST_TMPDIR/update" ] || {
 				cat "$BATS_TEST_TMPDIR/update" >&2
@@ -91,11 +100,16 @@ fake_archive()
 		r=${f#linux-image-}; r=${r%-unsigned_*}
 		mkdir -p boot "lib/modules/$r"
 		: >"boot/vmlinuz-$r" ;;
-	linux-headers-*-cloud-*)
-		r=${f#linux-headers-}; r=${r%%_*}
+	base-passwd*)
+		mkdir -p etc usr/share/base-passwd
+		: >usr/share/base-passwd/passwd.master
+		: >usr/share/base-passwd/group.master ;;
+	bash*) mkdir -p bin usr/bin && : >bin/bash ;;
+	linux-headers-*-amd64_*)
+		r=${f#linux-headers-}; r=${r%%_*}; c=${r%-amd64}
 		mkdir -p "usr/src/linux-headers-$r/include/config" usr/share
 		cd "usr/src/linux-headers-$r"
-		echo "include /usr/src/linux-headers-${r%-cloud*}-common/Makefile" >Makefile
+		echo "include /usr/src/linux-headers-${c%-cloud}-common/Makefile" >Makefile
 		echo 'CC = $(CROSS_COMPILE)gcc-12' >.kernelvariables
 		: >include/config/auto.conf >vmlinux ;;
 	linux-source-*)
@@ -135,6 +149,9 @@ refuses()
 		[ -x assets/nvidia/535.10.01/nvidia-smi ]
 		[ -x assets/nvidia/550.7.01/nvidia-smi ]
 		[ ! -e assets/nvidia/535.9.02 ]
+		[ -s assets/kernels/6.12.9+deb12-amd64/modules.img ]
+		equal "base-passwd=1 bash=1" \
+			"$(tr '\n' ' ' <assets/lab/????????????/packages | sed 's/ $//')"
 		has "$stderr" 'missing kernel: 6.12'
 		has "$stderr" 'non-free software'
 		has "$stderr" 'MiB are free'
@@ -424,23 +441,35 @@ refuses()
 	with_shells mirrors
 }
 
+@test "the lab's file system has what the packages hold, merged and root's" {
+	shell=dash
+	run -0 run_setup lab
+	run -0 /sbin/debugfs -R 'stat /usr/bin/bash' assets/lab/????????????/root.img
+	has "$output" 'User:     0   Group:     0'
+	run -0 /sbin/debugfs -R 'stat /bin' assets/lab/????????????/root.img
+	has "$output" 'Fast link dest: "usr/bin"'
+	[ ! -e assets/kernels/6.1.0-5-cloud-amd64 ]
+}
+
 @test "a kernel is chosen by how its release begins" {
 	mkdir -p assets/kernels/6.1.0-9-cloud-amd64 assets/kernels/.new \
 		assets/kernels/6.12.9+deb12-cloud-amd64 \
-		assets/kernels/6.12.10+deb12-cloud-amd64
+		assets/kernels/6.12.10+deb12-cloud-amd64 \
+		assets/kernels/6.12.11+deb12-amd64
 	choose()
 	{
 		run -0 --separate-stderr sh_lib 'conf_load; assets_init
 			assets_kernel; assets_kernel 6.1; assets_kernel 6.12
-			assets_kernel 6.12.9; assets_kernel 6.2 || echo none'
-		equal '6.12.10+deb12-cloud-amd64 6.1.0-9-cloud-amd64 6.12.10+deb12-cloud-amd64 6.12.9+deb12-cloud-amd64 none' "${lines[*]}"
+			assets_kernel 6.12.9; assets_kernel 6.2 || echo none
+			assets_lab_kernel'
+		equal '6.12.10+deb12-cloud-amd64 6.1.0-9-cloud-amd64 6.12.10+deb12-cloud-amd64 6.12.9+deb12-cloud-amd64 none 6.12.11+deb12-amd64' "${lines[*]}"
 	}
 	with_shells choose
 }
 
 @test "bad operands and values are usage errors" {
 	shell=dash
-	refuses 64 "'everything': demo, build or check" everything
+	refuses 64 "'everything': demo, build, lab or check" everything
 	refuses 64 "unexpected operand 'x'" demo x
 	refuses 64 "is no number of seconds" --lock-wait soon
 	refuses 64 "wants a value" --lock-wait
