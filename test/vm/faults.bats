@@ -112,6 +112,19 @@ third()
 	same
 }
 
+@test "the shim unloads while idle, not with a call out, and loads again" {
+	play w1 blocked block
+	run ! in_worker w1 rmmod nvidia_shim </dev/null
+	has "$output" 'temporarily unavailable'
+	rm_test w1 release </dev/null
+	wait "$pid" || :
+	in_worker w1 rmmod nvidia_shim </dev/null
+	run ! in_worker w1 sh -c 'ls /dev/nvidia* /proc/driver/nvidia' </dev/null
+	in_worker w1 insmod /isospin/nvidia-shim.ko cid=2 port=9999 </dev/null
+	wait_for 10 smi w1
+	same
+}
+
 @test "a process killed in the middle of a call leaves nothing behind" {
 	play w1 blocked block
 	in_worker w1 killall -9 rm-test </dev/null
