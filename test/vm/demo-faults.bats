@@ -62,8 +62,11 @@ ends()
 @test "Ctrl-C, which all processes of a demo get, leaves nothing, at any step" {
 	local step
 
-	for step in 'demo: info: building what is out of date' \
+	# The bridge comes right after the GPU VM.
+	for step in 'setup: info: everything for demo is here' \
+		'demo: info: building what is out of date' \
 		"gpu-vm: info: booting GPU VM 'gpu0'" \
+		"gpu-vm: info: booting GPU VM 'gpu0': done" \
 		"worker-vm: info: booting worker VM 'w2'" \
 		'demo: info: isospin-smi in worker w1:'; do
 		echo "# at $step"

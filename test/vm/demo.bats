@@ -98,7 +98,10 @@ ended()
 }
 
 @test "what a killed demo leaves is gone after the next command" {
-	for step in "gpu-vm: info: booting GPU VM 'gpu0'" \
+	# The bridge comes right after the GPU VM.
+	for step in 'demo: info: building what is out of date' \
+		"gpu-vm: info: booting GPU VM 'gpu0'" \
+		"gpu-vm: info: booting GPU VM 'gpu0': done" \
 		"worker-vm: info: booting worker VM 'w2'"; do
 		echo "# at $step"
 		ended KILL "$step"
@@ -114,7 +117,7 @@ poll_gone()
 {
 	local end=$((SECONDS + 60))
 
-	while pgrep -f "$TOP/scripts/(gpu|worker)-vm.sh" >/dev/null; do
+	while pgrep -f "$TOP/scripts/(gpu-vm|vsock-bridge|worker-vm).sh" >/dev/null; do
 		[ "$SECONDS" -lt "$end" ] || return 1
 		sleep 0.2
 	done
