@@ -46,24 +46,14 @@ sources()
 	done | sed 's|^\./||' | sort
 }
 
-# ShellCheck reads a script with all it sources, which takes seconds: only when
-# something has changed since it was last content.
 lint_shell()
 {
-	local stamp=build/lint/shell.ok out
+	local out
 
-	if [ -f "$stamp" ] && [ -z "$(find bin lib scripts test/lib test/*.sh \
-		.shellcheckrc -newer "$stamp" -type f)" ]; then
-		return 0
-	fi
 	out=$({ sources bin; sources lib '*.sh'; sources scripts '*.sh'
 		sources test '*.sh'; } |
 		xargs -P 2 -n 4 shellcheck -f gcc 2>&1) || :
 	report 'ShellCheck has objections' "$out"
-	if [ -z "$out" ]; then
-		mkdir -p build/lint
-		: >"$stamp"
-	fi
 }
 
 # A module includes itself and what stands below it, nothing beside or above.
