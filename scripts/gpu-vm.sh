@@ -122,7 +122,10 @@ prepare()
 	boot_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus GPU_VM_CPUS "$vm_name"
-	conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name"
+	case $driver in
+	soft) conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name" ;;
+	*) conf_get_bytes vm_mem GPU_VM_MEM "$vm_name" ;;
+	esac
 	vm_claim
 	conf_get cid GPU_VM_CID "$vm_name"
 	boot_take_cid "$cid"
