@@ -47,6 +47,7 @@ judge_load()
 			'isospin vfio-status shows what there is'
 		return 0
 	fi
+	pci_bars_load
 	judge_device
 	users_load "$1"
 	own=$users_list
@@ -140,7 +141,6 @@ judge_hardware()
 		judge_say no_reset warning "$pci_bdf has no way to be reset" \
 			'a VM finds it as the last one left it; reboot the host if it does not start'
 	fi
-	pci_bars_load
 	rest=$pci_bar_list
 	while [ -n "$rest" ]; do
 		line=${rest%%"$base_nl"*}

@@ -30,15 +30,15 @@ pci_exists()
 	[ -d "$SYSFS_ROOT/bus/pci/devices/$1" ]
 }
 
-# pci_resolve ARG: prints the devices that ARG names, one a line: an address, or
+# pci_find ARG: sets pci_found to the devices that ARG names, words: an address, or
 # VENDOR:DEVICE. 64 if it is neither, 69 if there is none.
-pci_resolve()
+pci_find()
 {
-	local bdf id vendor device found=69 x="$pci_hex"
+	local bdf id vendor device x="$pci_hex"
 
-	if pci_normal "$1" bdf; then
-		pci_exists "$bdf" || return 69
-		printf '%s\n' "$bdf"
+	pci_found=
+	if pci_normal "$1" pci_found; then
+		pci_exists "$pci_found" || return 69
 		return 0
 	fi
 	id=$(printf '%s' "$1" | tr 'A-F' 'a-f')
@@ -51,11 +51,18 @@ pci_resolve()
 		sysfs_get "$bdf/vendor" vendor || continue
 		[ "$vendor" = "0x${id%:*}" ] || continue
 		sysfs_get "$bdf/device" device || continue
-		[ "$device" = "0x${id#*:}" ] || continue
-		printf '%s\n' "${bdf##*/}"
-		found=0
+		[ "$device" != "0x${id#*:}" ] ||
+			pci_found="${pci_found:+$pci_found }${bdf##*/}"
 	done
-	return "$found"
+	[ -n "$pci_found" ] || return 69
+}
+
+# pci_resolve ARG: prints them, one a line.
+pci_resolve()
+{
+	pci_find "$1" || return
+	# shellcheck disable=SC2086 # addresses, a word each
+	printf '%s\n' $pci_found
 }
 
 # pci_gpus: prints every display device and every function made by NVIDIA that

@@ -4,12 +4,12 @@
 # SYSFS_ROOT, PROCFS_ROOT and ETC_ROOT (/sys, /proc, /etc) may name trees that
 # stand in for the real ones; absolute, without a / at the end.
 #
-# A read that takes the lock of a device does not come back while its driver
-# hangs, and cannot be killed. By the sources of Linux 6.1 to 6.12 those are
-# driver_override, and uevent in some stable releases (nobody here reads it);
-# vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own.
-# They go through sysfs_ask and sysfs_read. reset_method, power_state,
-# numa_node, resource, boot_vga, power/* and the links take no lock.
+# What takes the lock of a device does not come back while its driver hangs, and
+# cannot be killed. By the sources of Linux 6.1 that is reading driver_override
+# (6.12.117 does no more), and uevent in some stable releases (nobody here reads
+# it); vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own.
+# They go through sysfs_ask and sysfs_read. reset_method, power_state, numa_node,
+# resource, boot_vga, power/* and the links take no lock.
 
 : "${SYSFS_ROOT:=/sys}" "${PROCFS_ROOT:=/proc}" "${ETC_ROOT:=/etc}"
 
@@ -40,9 +40,10 @@ sysfs_link()
 	cd "$sysfs_here" 2>/dev/null || cd /
 }
 
-# sysfs_ask FILE...: reads them side by side, each in a child that is left
-# behind if it has not come back after sysfs_deadline seconds. The answers are
-# for sysfs_answer, until the next sysfs_ask.
+# sysfs_ask FILE...: reads them in a child that is left behind if it has not come
+# back after a second; those that it did not get to, side by side, each in a
+# child of its own that has sysfs_deadline seconds. The answers are for
+# sysfs_answer, until the next sysfs_ask.
 sysfs_ask()
 {
 	local file
@@ -52,24 +53,57 @@ sysfs_ask()
 		sysfs_asked=$sysfs_asked$file$base_nl
 	done
 	# A child left behind must hold neither our output nor a lock; nor must
-	# busybox's timeout, part of which stays for a second.
-	sysfs_answers=$base_nl$({
+	# busybox's timeout, part of which stays for a second. Its shell tells
+	# on stderr what timeout has ended.
+	sysfs_answers=$base_nl$(exec 2>/dev/null
+		{ sysfs_child "$@" & } </dev/null \
+			3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
+			timeout 1 cat 9>&- || :)$base_nl
+	for file; do
+		shift
+		sysfs_answered "$file" || set -- "$@" "$file"
+	done
+	[ $# -gt 0 ] || return 0
+	sysfs_answers=$sysfs_answers$(exec 2>/dev/null
 		for file; do
 			sysfs_child "$file" &
-		done
-	} </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
-		timeout "$sysfs_deadline" cat 2>/dev/null 9>&-)$base_nl
+		done </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
+			timeout "$sysfs_deadline" cat 9>&- || :)$base_nl
 }
 
-# sysfs_child FILE: prints "+FILE LINE" for each line, then "=FILE".
+# sysfs_child FILE...: prints "+FILE LINE" for each line, then "=FILE".
 sysfs_child()
 {
-	local line
+	local file line
 
-	while IFS= read -r line; do
-		printf '+%s %s\n' "$1" "$line"
-	done <"$1"
-	printf '=%s\n' "$1"
+	for file; do
+		case $file in
+		*/driver_override) sysfs_lock "${file%/*}" ;;
+		esac
+		while IFS= read -r line; do
+			printf '+%s %s\n' "$file" "$line"
+		done <"$file" || :
+		printf '=%s\n' "$file"
+	done
+}
+
+# sysfs_lock DEVICE: takes the lock of a device and lets go, in every kernel, for
+# root. power/control takes it before it looks at what is written (Linux,
+# drivers/base/power/sysfs.c, control_store); it refuses this word, so nothing
+# changes, however late that is. A tree that stands in for /sys would keep it.
+sysfs_lock()
+{
+	[ "$SYSFS_ROOT" = /sys ] && [ -w "$1/power/control" ] || return 0
+	echo none >"$1/power/control" || :
+}
+
+# sysfs_answered FILE: true if it answered, or is not there.
+sysfs_answered()
+{
+	case $sysfs_answers in
+	*"$base_nl=$1$base_nl"*) ;;
+	*) [ ! -e "$1" ] ;;
+	esac
 }
 
 # sysfs_asked_for FILE: true if the last sysfs_ask was for it too.
@@ -88,14 +122,12 @@ sysfs_answer()
 	local sysfs_rest
 
 	base_set "$2" ''
+	sysfs_answered "$1" || return 75
 	case $sysfs_answers in
 	*"$base_nl+$1 "*)
 		sysfs_rest=${sysfs_answers#*"$base_nl+$1 "}
 		base_set "$2" "${sysfs_rest%%"$base_nl"*}" ;;
-	*"$base_nl=$1$base_nl"*) ;;
-	*)
-		[ -e "$1" ] || return 1
-		return 75 ;;
+	*) [ -e "$1" ] ;;
 	esac
 }
 

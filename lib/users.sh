@@ -164,12 +164,17 @@ users_holds()
 }
 
 # users_console BDF: the kernel's text console, if it is drawn by this device.
+# That is the first framebuffer, as long as nobody moved it by an ioctl; sysfs
+# does not tell.
 users_console()
 {
-	local con name bound
+	local con name bound fb
 
-	case " $users_names" in
-	*' fb'*) ;;
+	for fb in "$SYSFS_ROOT"/class/graphics/fb[0-9]*; do
+		break
+	done
+	case " $users_names " in
+	*" ${fb##*/} "*) ;;
 	*) return 0 ;;
 	esac
 	for con in "$SYSFS_ROOT"/class/vtconsole/vtcon*; do
@@ -178,10 +183,8 @@ users_console()
 		*'frame buffer'*) ;;
 		*) continue ;;
 		esac
-		# Which framebuffer it is on the kernel does not tell.
 		sysfs_read "$con/bind" bound || continue
-		[ "$bound" != 1 ] ||
-			users_list="0 console ${con##*/}$base_nl"
+		[ "$bound" != 1 ] || users_list="0 console ${con##*/}$base_nl"
 	done
 }
 

@@ -8,7 +8,7 @@
 # the exit status is about the GPU of the configuration (GPU_BDF). Shows the
 # IOMMU, driver, group, BARs, reset, power and users of each, and whether it is
 # ready for a VM or could be bound to vfio-pci; if not, why, and what to do. A
-# device that does not answer within two seconds is shown as stuck.
+# device that does not answer within three seconds is shown as stuck.
 #
 #   --json        one JSON object a line
 #   --no-users    do not look for processes that use the devices
@@ -31,16 +31,16 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # resolve ARG...: sets `devices`, one a line and none twice, from what was named.
 resolve()
 {
-	local arg found bdf rc
+	local arg bdf rc
 
 	for arg; do
 		rc=0
-		found=$(pci_resolve "$arg") || rc=$?
+		pci_find "$arg" || rc=$?
 		case $rc in
 		64) die 64 "'$arg' is no PCI address and no VENDOR:DEVICE; see -h" ;;
 		69) die 69 "$arg: there is no such device" ;;
 		esac
-		for bdf in $found; do
+		for bdf in $pci_found; do
 			add "$bdf"
 		done
 	done
@@ -125,14 +125,17 @@ record()
 	fields problem "$judge_list"
 }
 
-# show_json: one object of the record.
+# show_json: an object of each of the records.
 show_json()
 {
-	printf '%s' "$rec" | jq -cRn '
+	printf '%s' "$recs" | jq -cRn '
 	def text: if . == "" then null else . end;
 	def number: if . == "" then null else tonumber end;
 	def part: split(" ");
-	[inputs | index("\t") as $at | {key: .[:$at], value: .[$at + 1:]}] |
+	def records: reduce inputs as $line ([[]]; ($line | index("\t")) as $at |
+		if $at == 0 then . + [[]] else .[-1] += [{key: $line[:$at],
+			value: $line[$at + 1:]}] end) | .[:-1][];
+	records |
 	def one($k): first(.[] | select(.key == $k) | .value) // "";
 	def all($k): map(select(.key == $k) | .value);
 	{
@@ -217,74 +220,77 @@ item_user()
 # show_problem "CODE TAB SEVERITY TAB MESSAGE TAB REMEDY"
 show_problem()
 {
-	local code severity message remedy
+	local severity="${1#*"$tab"}" message="${1%"$tab"*}"
 
-	IFS=$tab read -r code severity message remedy <<-EOT
-	$1
-	EOT
-	line "$severity" "$code: $message"
-	line '' "-> $remedy"
+	line "${severity%%"$tab"*}" "${1%%"$tab"*}: ${message##*"$tab"}"
+	line '' "-> ${1##*"$tab"}"
 }
 
 # show_text: the record for people.
 show_text()
 {
-	local key value head='' group='' members='' bars='' power='' users=''
+	local rest="$rec" key head='' group='' members='' bars='' power='' users=''
 
 	set -f
-	# shellcheck disable=SC2086 # the words of a value
-	while IFS=$tab read -r key value; do
-		case $key in
-		bdf) head=$value ;;
-		state) state=$value ;;
-		vendor) head="$head $value" ;;
-		device) head="$head:$value" ;;
-		class) printf '%s class %s: %s\n' "$head" "$value" "$state" ;;
-		driver) line driver "${value:-none}" ;;
-		driver_override) [ -z "$value" ] || line override "$value" ;;
-		iommu_group) group=$value ;;
-		member) item_member $value ;;
-		bar) item_bar $value ;;
-		reset_methods)
-			line group "${group:-none}${members:+: $members}"
-			line BARs "${bars:-none}"
-			line reset "${value:-none}" ;;
-		power_state) power=${value:-unknown} ;;
-		runtime_status) power="$power${value:+, runtime $value}" ;;
-		power_control) power="$power${value:+, control $value}" ;;
-		d3cold_allowed)
-			[ "$value" != 1 ] || power="$power, D3cold allowed"
-			line power "$power" ;;
-		numa_node) line NUMA "${value:-none}" ;;
-		boot_display)
-			[ "$value" -eq 0 ] || line display 'boot display' ;;
-		user) item_user $value ;;
-		users_complete)
-			[ "$value" -eq 1 ] ||
-				users="${users:-none} (root sees those of other users)"
-			line users "${users:-none}" ;;
-		problem) show_problem "$value" ;;
-		esac
-	done <<-EOT
-	$rec
-	EOT
+	while [ -n "$rest" ]; do
+		key=${rest%%"$tab"*}
+		rest=${rest#*"$tab"}
+		show_field "$key" "${rest%%"$base_nl"*}"
+		rest=${rest#*"$base_nl"}
+	done
 	set +f
+}
+
+# show_field KEY VALUE: a line of the text, or a part of a later one.
+show_field()
+{
+	local value="$2"
+
+	# shellcheck disable=SC2086 # the words of a value
+	case $1 in
+	bdf) head=$value ;;
+	state) state=$value ;;
+	vendor) head="$head $value" ;;
+	device) head="$head:$value" ;;
+	class) printf '%s class %s: %s\n' "$head" "$value" "$state" ;;
+	driver) line driver "${value:-none}" ;;
+	driver_override) [ -z "$value" ] || line override "$value" ;;
+	iommu_group) group=$value ;;
+	member) item_member $value ;;
+	bar) item_bar $value ;;
+	reset_methods)
+		line group "${group:-none}${members:+: $members}"
+		line BARs "${bars:-none}"
+		line reset "${value:-none}" ;;
+	power_state) power=${value:-unknown} ;;
+	runtime_status) power="$power${value:+, runtime $value}" ;;
+	power_control) power="$power${value:+, control $value}" ;;
+	d3cold_allowed)
+		[ "$value" != 1 ] || power="$power, D3cold allowed"
+		line power "$power" ;;
+	numa_node) line NUMA "${value:-none}" ;;
+	boot_display) [ "$value" -eq 0 ] || line display 'boot display' ;;
+	user) item_user $value ;;
+	users_complete)
+		[ "$value" -eq 1 ] ||
+			users="${users:-none} (root sees those of other users)"
+		line users "${users:-none}" ;;
+	problem) show_problem "$value" ;;
+	esac
 }
 
 # show: each of `devices`. Sets `verdict`: 0 if each that counts is ready.
 show()
 {
-	local bdf
+	local bdf on=off
 
-	[ "$opt_json" -eq 1 ] || {
-		[ "$pci_iommu" -eq 1 ] || printf 'IOMMU off: %s\n' "$pci_iommu_why"
-		[ "$pci_iommu" -eq 0 ] || printf 'IOMMU on: %s\n' "$pci_iommu_why"
-	}
+	[ "$pci_iommu" -eq 0 ] || on=on
+	[ "$opt_json" -eq 1 ] || printf 'IOMMU %s: %s\n' "$on" "$pci_iommu_why"
 	verdict=0
 	for bdf in $devices; do
 		record "$bdf"
 		if [ "$opt_json" -eq 1 ]; then
-			show_json
+			recs=$recs$rec$tab$base_nl
 		else
 			echo
 			show_text
@@ -296,6 +302,7 @@ show()
 		*) [ "$verdict" -ne 0 ] || verdict=1 ;;
 		esac
 	done
+	[ -z "$recs" ] || show_json
 }
 
 # all_gpus: sets `devices` where none was named; only the configured one counts.
@@ -312,8 +319,7 @@ all_gpus()
 
 main()
 {
-	tab=$(printf '\t')
-	devices='' counts=''
+	tab='	' devices='' counts='' recs=''
 	base_init "$0"
 	opt_flags='json'
 	while [ $# -gt 0 ]; do

@@ -6,162 +6,111 @@
 # Prints a line for each file, link and directory, its fields parted by tabs:
 #
 #	f MODE PATH CONTENT     a newline in CONTENT is \n, a backslash \\
-#	l - PATH TARGET
-#	d - PATH
+#	l MODE PATH TARGET
+#	d MODE PATH
 #
-# PATH begins with sys or proc. test/lib/tree.sh makes a tree of it again. Runs
-# under busybox; ROOT (empty) is where sys and proc are.
+# PATH begins with sys or proc. test/lib/tree.sh makes a tree of it again. ROOT
+# (/) is where sys and proc are. Needs GNU find. What is not read for its content
+# is shown empty.
 set -eu
 
 LC_ALL=C
 export LC_ALL
-tab=$(printf '\t')
 
-# dir PATH
-dir()
+# real PATH: sets `end` to where a link to a directory leads.
+real()
 {
-	[ ! -d "$root/$1" ] || printf 'd\t-\t%s\n' "$1"
+	cd -P "$1"
+	end=${PWD#"$root"}
+	end=${end#/}
+	cd "$root"
 }
 
-# file PATH...: its content if it may be read, else nothing.
-file()
+# print PATH...
+print()
 {
-	local path content
-
-	for path; do
-		[ -f "$root/$path" ] || continue
-		content=
-		[ ! -r "$root/$path" ] || content=$(
-			{ sed 's/\\/\\\\/g; s/$/\\n/' "$root/$path" |
-				tr -d '\n'; } 2>/dev/null) || :
-		printf 'f\t%s\t%s\t%s\n' "$(stat -c %a "$root/$path")" \
-			"$path" "$content"
-	done
-}
-
-# blank PATH...: a file that is only there, or only written.
-blank()
-{
-	local path
-
-	for path; do
-		[ ! -f "$root/$path" ] || printf 'f\t%s\t%s\t\n' \
-			"$(stat -c %a "$root/$path")" "$path"
-	done
-}
-
-# link PATH: the link, and where it leads to.
-link()
-{
-	local end
-
-	[ -L "$root/$1" ] || return 0
-	printf 'l\t-\t%s\t%s\n' "$1" "$(readlink "$root/$1")"
-	end=$(readlink -f "$root/$1")
-	dir "${end#"$root"/}"
-}
-
-# below DIR PATTERN...: the paths there, without the root.
-below()
-{
-	local dir="$1" pattern path
-
-	shift
-	for pattern; do
-		for path in "$root/$dir"/$pattern; do
-			[ ! -e "$path" ] && [ ! -L "$path" ] ||
-				printf '%s\n' "${path#"$root"/}"
-		done
-	done
-}
-
-pci_device()
-{
-	local dev="$1" name
-
-	for name in class vendor device subsystem_vendor subsystem_device \
-		revision boot_vga driver_override numa_node power_state \
-		d3cold_allowed resource reset_method enable \
-		power/control power/runtime_status; do
-		file "$dev/$name"
-	done
-	blank "$dev/reset" "$dev/rescan" "$dev/remove"
-	link "$dev/driver"
-	link "$dev/iommu_group"
-	for name in $(below "$dev" 'drm/*' 'graphics/fb*' 'sound/card*' \
-		'vfio-dev/*'); do
-		dir "$name"
-	done
+	printf '%s\n' "$@"
 }
 
 pci()
 {
-	local dev name
+	local dev name end
 
-	for dev in $(below sys/bus/pci/devices '*'); do
-		link "$dev"
-		name=$(readlink -f "$root/$dev")
-		pci_device "${name#"$root"/}"
-	done
-	for name in $(below sys/bus/pci/drivers '*'); do
-		dir "$name"
-		blank "$name/bind" "$name/unbind" "$name/new_id" \
-			"$name/remove_id"
-		for dev in $(below "$name" '*:*:*.*'); do
-			link "$dev"
+	for dev in sys/bus/pci/devices/*; do
+		real "$dev"
+		print "$dev" "$end"
+		for name in class vendor device subsystem_vendor \
+			subsystem_device revision boot_vga driver_override \
+			numa_node power_state d3cold_allowed resource \
+			reset_method reset rescan remove enable power/control \
+			power/runtime_status driver iommu_group; do
+			print "$end/$name"
 		done
+		print "$end"/drm/* "$end"/graphics/fb* "$end"/sound/card* \
+			"$end"/vfio-dev/*
 	done
-	blank sys/bus/pci/drivers_probe sys/bus/pci/rescan
+	print sys/bus/pci/drivers_probe sys/bus/pci/rescan
+	for dev in sys/bus/pci/drivers/*; do
+		print "$dev" "$dev/bind" "$dev/unbind" "$dev/new_id" \
+			"$dev/remove_id" "$dev"/*:*:*.*
+	done
 }
 
-# users: the processes that have one of the files open that users.sh knows.
-users()
+others()
 {
-	local fd target
+	local name end
 
-	for fd in $(below proc '[0-9]*/fd/*'); do
-		target=$(readlink "$root/$fd" 2>/dev/null) || continue
-		case $target in
-		/dev/nvidia* | /dev/dri/* | /dev/fb* | /dev/snd/* | \
-			/dev/vfio/* | */drivers/*/unbind)
-			printf 'l\t-\t%s\t%s\n' "$fd" "$target"
-			file "${fd%/fd/*}/comm" ;;
-		esac
+	for name in sys/kernel/iommu_groups/*; do
+		[ ! -d "$name" ] || print "$name/type" "$name"/devices/*
 	done
+	for name in sys/class/iommu/* sys/class/vtconsole/* \
+		sys/class/graphics/fb[0-9]* \
+		sys/bus/platform/devices/*-framebuffer.*; do
+		[ -d "$name" ] || continue
+		real "$name"
+		print "$name" "$end" "$end/name" "$end/bind"
+	done
+	print sys/module/vfio sys/module/vfio_pci \
+		sys/module/vfio_iommu_type1 sys/module/nvidia* \
+		sys/firmware/acpi/tables/DMAR sys/firmware/acpi/tables/IVRS \
+		proc/cmdline proc/iomem proc/driver/nvidia/gpus/*/information
+	# Processes that have one of the files open that users.sh knows.
+	find proc/[0-9]*/fd -lname '/dev/nvidia*' -o -lname '/dev/dri/*' -o \
+		-lname '/dev/fb*' -o -lname '/dev/snd/*' -o \
+		-lname '/dev/vfio/*' -o -lname '*/drivers/*/unbind' 2>/dev/null |
+		while read -r name; do
+			print "${name%/fd/*}/comm" "$name"
+		done
+}
+
+# contents: adds what is in them to the lines of files.
+contents()
+{
+	awk -F '\t' '
+	seen[$3]++ { next }
+	$1 == "l" { print; next }
+	$1 == "d" { print "d\t" $2 "\t" $3; next }
+	{
+		text = ""
+		write_only = $2 !~ /^[4-7]/ || $3 ~ /\/(reset|tables\/.*)$/
+		while (!write_only && (getline line < $3) > 0) {
+			gsub(/\\/, "&&", line)
+			text = text line "\\n"
+		}
+		close($3)
+		print "f\t" $2 "\t" $3 "\t" text
+	}'
 }
 
 main()
 {
-	local name
-
-	root=${1:-}
-	pci
-	for name in $(below sys/kernel/iommu_groups '*'); do
-		file "$name/type"
-		dir "$name/devices"
-	done
-	for name in $(below sys/kernel/iommu_groups '*/devices/*') \
-		$(below sys/class/iommu '*'); do
-		link "$name"
-	done
-	for name in $(below sys/class/vtconsole '*'); do
-		file "$(readlink -f "$root/$name" | sed "s|^$root/||")/name" \
-			"$(readlink -f "$root/$name" | sed "s|^$root/||")/bind"
-		link "$name"
-	done
-	for name in $(below sys/bus/platform/devices '*-framebuffer.*'); do
-		link "$name"
-	done
-	for name in $(below sys/module vfio vfio_pci vfio_iommu_type1 \
-		'nvidia*'); do
-		dir "$name"
-	done
-	blank sys/firmware/acpi/tables/DMAR sys/firmware/acpi/tables/IVRS
-	file proc/cmdline proc/iomem
-	for name in $(below proc 'driver/nvidia/gpus/*'); do
-		file "$name/information"
-	done
-	users
+	root=$(cd "${1:-/}" && pwd -P)
+	cd "$root"
+	# What is not there is left out: find says so and goes on.
+	{ pci; others; } |
+		xargs sh -c 'find "$@" -maxdepth 0 \
+			-printf "%y\t%m\t%p\t%l\n"' sh 2>/dev/null |
+		contents
 }
 
-main "$@" | awk -F "$tab" '!seen[$0]++'
+main "$@"

@@ -56,11 +56,22 @@ tree_driver()
 	ln -s "$real" "$tree/sys/bus/pci/drivers/$2/$1"
 }
 
-# tree_stick BDF: reading its driver_override never comes back.
+# tree_stick BDF: reading its driver_override does not come back before
+# tree_unstick.
 tree_stick()
 {
 	rm -f "$(tree_dev "$1")/driver_override"
 	mkfifo "$(tree_dev "$1")/driver_override"
+}
+
+# tree_unstick: lets go what was left behind at such files.
+tree_unstick()
+{
+	local file
+
+	for file in "$tree"/sys/bus/pci/devices/*/driver_override; do
+		[ ! -p "$file" ] || : <>"$file"
+	done
 }
 
 # tree_user PID NAME FILE...: a process that has the files open.
