@@ -12,14 +12,19 @@
 #
 #   --json        one JSON object a line
 #   --no-users    do not look for processes that use the devices
-#   -c FILE       read this configuration
+#   -c FILE       read this configuration; with DEVICE none is read otherwise
 #   -v            say more
 #   -h, -V        this text; the version
 #
 # Exit status: 0 ready, all of them; 1 not; 69 there is no such device.
 set -eu
 
-TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# As quick as lspci: no dirname here, and below no configuration where none counts.
+case $0 in
+*/*) TOP=${0%/*}/.. ;;
+*) TOP=.. ;;
+esac
+TOP=$(CDPATH='' cd -- "$TOP" && pwd -P)
 . "$TOP/lib/base.sh"
 . "$TOP/lib/opt.sh"
 . "$TOP/lib/conf.sh"
@@ -334,7 +339,9 @@ main()
 		*) break ;;
 		esac
 	done
-	conf_load "$opt_conf"
+	if [ $# -eq 0 ] || [ -n "$opt_conf" ]; then
+		conf_load "$opt_conf"
+	fi
 	if [ $# -gt 0 ]; then
 		resolve "$@"
 	else
