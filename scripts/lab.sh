@@ -86,6 +86,13 @@ up()
 		"see isospin logs $vm_name"
 }
 
+# keep_disk: to end the machine is to cut its power.
+keep_disk()
+{
+	vm_exec_how=''
+	vm_exec "$vm_name" -- sync </dev/null
+}
+
 parse()
 {
 	while [ $# -gt 0 ]; do
@@ -141,6 +148,7 @@ main()
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	up
 	step_end
+	[ -z "$lab_disk" ] || [ "$detach" -eq 1 ] || on_exit keep_disk
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" lab "$@"
 	vm_keep "$owner"
 	vm_show "$vm_name"

@@ -1,12 +1,13 @@
 #!/bin/sh
 # run.sh - run the tests and count them
 #
-# usage: test/run.sh fast|vm|all|long
+# usage: test/run.sh fast|vm|lab|all|long
 #
 #   fast   unit tests and test/cmd: no root, VM or network
 #   vm     test/integration and test/vm: what boots guests, one file at a time
-#   all    both
-#   long   the fuzz targets, ten minutes each
+#   lab    test/lab: one boot of the lab, all files in it
+#   all    these three
+#   long   the fuzz targets, ten minutes each, and test/long: kernels
 #
 # JOBS (2) files of the fast ones run side by side. Under sudo they run as the
 # calling user. A skip that test/skips.txt does not list is a failure. The last
@@ -26,6 +27,10 @@ run_one()
 	tap=$out/$(printf '%s' "$file" | tr / .).tap
 	base_uptime since
 	case $file in
+	test/lab/*)
+		timeout -k 10 1800 bin/isospin lab --exec check -- \
+			bats --tap "$file" ;;
+	test/long/*) timeout -k 10 14400 bats --tap "$file" ;;
 	*.bats) timeout -k 10 1800 bats --tap "$file" ;;
 	*) timeout -k 10 120 "$file" ;;
 	esac </dev/null >"$tap" 2>&1 || rc=$?
@@ -94,6 +99,29 @@ run_vm()
 	done
 }
 
+# run_lab: with a state of its own, as each file of test/vm. A boot that fails is
+# tried once more: QEMU without KVM breaks one now and then.
+run_lab()
+{
+	local file
+
+	ISOSPIN_RUN_DIR=$(mktemp -d /tmp/isospin.XXXXXX)
+	export ISOSPIN_RUN_DIR
+	on_exit rm -rf -- "$ISOSPIN_RUN_DIR"
+	on_exit bin/isospin kill-vms
+	lab_boot || lab_boot || :
+	for file in test/lab/*.bats; do
+		[ ! -f "$file" ] || run_one "$file"
+	done
+	base_release
+	unset ISOSPIN_RUN_DIR
+}
+
+lab_boot()
+{
+	bin/isospin lab --name check --detach --owner "$$" </dev/null
+}
+
 run_long()
 {
 	local file rc
@@ -110,6 +138,9 @@ run_long()
 			tail -n 20 "$out/${file##*/}.log" >&2
 		fi >"$out/${file##*/}.tap.count"
 		printf '%s: status %d\n' "$file" "$rc"
+	done
+	for file in test/long/*.bats; do
+		[ ! -f "$file" ] || run_one "$file"
 	done
 }
 
@@ -130,9 +161,11 @@ main()
 	vm) run_vm ;;
 	all)
 		run_fast
-		run_vm ;;
+		run_vm
+		run_lab ;;
+	lab) run_lab ;;
 	long) run_long ;;
-	*) die 64 'usage: test/run.sh fast|vm|all|long' ;;
+	*) die 64 'usage: test/run.sh fast|vm|lab|all|long' ;;
 	esac
 	base_owner_fix "$out"
 	cat "$out"/*.count 2>/dev/null | awk '
