@@ -273,7 +273,7 @@ doctor_gpu_capabilities()
 				b[p + 6] * 65536 + b[p + 7] * 16777216
 			exit
 		}
-		print find(5) > 0 ? "msi" : "none"
+		print (find(5) > 0 ? "msi" : "none")
 	}'
 }
 
