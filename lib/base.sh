@@ -224,6 +224,14 @@ sys_write()
 	{ printf '%s\n' "$value" >"$file"; } 2>/dev/null
 }
 
+# base_alone: this subshell, which may outlive us, holds nothing that somebody
+# waits for: no lock, no test's fd, not our stderr. With a redirection of the
+# function that it runs the shell would keep copies.
+base_alone()
+{
+	exec </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+}
+
 # base_uptime VAR: seconds since boot, hundredths dropped.
 base_uptime()
 {
@@ -242,8 +250,7 @@ step_begin()
 	base_uptime step_since
 	log_info "$step_text ..."
 	[ "$base_level" -ge 2 ] || return 0
-	# Neither a lock nor a test's fd outlives the step in the ticker's hands.
-	step_ticker 3>&- 8>&- 9>&- &
+	step_ticker &
 	step_pid=$!
 }
 
@@ -251,6 +258,8 @@ step_ticker()
 {
 	local now every=20 shown=0
 
+	# Neither a lock nor a test's fd outlives the step in our hands.
+	exec 3>&- 8>&- 9>&-
 	trap - EXIT HUP INT TERM
 	[ ! -t 2 ] || every=2
 	while sleep 2 >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do

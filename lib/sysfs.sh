@@ -52,23 +52,20 @@ sysfs_ask()
 	for file; do
 		sysfs_asked=$sysfs_asked$file$base_nl
 	done
-	# A child left behind must hold neither our output nor a lock; nor must
-	# busybox's timeout, part of which stays for a second. Its shell tells
-	# on stderr what timeout has ended.
-	sysfs_answers=$base_nl$(exec 2>/dev/null
-		{ sysfs_child "$@" & } </dev/null \
-			3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
-			timeout 1 cat 9>&- || :)$base_nl
+	# What stays behind holds nothing of ours: a child that hangs, and part
+	# of busybox's timeout for a second, whose shell tells on stderr what
+	# it has ended.
+	sysfs_answers=$base_nl$(base_alone
+		{ sysfs_child "$@" & } | timeout 1 cat || :)$base_nl
 	for file; do
 		shift
 		sysfs_answered "$file" || set -- "$@" "$file"
 	done
 	[ $# -gt 0 ] || return 0
-	sysfs_answers=$sysfs_answers$(exec 2>/dev/null
+	sysfs_answers=$sysfs_answers$(base_alone
 		for file; do
 			sysfs_child "$file" &
-		done </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- |
-			timeout "$sysfs_deadline" cat 9>&- || :)$base_nl
+		done | timeout "$sysfs_deadline" cat || :)$base_nl
 }
 
 # sysfs_child FILE...: prints "+FILE LINE" for each line, then "=FILE".

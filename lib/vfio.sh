@@ -14,11 +14,12 @@
 
 vfio_rule=$ETC_ROOT/udev/rules.d/04-isospin-vfio.rules
 
-# vfio_init: sets vfio_dir and vfio_timeout. Needs conf_load.
+# vfio_init: sets vfio_dir and vfio_timeout. Needs conf_load. A device is the
+# machine's, not a user's.
 vfio_init()
 {
-	proc_where
-	vfio_dir=$proc_run/pci
+	conf_get vfio_dir RUN_DIR
+	vfio_dir=${vfio_dir:-/run/isospin}/pci
 	conf_get vfio_timeout VFIO_TIMEOUT
 	vfio_plan=
 }
@@ -27,7 +28,7 @@ vfio_init()
 vfio_lock()
 {
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	proc_mkdir "$proc_run"
+	proc_mkdir "${vfio_dir%/pci}"
 	proc_mkdir "$vfio_dir"
 	proc_lock "$vfio_dir/lock" ||
 		die 75 'another vfio-bind or vfio-unbind is at work; try again'
@@ -297,13 +298,11 @@ vfio_execute()
 {
 	local said
 
-	# The child holds nothing open that somebody waits for: not the lock,
-	# not a pipe on our output. Part of busybox's timeout stays for a second.
-	said=$({
-		vfio_writer "$1" </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- \
-			7>&- 8>&- 9>&- &
-		echo "pid $!"
-	} | timeout "$vfio_timeout" cat 2>/dev/null 9>&-) || :
+	said=$(base_alone
+		{
+			vfio_writer "$1" &
+			echo "pid $!"
+		} | timeout "$vfio_timeout" cat || :)
 	vfio_pid=${said#*pid }
 	vfio_pid=${vfio_pid%%"$base_nl"*}
 	vfio_at=${said##*at }
