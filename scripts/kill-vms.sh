@@ -3,9 +3,9 @@
 #
 # usage: isospin kill-vms [-hnVv] [-c FILE] [--instance NAME] [NAME...]
 #
-# Stops the VMs NAME..., or all of them and the bridge: workers first, then the
-# bridge, then GPU VMs. Processes are known by pid and start time; nothing that
-# another checkout or anyone else started is touched.
+# Stops the VMs NAME..., or all of them and the bridge: workers and labs first,
+# then the bridge, then GPU VMs. Processes are known by pid and start time;
+# nothing that another checkout or anyone else started is touched.
 #
 #   -n, --dry-run   print what would be done
 #   -c FILE         read this configuration
@@ -61,6 +61,7 @@ main()
 		done
 	elif [ -d "$proc_dir" ]; then
 		stop_all worker
+		stop_all lab
 		stop_all ''
 		! proc_alive bridge || stopped="$stopped bridge"
 		bridge_remove

@@ -54,7 +54,8 @@ in_lab()
 }
 
 @test "with --disk the lab has after a reboot what was written before" {
-	isospin kill-vms keep
+	run -0 isospin kill-vms
+	has "$output" 'stopped: keep'
 	isospin lab --disk "$disk" -- \
 		sh -c 'echo kept >/etc/kept; echo gone >/isospin/gone'
 	run -2 --separate-stderr isospin lab --disk "$disk" -- \
