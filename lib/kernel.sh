@@ -10,6 +10,9 @@
 kernel_config=$TOP/share/kernel/fc-gpu.config
 kernel_work=$TOP/build/kernel
 kernel_need_mib=4096
+# What make would otherwise take from this machine, this moment, a git tree.
+kernel_vars='LOCALVERSION= KBUILD_BUILD_TIMESTAMP=1970-01-01
+KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=isospin KBUILD_BUILD_HOST=isospin'
 
 # kernel_inputs TREE: prints what the kernel is made of, by its content. TREE is
 # empty for the package.
@@ -17,8 +20,8 @@ kernel_inputs()
 {
 	local file
 
-	sha256sum <"$kernel_config" && sha256sum <"$TOP/lib/kernel.sh" &&
-		gcc --version && ld --version || return
+	sha256sum <"$kernel_config" && gcc --version && ld --version || return
+	printf '%s\n' "$kernel_vars"
 	if [ -z "$1" ]; then
 		file=$(assets_source) || return
 		sha256sum <"$file"
@@ -64,9 +67,8 @@ kernel_make()
 	local src="$1"
 
 	shift
-	make -C "$src" "O=$kernel_work/obj" LOCALVERSION= \
-		KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_VERSION=1 \
-		KBUILD_BUILD_USER=isospin KBUILD_BUILD_HOST=isospin "$@"
+	# shellcheck disable=SC2086 # a list of assignments
+	make -C "$src" "O=$kernel_work/obj" $kernel_vars "$@"
 }
 
 # kernel_space: compiling takes room that is free again afterwards.

@@ -82,7 +82,7 @@ build()
 {
 	local release log
 
-	release=$(assets_kernel auto) || die 66 'no kernel; run: isospin setup demo'
+	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	log=$proc_dir/demo/build.log
 	step_begin 'building what is out of date'
 	set -- make -C "$TOP" -s -j "$(nproc)" all "build/kmod/$release/nvidia-shim.ko"

@@ -60,7 +60,7 @@ prepare()
 	qemu_init
 	log_debug "accelerator: $qemu_accel ($qemu_accel_why); \
 vsock: $qemu_vsock ($qemu_vsock_why)"
-	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
+	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	if [ -n "$name" ]; then
 		vm_select "$name"
 		vm_claim

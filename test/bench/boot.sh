@@ -42,7 +42,7 @@ bare_boot()
 {
 	local release
 
-	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
+	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	vm_role=worker vm_kept=0
 	vm_select bare
 	vm_claim

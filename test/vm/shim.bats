@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# nvidia-shim.ko on each unpacked kernel: one boot of each, with a small broker
-# in the guest itself (test/guest/shim-test.c says what is tried).
+# nvidia-shim.ko on each unpacked kernel of Debian's: one boot of each, with a
+# small broker in the guest itself (test/guest/shim-test.c says what is tried).
 
 load ../lib/common.sh
 load ../lib/guest.sh
@@ -11,7 +11,7 @@ setup_file()
 {
 	local release dir
 
-	for dir in "$TOP"/.vm-assets/kernels/[0-9]*; do
+	for dir in "$TOP"/.vm-assets/kernels/[0-9]*-cloud-amd64; do
 		release=${dir##*/}
 		dir=$BATS_FILE_TMPDIR/$release
 		guest_stage "$release" "$dir" $vsock/vsock \
@@ -59,7 +59,7 @@ group()
 @test "the shim builds for each kernel with W=1 and no word" {
 	local dir release
 
-	for dir in "$TOP"/.vm-assets/kernels/[0-9]*; do
+	for dir in "$TOP"/.vm-assets/kernels/[0-9]*-cloud-amd64; do
 		release=${dir##*/}
 		mkdir "$BATS_TEST_TMPDIR/$release"
 		cp "$TOP"/kmod/* "$TOP/src/abi/iso_wire.h" \
