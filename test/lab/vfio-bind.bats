@@ -45,7 +45,7 @@ state()
 {
 	(
 		cd "$pci/devices" || return
-		shopt -s extglob
+		# shellcheck disable=SC2012 # names of the kernel's
 		ls -l !($hung)/driver | sed 's/.* \([^ ]* -> \)/\1/'
 		grep -H . !($hung)/{driver_override,power/control,d3cold_allowed}
 	)
