@@ -250,8 +250,8 @@ doctor_state()
 			return 0
 		fi
 	fi
-	# lib/vm.sh: a home and the longest name of a socket in it.
-	if [ "${#proc_dir}" -gt 75 ]; then
+	# vm_select allows 89 with /vms/gpu0.
+	if [ "${#proc_dir}" -gt 80 ]; then
 		doctor_say fail state "$proc_dir is too long for the address of a socket" \
 			'set RUN_DIR to a shorter path'
 		return 0

@@ -240,8 +240,8 @@ doctor_gpu_memlock()
 }
 
 # doctor_gpu_capabilities: prints what the capabilities in config space say of
-# interrupts: `gone`, `short` (only root sees more than 64 bytes), or `msix
-# VECTORS BAR OFFSET`, `msi`, `none`. A sleeping device may take time to answer.
+# interrupts: `silent`, `gone`, `short` (only root sees more than 64 bytes), or
+# `msix VECTORS BAR OFFSET`, `msi`, `none`. To read it wakes a sleeping device.
 doctor_gpu_capabilities()
 {
 	timeout "$sysfs_deadline" od -An -v -tu1 \
@@ -262,7 +262,7 @@ doctor_gpu_capabilities()
 		return 0
 	}
 	END {
-		if (n < 64) { print "short"; exit }
+		if (n < 64) { print "silent"; exit }
 		if (b[0] == 255 && b[1] == 255) { print "gone"; exit }
 		p = find(17)
 		if (p < 0) { print "short"; exit }
@@ -299,6 +299,7 @@ doctor_gpu_msix()
 		'if it should have: look for a firmware update of the card' ;;
 	gone) doctor_say fail msix "the config space of $doctor_bdf reads as all ones: it has left the bus" \
 		'reset its bus or the machine; look for AER and Xid in dmesg' ;;
+	silent) doctor_unknown msix "the config space of $doctor_bdf does not answer" ;;
 	*) doctor_unknown msix 'the capabilities in config space' 'as root doctor sees them' ;;
 	esac
 }
