@@ -2,8 +2,12 @@
 # proc.sh - state directories, locks, and processes known by pid and start time
 #
 # State of one checkout is in $RUN_DIR/INSTANCE (proc_dir), that of one process
-# in proc_dir/NAME: `pid` (pid and start time), `log`, sockets. What the whole
-# machine shares (CIDs, PCI devices) is locked in $RUN_DIR itself (proc_run).
+# in proc_dir/NAME: `pid` (pid and start time, then on a line of its own the boot
+# of the machine), `log`, sockets. What the whole machine shares (CIDs, PCI
+# devices) is locked in $RUN_DIR itself (proc_run).
+
+proc_this_boot=
+proc_grace_s=5
 
 # proc_init [INSTANCE]: sets proc_run and proc_dir and makes both, 0700. Needs
 # conf_load. INSTANCE defaults to a short hash of the checkout's path.
@@ -115,6 +119,13 @@ proc_field()
 	base_set "$proc_var" "$1"
 }
 
+# proc_boot: sets proc_this_boot, which no other boot of this machine has.
+proc_boot()
+{
+	[ -n "$proc_this_boot" ] ||
+		read -r proc_this_boot </proc/sys/kernel/random/boot_id
+}
+
 # proc_record NAME PID: remembers a running process; 1 if there is none. A full
 # disk ends the command.
 proc_record()
@@ -128,7 +139,9 @@ proc_record()
 
 proc_write()
 {
-	{ printf '%s\n' "$2" >"$proc_dir/$1/pid.new"; } 2>/dev/null &&
+	proc_boot
+	{ printf '%s\n' "$2" "$proc_this_boot" \
+		>"$proc_dir/$1/pid.new"; } 2>/dev/null &&
 		mv -f "$proc_dir/$1/pid.new" "$proc_dir/$1/pid"
 }
 
@@ -137,15 +150,19 @@ proc_full()
 	die 74 "$proc_dir/$1: cannot be written; is the disk full?"
 }
 
-# proc_pid VAR NAME: the pid of a recorded process that still runs, else 1.
+# proc_pid VAR NAME: the pid of a recorded process that still runs, else 1. Of an
+# earlier boot none does, whoever has its pid and start time now.
 proc_pid()
 {
-	local proc_p proc_s proc_now
+	local proc_p proc_s proc_b proc_now
 
-	{ read -r proc_p proc_s <"$proc_dir/$2/pid"; } 2>/dev/null || return 1
+	{ read -r proc_p proc_s && read -r proc_b; } \
+		2>/dev/null <"$proc_dir/$2/pid" || return 1
 	case $proc_p:$proc_s in
 	*[!0-9:]* | :* | *:) return 1 ;;
 	esac
+	proc_boot
+	[ "$proc_b" = "$proc_this_boot" ] || return 1
 	proc_start_time proc_now "$proc_p" || return 1
 	[ "$proc_now" = "$proc_s" ] || return 1
 	base_set "$1" "$proc_p"
@@ -158,9 +175,14 @@ proc_alive()
 	proc_pid pid "$1"
 }
 
+# proc_gone NAME...: none of them runs.
 proc_gone()
 {
-	! proc_alive "$1"
+	local name
+
+	for name; do
+		! proc_alive "$name" || return 1
+	done
 }
 
 # proc_spawn NAME COMMAND [ARG...]: starts it in a session of its own with its
@@ -194,20 +216,43 @@ proc_spawn()
 	return "$rc"
 }
 
-# proc_stop NAME [SECONDS]: ends a recorded process, first politely, after
-# SECONDS (5) for good, and forgets it. 1 if it is still there.
+# proc_stop NAME...: ends recorded processes side by side, first politely, after
+# proc_grace_s for good, and forgets them. 1 if one is still there.
 proc_stop()
+{
+	local name left=''
+
+	for name; do
+		! proc_signal TERM "$name" || left="$left $name"
+	done
+	if [ -n "$left" ] && [ "$DRY_RUN" -eq 0 ]; then
+		# shellcheck disable=SC2086 # a list of names
+		poll_until "$proc_grace_s" proc_gone $left ||
+			proc_kill $left || return 1
+	fi
+	for name; do
+		set -- "$@" "$proc_dir/$name/pid"
+		shift
+	done
+	run rm -f -- "$@"
+}
+
+proc_kill()
+{
+	local name
+
+	for name; do
+		! proc_signal KILL "$name" ||
+			log_warn "$name does not end; killing it"
+	done
+	poll_until 5 proc_gone "$@"
+}
+
+# proc_signal SIGNAL NAME: 1 if there is nobody to get it.
+proc_signal()
 {
 	local pid
 
-	if proc_pid pid "$1"; then
-		run kill -TERM "$pid" 2>/dev/null || :
-		[ "$DRY_RUN" -eq 0 ] || return 0
-		if ! poll_until "${2:-5}" proc_gone "$1"; then
-			log_warn "$1 (pid $pid) does not end; killing it"
-			run kill -KILL "$pid" 2>/dev/null || :
-			poll_until 5 proc_gone "$1" || return 1
-		fi
-	fi
-	run rm -f -- "$proc_dir/$1/pid"
+	proc_pid pid "$2" || return 1
+	run kill -s "$1" "$pid" 2>/dev/null || :
 }

@@ -125,7 +125,8 @@ vm_lock()
 		die 75 "another command holds $proc_dir/lock; try again"
 }
 
-# vm_sweep: removes what commands and VMs that died have left. Needs vm_lock.
+# vm_sweep: removes what commands and VMs that died, or a boot before this one,
+# have left. Needs vm_lock.
 vm_sweep()
 {
 	local name state
@@ -203,18 +204,34 @@ vm_keep()
 	fi
 }
 
-# vm_remove NAME: stops it and removes its state. The logs stay for isospin
-# logs, those of the last VM of a name.
+# vm_remove NAME...: stops them side by side and removes their state. The logs
+# stay for isospin logs, those of the last VM of a name. 1 if one does not end.
 vm_remove()
 {
-	local home="$proc_dir/vms/$1" cid held='' rc=0
+	local name vmms='' others='' rc=0
 
-	run rm -f -- "$proc_dir/bridge.d/$1.worker" "$proc_dir/bridge.d/$1.gpu"
-	proc_stop "vms/$1/vmm" || rc=1
-	proc_stop "vms/$1/vsock-device" || rc=1
-	proc_stop "vms/$1/tie" || rc=1
-	[ "$rc" -eq 0 ] || return 1
+	for name; do
+		run rm -f -- "$proc_dir/bridge.d/$name.worker" \
+			"$proc_dir/bridge.d/$name.gpu"
+		vmms="$vmms vms/$name/vmm"
+		others="$others vms/$name/vsock-device vms/$name/tie"
+	done
+	# The monitors first: one whose device is gone would complain.
+	# shellcheck disable=SC2086 # lists of names
+	{ proc_stop $vmms && proc_stop $others; } || rc=1
 	[ "$DRY_RUN" -eq 0 ] || return 0
+	for name; do
+		! proc_gone "vms/$name/vmm" "vms/$name/vsock-device" \
+			"vms/$name/tie" || vm_forget "$name"
+	done
+	return "$rc"
+}
+
+# vm_forget NAME: removes the state of a VM of which nothing runs.
+vm_forget()
+{
+	local home="$proc_dir/vms/$1" cid held=''
+
 	if vm_get cid CID "$1"; then
 		{ read -r held <"$proc_run/cids/$cid"; } 2>/dev/null || :
 		[ "$held" != "$home" ] || rm -f -- "$proc_run/cids/$cid"
@@ -252,14 +269,15 @@ vm_now()
 # vm_address VAR NAME: --uds PATH or --vsock CID, for vmctl.
 vm_address()
 {
-	local vm_kind vm_cid_of
+	local vm_kind vm_cid_of vm_uds_of
 
 	vm_get vm_kind VSOCK "$2" || :
 	if [ "$vm_kind" = vhost ]; then
 		vm_get vm_cid_of CID "$2"
 		base_set "$1" "--vsock=$vm_cid_of"
 	else
-		base_set "$1" "--uds=$proc_dir/vms/$2/vsock.sock"
+		vm_get vm_uds_of UDS "$2" || :
+		base_set "$1" "--uds=${vm_uds_of:-$proc_dir/vms/$2/vsock.sock}"
 	fi
 }
 

@@ -22,22 +22,38 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/vm.sh"
 
-# stop_all ROLE: every VM of this role, and with an empty one what is left of
-# those that never got one.
-stop_all()
+# stop ROLE NAME...: those of the names that have this role; an empty one is that
+# of what never got so far.
+stop()
 {
-	local name role
+	local name role is="$1" some=''
 
-	for name in $(vm_names); do
+	shift
+	for name; do
+		[ -d "$proc_dir/vms/$name" ] || continue
 		vm_get role ROLE "$name" || :
-		[ "$role" != "$1" ] || stop_one "$name"
+		[ "$role" != "$is" ] || some="$some $name"
 	done
+	[ -n "$some" ] || return 0
+	# shellcheck disable=SC2086 # a list of names
+	vm_remove $some || die 75 "VMs that do not end are left, of:$some"
+	stopped=$stopped$some
 }
 
-stop_one()
+# stop_vms NAME...: a GPU VM after those that use it.
+stop_vms()
 {
-	vm_remove "$1" || die 75 "VM '$1' does not end"
-	stopped="$stopped $1"
+	stop worker "$@"
+	stop lab "$@"
+	stop '' "$@"
+	[ "$bridge" -eq 0 ] || stop_bridge
+	stop gpu "$@"
+}
+
+stop_bridge()
+{
+	! proc_alive bridge || stopped="$stopped bridge"
+	bridge_remove
 }
 
 main()
@@ -52,21 +68,18 @@ main()
 	if [ -d "$proc_dir" ]; then
 		vm_lock
 	fi
-	if [ $# -gt 0 ]; then
-		for name; do
-			vm_select "$name"
-			[ -d "$vm_home" ] ||
-				die 64 "there is no VM '$name'; see isospin status"
-			stop_one "$name"
-		done
-	elif [ -d "$proc_dir" ]; then
-		stop_all worker
-		stop_all lab
-		stop_all ''
-		! proc_alive bridge || stopped="$stopped bridge"
-		bridge_remove
-		stop_all gpu
+	for name; do
+		vm_select "$name"
+		[ -d "$vm_home" ] ||
+			die 64 "there is no VM '$name'; see isospin status"
+	done
+	bridge=0
+	if [ $# -eq 0 ] && [ -d "$proc_dir" ]; then
+		bridge=1
+		# shellcheck disable=SC2046 # a list of names
+		set -- $(vm_names)
 	fi
+	[ ! -d "$proc_dir" ] || stop_vms "$@"
 	if [ -z "$stopped" ]; then
 		log_info 'nothing runs here'
 	elif [ "$DRY_RUN" -eq 0 ]; then

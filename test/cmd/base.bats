@@ -195,7 +195,8 @@ clean" "$output"
 			proc_spawn z sleep 60
 			proc_alive z && echo alive
 			read -r pid start <"$proc_dir/z/pid"
-			echo "$pid $((start + 1))" >"$proc_dir/z/pid"
+			sed "1s/.*/$pid $((start + 1))/" "$proc_dir/z/pid" >new
+			cp new "$proc_dir/z/pid"
 			proc_alive z || echo "not that one"
 			proc_stop z
 			kill "$pid" && echo "still there"'
@@ -205,13 +206,50 @@ clean" "$output"
 	with_shells known
 }
 
+@test "a process of an earlier boot is nobody's, whoever has its pid now" {
+	boots()
+	{
+		run -0 --separate-stderr sh_lib 'conf_load; proc_init
+			proc_spawn z sleep 60
+			read -r pid start <"$proc_dir/z/pid"
+			sed "2s/.*/00000000-0000-4000-8000-000000000000/" \
+				"$proc_dir/z/pid" >new
+			cp new "$proc_dir/z/pid"
+			proc_alive z || echo "not that one"
+			proc_stop z
+			kill "$pid" && echo "still there"'
+		equal 'not that one|still there' "$(IFS='|'; echo "${lines[*]}")"
+	}
+	with_shells boots
+}
+
+@test "proc_stop ends several at once, in the time of one" {
+	several()
+	{
+		run -0 --separate-stderr sh_lib 'conf_load; proc_init
+			proc_grace_s=2
+			for n in 1 2 3 4; do
+				proc_spawn "z$n" sh -c "trap : TERM
+					echo up; while :; do read -r x <p; done"
+				poll_until 5 grep -q up "$proc_dir/z$n/log"
+			done
+			base_uptime since
+			proc_stop z1 z2 z3 z4 z5
+			base_uptime now
+			[ $((now - since)) -le 5 ] && echo quick
+			proc_gone z1 z2 z3 z4 && echo gone'
+		equal 'quick|gone' "$(IFS='|'; echo "${lines[*]}")"
+	}
+	with_shells several
+}
+
 @test "proc_stop ends a process that ignores TERM" {
 	ignores()
 	{
 		run -0 --separate-stderr sh_lib 'conf_load; proc_init
 			proc_spawn z sh -c "trap : TERM; echo up; while :; do read -r x <p; done"
 			poll_until 5 grep -q up "$proc_dir/z/log"
-			proc_stop z 1; proc_alive z || echo gone'
+			proc_grace_s=1; proc_stop z; proc_alive z || echo gone'
 		equal gone "$output"
 		has "$stderr" 'does not end; killing it'
 	}
