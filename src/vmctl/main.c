@@ -30,6 +30,9 @@ static const char usage[] =
 "            own failure, 126 cannot be run, 127 not found, 128+n signal n\n"
 "  poweroff  (--uds PATH | --vsock CID) --port N --secret-file FILE\n"
 "            end the guest\n"
+"  api       --socket PATH [--timeout-ms N] METHOD PATH [BODY]\n"
+"            one request to a monitor's API; prints what it answers; 0 it did\n"
+"            it, 1 it refused, 69 nobody is there, 75 at the deadline (30000)\n"
 "\n"
 "  -h, --help, -V\n";
 
@@ -54,6 +57,7 @@ static const struct {
 	{ "signal", signal_main },
 	{ "exec", exec_main },
 	{ "poweroff", poweroff_main },
+	{ "api", api_main },
 };
 
 uint64_t option_u64(const char *name, const char *value, uint64_t min,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * vmctl.h - what the shell cannot do itself: wait for a line of a log, stop a
- * process that is surely the right one, run a command in a guest
+ * process that is surely the right one, run a command in a guest, talk to a
+ * monitor
  */
 #ifndef ISO_VMCTL_VMCTL_H
 #define ISO_VMCTL_VMCTL_H
@@ -21,6 +22,7 @@ int tie_main(int argc, char **argv);
 int signal_main(int argc, char **argv);
 int exec_main(int argc, char **argv);
 int poweroff_main(int argc, char **argv);
+int api_main(int argc, char **argv);
 
 /* A pidfd of the process if it began at start_time (field 22 of
  * /proc/PID/stat) and has not ended; -ESRCH if not, or another -errno. */

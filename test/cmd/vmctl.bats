@@ -226,3 +226,73 @@ start_time()
 	run -0 "$vmctl" --help
 	has "$output" 'exec'
 }
+
+# answers TEXT: one connection to $dir/api is answered with TEXT; what was asked
+# is in $dir/asked then.
+answers()
+{
+	printf "$1" >"$dir/answer"
+	rm -f "$dir/api"
+	socat "UNIX-LISTEN:$dir/api" \
+		SYSTEM:"head -c ${2:-1} >$dir/asked; cat $dir/answer; cat >$dir/rest" \
+		3>&- &
+	server=$!
+	for _ in {1..100}; do
+		[ ! -S "$dir/api" ] || return 0
+		read -rt 0.1 <> <(:) || :
+	done
+	return 1
+}
+
+stop_answering()
+{
+	kill "$server"
+	wait "$server" || :
+}
+
+@test "api gives back what a monitor answers, and whether it did it" {
+	answers 'HTTP/1.1 200 OK\r\nServer: x\r\ncontent-length: 7\r\n\r\n{"a":1}'
+	run -0 --separate-stderr "$vmctl" api --socket "$dir/api" GET /version
+	stop_answering
+	equal '{"a":1}' "$output"
+
+	answers 'HTTP/1.1 204 No Content\r\n\r\n' 100
+	run -0 --separate-stderr "$vmctl" api --socket "$dir/api" PUT /a/b.c \
+		'{"state":"Paused"}'
+	stop_answering
+	equal '' "$output"
+	has "$(cat "$dir/asked")" $'PUT /a/b.c HTTP/1.1\r\n'
+
+	answers 'HTTP/1.1 400 \r\nContent-Length: 3\r\n\r\nbad'
+	run -1 --separate-stderr "$vmctl" api --socket "$dir/api" PUT /x
+	stop_answering
+	equal bad "$output"
+}
+
+@test "api fails on what is no answer, on none, and where nobody is" {
+	for text in 'SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n\r\n' \
+		'HTTP/1.1 2x0 OK\r\n\r\n' \
+		'HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n' \
+		'HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n' \
+		'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\n\r\n'; do
+		echo "# $text"
+		answers "$text"
+		run -65 --separate-stderr "$vmctl" api --socket "$dir/api" GET /
+		stop_answering
+		has "$stderr" 'speaks no HTTP'
+	done
+	answers 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n.'
+	run -75 "$vmctl" api --socket "$dir/api" --timeout-ms 200 GET /
+	stop_answering
+	run -69 "$vmctl" api --socket "$dir/api" GET /
+	run -69 "$vmctl" api --socket "$dir/none" GET /
+}
+
+@test "api takes no path, method or socket that is none" {
+	run -64 "$vmctl" api GET /
+	run -64 "$vmctl" api --socket "$dir/api" get /
+	run -64 "$vmctl" api --socket "$dir/api" GET '/ HTTP/1.1'
+	run -64 "$vmctl" api --socket "$dir/api" GET
+	run -64 "$vmctl" api --socket "$dir/api" GET / x y
+	run -64 "$vmctl" api --socket "$(printf '%0200d' 1)" GET /
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/num.h"
+#include "base/sock.h"
+#include "vmctl/vmctl.h"
+
+#define MAX_REQUEST (64u << 10)
+#define MAX_ANSWER (64u << 10)
+#define TIMEOUT_MS 30000
+
+struct api {
+	struct sock_addr addr;
+	bool have_addr;
+	const char *method, *path, *body;
+	uint64_t deadline;
+	int fd;
+	char answer[MAX_ANSWER + 1];
+	size_t len;
+};
+
+/* A word that can stand in a request's first line. */
+static bool is_word(const char *s, const char *allowed)
+{
+	return s && *s && strspn(s, allowed) == strlen(s);
+}
+
+static void parse_options(int argc, char **argv, struct api *a)
+{
+	static const struct option longs[] = {
+		{ "socket", required_argument, NULL, 's' },
+		{ "timeout-ms", required_argument, NULL, 'm' },
+		{ 0 },
+	};
+	uint64_t timeout_ms = TIMEOUT_MS;
+	char addr[SOCK_PATH_MAX + 8];
+	int c, n;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (c) {
+		case 's':
+			n = snprintf(addr, sizeof(addr), "unix:%s", optarg);
+			a->have_addr = n < (int)sizeof(addr) &&
+				       sock_parse(addr, &a->addr) == 0;
+			if (!a->have_addr)
+				die(ISO_EX_USAGE, "--socket: '%s': no path of "
+				    "a socket", optarg);
+			break;
+		case 'm':
+			timeout_ms = option_u64("timeout-ms", optarg, 1,
+						600000);
+			break;
+		default:
+			die(ISO_EX_USAGE, "see -h");
+		}
+	}
+	argc -= optind;
+	argv += optind;
+	if (!a->have_addr || argc < 2 || argc > 3 ||
+	    !is_word(argv[0], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") ||
+	    !is_word(argv[1], "abcdefghijklmnopqrstuvwxyz"
+			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-"))
+		die(ISO_EX_USAGE, "api: missing or unexpected operand; see -h");
+	a->method = argv[0];
+	a->path = argv[1];
+	a->body = argc > 2 ? argv[2] : "";
+	a->deadline = now_ns() + timeout_ms * 1000000;
+}
+
+static int left_ms(const struct api *a)
+{
+	uint64_t now = now_ns();
+
+	if (now >= a->deadline)
+		die(ISO_EX_TEMPFAIL, "%s: no answer to %s %s in time",
+		    a->addr.path, a->method, a->path);
+	return (int)((a->deadline - now + 999999) / 1000000);
+}
+
+static void ask(struct api *a)
+{
+	char request[MAX_REQUEST];
+	int n = snprintf(request, sizeof(request),
+			 "%s %s HTTP/1.1\r\nHost: localhost\r\n"
+			 "Accept: application/json\r\n"
+			 "Content-Type: application/json\r\n"
+			 "Content-Length: %zu\r\n\r\n%s",
+			 a->method, a->path, strlen(a->body), a->body);
+	int r;
+
+	if (n >= (int)sizeof(request))
+		die(ISO_EX_DATA, "the request has more than %u bytes",
+		    MAX_REQUEST);
+	a->fd = sock_connect(&a->addr, left_ms(a));
+	if (a->fd < 0)
+		die(ISO_EX_UNAVAILABLE, "%s: %s", a->addr.path,
+		    strerror(-a->fd));
+	/* the monitor takes the whole of it into its socket's buffer */
+	r = write_full(a->fd, request, (size_t)n);
+	if (r < 0)
+		die(ISO_EX_UNAVAILABLE, "%s: %s", a->addr.path, strerror(-r));
+}
+
+/* Reads until the answer has at least `want` bytes. */
+static void read_to(struct api *a, size_t want)
+{
+	while (a->len < want) {
+		struct pollfd p = { .fd = a->fd, .events = POLLIN };
+		ssize_t n;
+
+		if (poll(&p, 1, left_ms(a)) <= 0)
+			continue;
+		n = read(a->fd, a->answer + a->len, MAX_ANSWER - a->len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			die(ISO_EX_UNAVAILABLE, "%s: the monitor ended within "
+			    "its answer to %s %s", a->addr.path, a->method,
+			    a->path);
+		a->len += (size_t)n;
+		a->answer[a->len] = 0;
+	}
+}
+
+static _noreturn_ void bad_answer(const struct api *a)
+{
+	die(ISO_EX_DATA, "%s: what answers there speaks no HTTP",
+	    a->addr.path);
+}
+
+/* Reads up to the end of the header; the number of its bytes. */
+static size_t read_header(struct api *a)
+{
+	const char *end;
+
+	do {
+		if (a->len == MAX_ANSWER)
+			bad_answer(a);
+		read_to(a, a->len + 1);
+		if (strlen(a->answer) != a->len)
+			bad_answer(a);
+		end = strstr(a->answer, "\r\n\r\n");
+	} while (!end);
+	return (size_t)(end - a->answer) + 4;
+}
+
+/* What the header, a string, says of the body's length; 0 if it says nothing. */
+static uint64_t content_length(const struct api *a, char *header)
+{
+	static const char name[] = "Content-Length:";
+	uint64_t length = 0;
+
+	for (char *line = strtok(header, "\r\n"); line;
+	     line = strtok(NULL, "\r\n")) {
+		if (strncasecmp(line, name, sizeof(name) - 1) != 0)
+			continue;
+		line += sizeof(name) - 1;
+		line += strspn(line, " ");
+		if (parse_u64(line, 0, MAX_ANSWER, &length) < 0)
+			bad_answer(a);
+	}
+	return length;
+}
+
+int api_main(int argc, char **argv)
+{
+	static struct api a = { .fd = -1 };
+	size_t header, length;
+	uint64_t status;
+	char code[4];
+
+	parse_options(argc, argv, &a);
+	ask(&a);
+	header = read_header(&a);
+	if (strncmp(a.answer, "HTTP/1.", 7) != 0 || header < 16)
+		bad_answer(&a);
+	memcpy(code, a.answer + 9, 3);
+	code[3] = 0;
+	if (parse_u64(code, 100, 599, &status) < 0)
+		bad_answer(&a);
+	/* its last line end is not needed, but the byte is, for the NUL */
+	a.answer[header - 2] = 0;
+	length = content_length(&a, a.answer);
+	if (length > MAX_ANSWER - header)
+		bad_answer(&a);
+	read_to(&a, header + length);
+	close_fd(&a.fd);
+	if (length && (fwrite(a.answer + header, 1, length, stdout) != length ||
+		       puts("") < 0 || fflush(stdout) != 0))
+		die(ISO_EX_IO, "stdout: %s", strerror(errno));
+	return status / 100 == 2 ? ISO_EX_OK : ISO_EX_NO;
+}
