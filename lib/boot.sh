@@ -3,7 +3,7 @@
 #
 # Takes vm_role (gpu, worker or lab), vm_cpus, vm_mem (in bytes), vm_kernel, vm_initrd
 # (where it is to be made), vm_kept (1: the VM outlives this command) and in a
-# worker vm_version (whose programs go in). Needs assets image qemu vm.
+# worker vm_version (whose programs go in). Needs assets image vmm vm.
 
 vm_kept=0
 vm_append=
@@ -58,35 +58,18 @@ boot_await()
 # the last lines of the log.
 boot_explain()
 {
-	local why='ended before' file="$vm_home/$3"
+	local why='ended before' file="$vm_home/$3" text=''
 
 	case $1 in
 	75) why='did not get there in time:' ;;
 	esac
 	step_stop
 	if [ -s "$file" ]; then
+		text=$(tail -n "$vm_fail_lines" -- "$file" | tr -cd '\11\12\40-\176')
 		log_error "last lines of $3:"
-		tail -n "$vm_fail_lines" -- "$file" | tr -cd '\11\12\40-\176' |
-			sed 's/^/  | /' >&2
+		printf '%s\n' "$text" | sed 's/^/  | /' >&2
 	fi
-	die 69 "VM '$vm_name' $why $2; $4"
-}
-
-# boot_kernel RELEASE: sets vm_kernel. Without KVM it is the unpacked one, which
-# starts in half the time, at the one address it was linked for.
-boot_kernel()
-{
-	vm_kernel=$(assets_kernel_dir "$1")/vmlinuz
-	[ "$qemu_accel" = tcg ] && [ "$DRY_RUN" -eq 0 ] || return 0
-	# With it and a small initrd the microvm of QEMU 10.0 shows no ACPI
-	# tables to the guest, so no virtio-mmio either; that of 7.2 does.
-	if [ "$vm_role" = worker ]; then
-		case $("$qemu_bin" --version) in
-		*' version 7.'*) ;;
-		*) return 0 ;;
-		esac
-	fi
-	if image_kernel "$1"; then vm_kernel=$image_file; fi
+	die 69 "VM '$vm_name' $why $2; $(vmm_remedy "$text" "$4")"
 }
 
 # boot_secret FILE: 32 random bytes for this boot.
@@ -122,36 +105,15 @@ boot_limit()
 		die 70 "prlimit cannot limit the logs of VM '$vm_name'"
 }
 
-# boot_device: the vsock of a QEMU guest where the host has none.
-boot_device()
+# boot_tie_to PID: the VM ends when that process does.
+boot_tie_to()
 {
-	local device rc=0
+	local vmm vmm_start start
 
-	vm_tool device vsock-device
-	proc_spawn "$vm_key/vsock-device" "$device" --socket "$vm_home/vhost.sock" \
-		--uds "$vm_home/vsock.sock" --cid "$vm_cid"
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	boot_await vsock-device vsock-device/log 'vsock-device: info: ready' 10 ||
-		rc=$?
-	[ "$rc" -eq 0 ] || boot_explain "$rc" 'its vsock was there' \
-		vsock-device/log 'is the disk full?'
-}
-
-# boot_tie: a QEMU guest whose vsock-device has ended hears nothing any more, and
-# QEMU never starts another (chardev `reconnect` does not serve vhost-user-vsock).
-# So the VM ends with it.
-boot_tie()
-{
-	local device vmm device_start vmm_start
-
-	[ "$qemu_vsock" != vhost ] || return 0
-	proc_pid device "$vm_key/vsock-device" &&
-		proc_start_time device_start "$device" &&
-		proc_pid vmm "$vm_key/vmm" &&
-		proc_start_time vmm_start "$vmm" || return 0
+	proc_pid vmm "$vm_key/vmm" && proc_start_time vmm_start "$vmm" &&
+		proc_start_time start "$1" || return 0
 	proc_spawn "$vm_key/tie" "$vm_vmctl" tie --pid "$vmm" \
-		--start-time "$vmm_start" --to-pid "$device" \
-		--to-start-time "$device_start" || :
+		--start-time "$vmm_start" --to-pid "$1" --to-start-time "$start" || :
 }
 
 # boot_vm LINE SECONDS: starts the selected VM and waits until the console says
@@ -161,10 +123,9 @@ boot_vm()
 {
 	local from rc=0 said=console.log
 
-	[ "$qemu_vsock" = vhost ] || boot_device
 	[ "$DRY_RUN" -eq 1 ] || : >"$vm_home/console.log"
 	[ "$DRY_RUN" -eq 1 ] || vm_now from
-	qemu_vm boot_spawn_vmm
+	vmm_start
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	boot_await vmm console.log "$1" "$2" || rc=$?
 	if [ "$rc" -ne 0 ]; then
@@ -174,7 +135,7 @@ boot_vm()
 	fi
 	rm -f -- "$vm_initrd" "$vm_home/kernel"
 	boot_limit
-	boot_tie
+	vmm_ready
 	vm_boot_ns=$((vm_at - from))
 	vm_note BOOT_NS "$vm_boot_ns"
 	vm_note READY_NS "$vm_at"
@@ -183,7 +144,7 @@ boot_vm()
 # boot_seconds VAR: how long a boot may take here.
 boot_seconds()
 {
-	local vm_s=180
+	local pid
 
 	[ "$qemu_accel" = tcg ] || vm_s=60
 	base_set "$1" "$vm_s"
@@ -205,19 +166,19 @@ boot_register()
 # VM's PORT; where it hears a connection of the VM to the host's PORT.
 boot_stream_to()
 {
-	if [ "$qemu_vsock" = vhost ]; then
+	if [ "$vmm_vsock" = vhost ]; then
 		printf 'vsock:%s:%s\n' "$vm_cid" "$1"
 	else
-		printf 'hybrid:%s:%s\n' "$vm_home/vsock.sock" "$1"
+		printf 'hybrid:%s:%s\n' "$vm_uds" "$1"
 	fi
 }
 
 boot_stream_from()
 {
-	if [ "$qemu_vsock" = vhost ]; then
+	if [ "$vmm_vsock" = vhost ]; then
 		printf 'vsock:%s\n' "$vm_cid"
 	else
-		printf 'unix:%s\n' "$vm_home/vsock.sock_$1"
+		printf 'unix:%s\n' "${vm_uds}_$1"
 	fi
 }
 
@@ -229,9 +190,9 @@ boot_note()
 	conf_get port AGENT_PORT "$vm_name"
 	vm_note NAME "$vm_name"
 	vm_note AGENT_PORT "$port"
-	vm_note VMM qemu
-	vm_note ACCEL "$qemu_accel"
-	vm_note VSOCK "$qemu_vsock"
+	vm_note VMM "$vmm"
+	vm_note ACCEL "$vmm_accel"
+	vm_note VSOCK "$vmm_vsock"
 	vm_note KERNEL "$1"
 }
 
@@ -245,6 +206,7 @@ boot_initrd()
 
 	boot_secret "$vm_home/agent.secret"
 	if [ "$vm_role" = gpu ]; then
+	vmm_place
 		private="$private broker.secret isospin.conf"
 		image_gpu "$1"
 		set -- "$image_file"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# qemu.sh - QEMU: which accelerator and vsock it can have here, its command line
+# qemu.sh - QEMU, its functions vmm.sh's; whether KVM works, which it finds out
 #
 # Needs conf_load and proc_init (proc_where with --dry-run). Answers that cost
 # something to find are kept in $RUN_DIR until the next boot.
@@ -9,49 +9,104 @@ qemu_probe_s=5
 # Without KVM; see qemu_vm.
 qemu_cpu=max,la57=off
 
-# qemu_init: finds QEMU and sets qemu_accel and qemu_vsock with their reasons,
-# or ends the command.
 qemu_init()
 {
 	command -v "$qemu_bin" >/dev/null ||
 		die 69 "$qemu_bin is not installed; run: isospin setup"
-	qemu_choose_accel
 	qemu_choose_vsock
 }
 
-# qemu_only KEY: the monitor that KEY names for the selected VM must be QEMU; no
-# other is silently replaced by it.
-qemu_only()
+qemu_describe()
 {
-	local vmm
-
-	conf_get vmm "$1" "$vm_name"
-	case $vmm in
-	auto | qemu) ;;
-	*) die 69 "$1=$vmm is not there yet; qemu is" ;;
-	esac
+	"$qemu_bin" --version | sed -n '1s/ emulator version / /p'
 }
+
+# qemu_kernel RELEASE: without KVM it is the unpacked one, which starts in half
+# the time, at the one address it was linked for.
+qemu_kernel()
+{
+	vm_kernel=$(assets_kernel_dir "$1")/vmlinuz
+	[ "$vmm_accel" = tcg ] && [ "$DRY_RUN" -eq 0 ] || return 0
+	# With it and a small initrd the microvm of QEMU 10.0 shows no ACPI
+	# tables to the guest, so no virtio-mmio either; that of 7.2 does.
+	if [ "$vm_role" = worker ]; then
+		case $("$qemu_bin" --version) in
+		*' version 7.'*) ;;
+		*) return 0 ;;
+		esac
+	fi
+	if image_kernel "$1"; then vm_kernel=$image_file; fi
+}
+
+qemu_place() { :; }
+
+qemu_start()
+{
+	[ "$vmm_vsock" = vhost ] || qemu_device
+	qemu_vm boot_spawn_vmm
+}
+
+# qemu_device: the vsock of a guest where the host has none.
+qemu_device()
+{
+	local device rc=0
+
+	vm_tool device vsock-device
+	proc_spawn "$vm_key/vsock-device" "$device" --socket "$vm_home/vhost.sock" \
+		--uds "$vm_home/vsock.sock" --cid "$vm_cid"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	boot_await vsock-device vsock-device/log 'vsock-device: info: ready' 10 ||
+		rc=$?
+	[ "$rc" -eq 0 ] || boot_explain "$rc" 'its vsock was there' \
+		vsock-device/log 'is the disk full?'
+}
+
+# qemu_ready: a guest whose vsock-device has ended hears nothing any more, and
+# QEMU never starts another (chardev `reconnect` does not serve vhost-user-vsock).
+# So the VM ends with it.
+qemu_ready()
+{
+	local device
+
+	[ "$vmm_vsock" != vhost ] || return 0
+	if proc_pid device "$vm_key/vsock-device"; then
+		boot_tie_to "$device"
+	fi
+}
+
+# A guest with a vsock-device cannot be saved by QEMU at all.
+qemu_snapshot()
+{
+	die 69 'QEMU guests are not saved; Firecracker saves its own'
+}
+
+qemu_restore() { qemu_snapshot; }
 
 qemu_choose_accel()
 {
-	conf_get qemu_accel ACCEL
-	qemu_accel_why='set by ACCEL'
-	case $qemu_accel in
+	conf_get vmm_accel ACCEL
+	vmm_accel_why='set by ACCEL'
+	case $vmm_accel in
 	kvm)
 		qemu_opens /dev/kvm ||
 			die 69 "ACCEL=kvm, but /dev/kvm $qemu_opens_why" ;;
 	auto)
-		qemu_accel=tcg
+		vmm_accel=tcg
 		if ! qemu_opens /dev/kvm; then
-			qemu_accel_why="/dev/kvm $qemu_opens_why"
+			vmm_accel_why="/dev/kvm $qemu_opens_why"
+			return 0
+		fi
+		if ! command -v "$qemu_bin" >/dev/null; then
+			vmm_accel=kvm
+			vmm_accel_why="/dev/kvm opens; $qemu_bin is not there to try it"
 			return 0
 		fi
 		qemu_cached kvm qemu_probe_word
 		if [ "$qemu_answer" = ran ]; then
-			qemu_accel=kvm
-			qemu_accel_why='a probe guest ran under it'
+			vmm_accel=kvm
+			vmm_accel_why='a probe guest ran under it'
 		else
-			qemu_accel_why='a probe guest does not run under /dev/kvm'
+			vmm_accel_why='a probe guest does not run under /dev/kvm'
 		fi ;;
 	esac
 }
@@ -67,15 +122,15 @@ qemu_opens()
 
 qemu_choose_vsock()
 {
-	conf_get qemu_vsock VSOCK
-	qemu_vsock_why='set by VSOCK'
-	[ "$qemu_vsock" = auto ] || return 0
-	qemu_vsock=vhost-user
+	conf_get vmm_vsock VSOCK
+	vmm_vsock_why='set by VSOCK'
+	[ "$vmm_vsock" = auto ] || return 0
+	vmm_vsock=vhost-user
 	if qemu_opens /dev/vhost-vsock; then
-		qemu_vsock=vhost
-		qemu_vsock_why='/dev/vhost-vsock opens'
+		vmm_vsock=vhost
+		vmm_vsock_why='/dev/vhost-vsock opens'
 	else
-		qemu_vsock_why="/dev/vhost-vsock $qemu_opens_why"
+		vmm_vsock_why="/dev/vhost-vsock $qemu_opens_why"
 	fi
 }
 
@@ -152,7 +207,7 @@ qemu_tsc()
 qemu_append()
 {
 	qemu_append='console=ttyS0 quiet panic=-1'
-	[ "$qemu_accel" = tcg ] || return 0
+	[ "$vmm_accel" = tcg ] || return 0
 	qemu_cached tsc qemu_tsc
 	case $qemu_answer in
 	'' | *[!0-9]*) die 70 "vmctl tsc-khz said '$qemu_answer'" ;;
@@ -171,7 +226,7 @@ qemu_append()
 # Without erms 6.1 hangs where there is fsrm, which newer QEMUs (10.0) have.
 qemu_vm()
 {
-	local mem="$((vm_mem >> 20))M" bus=device
+	local mem="$((vm_mem >> 20))M" bus=device device
 
 	[ "$vm_role" = worker ] || bus=pci
 	qemu_append
@@ -183,7 +238,7 @@ qemu_vm()
 	else
 		set -- "$@" -M q35,memory-backend=mem
 	fi
-	if [ "$qemu_accel" = kvm ]; then
+	if [ "$vmm_accel" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
 		set -- "$@" -accel tcg,thread=multi -cpu "$qemu_cpu,cx16=off,erms=off,fsrm=off"
@@ -192,12 +247,15 @@ qemu_vm()
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on" \
 		-chardev "file,id=console,path=$vm_home/console.log" \
 		-serial chardev:console
-	if [ "$qemu_vsock" = vhost ]; then
+	if [ "$vmm_vsock" = vhost ]; then
 		set -- "$@" -device "vhost-vsock-$bus,guest-cid=$vm_cid"
 	else
 		set -- "$@" -chardev "socket,id=vsock,path=$vm_home/vhost.sock" \
 			-device "vhost-user-vsock-$bus,chardev=vsock"
 	fi
+	for device in $vm_devices; do
+		set -- "$@" -device "vfio-pci,host=$device"
+	done
 	"$@" -kernel "$vm_kernel" -initrd "$vm_initrd" \
 		-append "$qemu_append${vm_append:+ $vm_append}"
 }

@@ -2,7 +2,8 @@
 # gpu-vm - start the VM that has the GPU and lends it
 #
 # usage: isospin gpu-vm [-hnVv] [-c FILE] [--instance NAME] [--json]
-#                       [--name NAME] [--driver DRIVER] [--detach [--owner PID]]
+#                       [--name NAME] [--driver DRIVER] [--device BDF]...
+#                       [--detach [--owner PID]]
 #        isospin gpu-vm --exec NAME [-- COMMAND [ARG...]]
 #
 # Boots the GPU VM and waits until its broker serves. Then shows its console
@@ -10,6 +11,7 @@
 #
 #   --name NAME     its name (gpu0)
 #   --driver DRIVER auto, real or soft, in the place of GPU_DRIVER
+#   --device BDF    hand it this PCI device too, which is bound to vfio-pci
 #   --detach        leave it running; isospin kill-vms stops it
 #   --owner PID     with --detach: leave it running as long as process PID is
 #                   there; the next command removes it after that
@@ -31,7 +33,10 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/image.sh"
+. "$TOP/lib/vmm.sh"
 . "$TOP/lib/qemu.sh"
+. "$TOP/lib/fc.sh"
+. "$TOP/lib/ch.sh"
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 
@@ -69,6 +74,26 @@ is not bound to vfio-pci; for the soft driver: --driver soft"
 	[ "$driver" = soft ] || die 69 "a GPU VM with real hardware ($bdf) needs \
 an image with NVIDIA's driver, which isospin cannot build yet; for the soft \
 driver: --driver soft"
+}
+
+# check_devices: those that --device names can be handed on.
+check_devices()
+{
+	local bdf at
+
+	for bdf in $vm_devices; do
+		case $bdf in
+		[!0-9a-f]* | *[!0-9a-f:.]*) at= ;;
+		????:??:??.[0-7]) at=$sysfs/bus/pci/devices/$bdf ;;
+		*) at= ;;
+		esac
+		[ -n "$at" ] ||
+			die 64 "--device: '$bdf' is no address as 0000:01:00.0"
+		[ -e "$at" ] || die 69 "there is no PCI device $bdf"
+		at=$(readlink -- "$at/driver") || at=none
+		[ "${at##*/}" = vfio-pci ] || die 69 "$bdf is not bound to \
+vfio-pci but to ${at##*/}; bind it: isospin vfio-bind $bdf"
+	done
 }
 
 # find_nvidia: sets found to the first NVIDIA display device, or 1.
@@ -114,12 +139,11 @@ prepare()
 	local release cid
 
 	choose_driver
-	qemu_only GPU_VMM
-	qemu_init
-	log_info "driver: $driver ($driver_why); accelerator: $qemu_accel \
-($qemu_accel_why); vsock: $qemu_vsock ($qemu_vsock_why)"
+	check_devices
+	vmm_init
+	log_info "driver: $driver ($driver_why); $(vmm_said)"
 	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
-	boot_kernel "$release"
+	vmm_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus GPU_VM_CPUS "$vm_name"
 	case $driver in
@@ -169,6 +193,10 @@ stay()
 }
 
 main()
+		--device)
+			opt_need "$@"
+			vm_devices="$vm_devices${vm_devices:+ }$2"
+			shift 2 ;;
 {
 	name=gpu0 detach=0 owner='' exec_in=''
 	base_init "$0"

@@ -38,6 +38,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/disk.sh"
 . "$TOP/lib/image.sh"
+. "$TOP/lib/vmm.sh"
 . "$TOP/lib/qemu.sh"
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
@@ -48,14 +49,14 @@ prepare()
 	local cid
 
 	lab_init
-	qemu_init
 	if [ -n "$name" ]; then
 		vm_select "$name"
 		vm_claim
 	else
 		vm_claim_next lab
 	fi
-	boot_kernel "$lab_release"
+	vmm_init
+	vmm_kernel "$lab_release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus LAB_CPUS "$vm_name"
 	conf_get_bytes vm_mem LAB_MEM "$vm_name"

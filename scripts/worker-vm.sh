@@ -12,7 +12,7 @@
 # for a failure of our own. The GPU VM and the bridge must be running.
 #
 #   --name NAME     its name (the first free of w1, w2, ...)
-#   --gpu NAME      the GPU VM that serves it (gpu0)
+#   --gpu NAME      the GPU VM that serves it, in the place of GPU_VM
 #   --tty           give COMMAND a terminal, as the shell has
 #   --detach        leave it running; isospin kill-vms stops it
 #   --owner PID     with --detach: leave it running as long as process PID is
@@ -35,7 +35,10 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/image.sh"
 . "$TOP/lib/qemu.sh"
+. "$TOP/lib/vmm.sh"
 . "$TOP/lib/vm.sh"
+. "$TOP/lib/fc.sh"
+. "$TOP/lib/ch.sh"
 . "$TOP/lib/boot.sh"
 
 # need_others: the GPU VM and the bridge. A worker without them would wait for
@@ -45,6 +48,7 @@ need_others()
 	local state
 
 	[ "$DRY_RUN" -eq 0 ] || return 0
+	conf_get gpu GPU_VM "$vm_name"
 	vm_state state "$gpu"
 	[ "$state" = running ] || die 69 "the GPU VM '$gpu' is $state; \
 start it: isospin gpu-vm --detach --name $gpu"
@@ -56,10 +60,6 @@ prepare()
 {
 	local release cid
 
-	need_others
-	qemu_init
-	log_debug "accelerator: $qemu_accel ($qemu_accel_why); \
-vsock: $qemu_vsock ($qemu_vsock_why)"
 	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	if [ -n "$name" ]; then
 		vm_select "$name"
@@ -67,8 +67,10 @@ vsock: $qemu_vsock ($qemu_vsock_why)"
 	else
 		vm_claim_next w
 	fi
-	qemu_only WORKER_VMM
-	boot_kernel "$release"
+	need_others
+	vmm_init
+	log_debug "$(vmm_said)"
+	vmm_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus WORKER_CPUS "$vm_name"
 	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
@@ -107,7 +109,10 @@ parse()
 		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
 		case $1 in
 		--name) opt_need "$@"; name=$2; shift 2 ;;
-		--gpu) opt_need "$@"; gpu=$2; shift 2 ;;
+		--gpu)
+			opt_need "$@"
+			conf_set_flag GPU_VM "$2"
+			shift 2 ;;
 		--tty) tty=1; shift ;;
 		--detach) detach=1; shift ;;
 		--owner) opt_need "$@"; owner=$2; shift 2 ;;

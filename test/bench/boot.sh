@@ -15,7 +15,10 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/image.sh"
+. "$TOP/lib/vmm.sh"
 . "$TOP/lib/qemu.sh"
+. "$TOP/lib/fc.sh"
+. "$TOP/lib/ch.sh"
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 
@@ -46,7 +49,8 @@ bare_boot()
 	vm_role=worker vm_kept=0
 	vm_select bare
 	vm_claim
-	boot_kernel "$release"
+	vmm_init
+	vmm_kernel "$release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus WORKER_CPUS "$vm_name"
 	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
@@ -72,7 +76,6 @@ main()
 	opt_conf='' opt_instance=$instance opt_json=0
 	on_exit isospin kill-vms
 	vm_init
-	qemu_init
 	isospin gpu-vm --driver soft --detach >&2
 	isospin vsock-bridge --detach
 	while [ "$n" -lt "${1:-15}" ]; do

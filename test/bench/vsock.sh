@@ -17,7 +17,10 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/image.sh"
+. "$TOP/lib/vmm.sh"
 . "$TOP/lib/qemu.sh"
+. "$TOP/lib/fc.sh"
+. "$TOP/lib/ch.sh"
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 
@@ -58,7 +61,8 @@ boot()
 {
 	vm_select "$1"
 	vm_claim
-	boot_kernel "$2"
+	vmm_init
+	vmm_kernel "$2"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus WORKER_CPUS "$vm_name"
 	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
@@ -121,7 +125,6 @@ main()
 	conf_set_flag VSOCK vhost-user
 	conf_set_flag NONFREE no
 	vm_init
-	qemu_init
 	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
 	boot ours "$release"
 	boot theirs "$release"

@@ -119,14 +119,14 @@ nothing_left()
 	has "$stderr" 'needs an image'
 }
 
-@test "a monitor that is not there yet is not silently replaced by QEMU" {
+@test "a monitor that cannot run here is not silently replaced by QEMU" {
 	ISOSPIN_GPU_VMM=cloud-hypervisor \
 		run -69 --separate-stderr cmd gpu-vm -n
-	has "$stderr" 'GPU_VMM=cloud-hypervisor is not there yet'
+	has "$stderr" 'GPU_VMM=cloud-hypervisor needs KVM: set by ACCEL'
 	equal '' "$output"
 	ISOSPIN_WORKER_VMM=firecracker \
 		run -69 --separate-stderr cmd worker-vm -n --name w1 --detach
-	has "$stderr" 'WORKER_VMM=firecracker is not there yet'
+	has "$stderr" 'WORKER_VMM=firecracker needs KVM: set by ACCEL'
 	equal '' "$output"
 }
 

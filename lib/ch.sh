@@ -1,0 +1,75 @@
+# shellcheck shell=sh
+# ch.sh - Cloud Hypervisor; the functions are vmm.sh's
+#
+# Its own seccomp filter and Landlock rules stay on: it reaches the files that its
+# command line names, and for a snapshot the directory of that.
+
+ch_bin=cloud-hypervisor
+
+ch_init()
+{
+	vmm_version "$ch_bin"
+	vmm_needs "$ch_bin" 41 0 '--landlock'
+	ch_text=$vmm_text
+	vmm_vsock=hybrid
+	vmm_vsock_why='it has its own'
+}
+
+ch_describe()
+{
+	printf '%s\n' "$ch_text"
+}
+
+ch_kernel()
+{
+	vm_kernel=$(assets_kernel_dir "$1")/vmlinuz
+}
+
+ch_start()
+{
+	local device
+
+	set --
+	for device in $vm_devices; do
+		set -- "$@" "path=/sys/bus/pci/devices/$device/"
+	done
+	[ $# -eq 0 ] || set -- --device "$@"
+	ch_spawn --kernel "$vm_kernel" --initramfs "$vm_initrd" \
+		--cmdline "console=ttyS0 quiet panic=-1${vm_append:+ $vm_append}" \
+		--cpus "boot=$vm_cpus" --memory "size=$((vm_mem >> 20))M" \
+		--serial "file=$vm_home/console.log" --console off \
+		--vsock "cid=$vm_cid,socket=$vm_home/vsock.sock" \
+		--landlock --landlock-rules "path=$vm_home,access=rw" "$@"
+	vmm_await_api "$vm_home/api.sock"
+}
+
+ch_spawn()
+{
+	boot_spawn_vmm "$ch_bin" --api-socket "path=$vm_home/api.sock" \
+		--seccomp true "$@"
+}
+
+ch_place() { :; }
+ch_ready() { :; }
+
+# ch_snapshot DIR: a device of the host's cannot be in it, and Cloud Hypervisor
+# says so.
+ch_snapshot()
+{
+	local new="$vm_home/snapshot"
+
+	[ "$DRY_RUN" -eq 1 ] || mkdir -- "$new" || die 74 "$new: cannot be made"
+	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.pause
+	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.snapshot \
+		"$(jq -cn --arg url "file://$new" '{destination_url: $url}')"
+	run mv -T -- "$new" "$1"
+}
+
+# ch_restore DIR: sockets and console are at the paths of the VM it was made from,
+# so only one of that name can be.
+ch_restore()
+{
+	ch_spawn --restore "source_url=file://$1"
+	vmm_await_api "$vm_home/api.sock"
+	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.resume
+}

@@ -1,0 +1,204 @@
+# shellcheck shell=sh
+# fc.sh - Firecracker; the functions are vmm.sh's
+#
+# It is told by its API what to run; its own seccomp filter stays on. As root the
+# jailer starts it (FIRECRACKER_JAIL): another user, an empty root, no capability.
+# What it shares with the host is then the directory `v` of the VM's home and the
+# VM's log, bound into a file system of its own that nothing else sees and that
+# ends with it.
+#
+# fc_dir is that directory as the host sees it, fc_at as Firecracker does.
+
+fc_bin=firecracker
+# As vsock-device: as root each VM's process is a user of its own, this number
+# plus the CID.
+fc_uid_base=1879048192
+
+fc_init()
+{
+	conf_get fc_pci FIRECRACKER_PCI "$vm_name"
+	vmm_version "$fc_bin"
+	[ "$fc_pci" = no ] || vmm_needs "$fc_bin" 1 13 '--enable-pci'
+	fc_text=$vmm_text
+	fc_choose_jail
+	vmm_no_devices
+	vmm_vsock=hybrid
+	vmm_vsock_why='it has its own'
+}
+
+# fc_choose_jail: sets fc_jail (1 or 0) and fc_jail_why.
+fc_choose_jail()
+{
+	local want
+
+	conf_get want FIRECRACKER_JAIL "$vm_name"
+	fc_jail=0 fc_jail_why='set by FIRECRACKER_JAIL'
+	[ "$want" != no ] || return 0
+	if [ "$(id -u)" -ne 0 ]; then
+		fc_jail_why='only root can'
+	elif ! command -v jailer >/dev/null; then
+		fc_jail_why='jailer is not on PATH'
+	elif ! /usr/bin/unshare -m true 2>/dev/null; then
+		fc_jail_why='this root may not mount'
+	else
+		fc_jail=1 fc_jail_why='root, and jailer is there'
+		return 0
+	fi
+	[ "$want" = auto ] ||
+		die 69 "FIRECRACKER_JAIL=yes, but $fc_jail_why"
+}
+
+fc_describe()
+{
+	local how='without jailer'
+
+	[ "$fc_jail" -eq 0 ] || how='by jailer'
+	printf '%s %s (%s)\n' "$fc_text" "$how" "$fc_jail_why"
+}
+
+# fc_kernel RELEASE: unpacked, which every version takes.
+fc_kernel()
+{
+	vm_kernel=$(assets_kernel_dir "$1")/vmlinuz
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	image_kernel "$1" || die 69 "kernel $1 cannot be unpacked (zstd is \
+needed, and a kernel packed with it); Firecracker boots no packed one"
+	vm_kernel=$image_file
+}
+
+# fc_place: sets fc_dir and fc_at. What others make in `v`, as the bridge its
+# socket, is the group's, root's, and so is what Firecracker makes.
+fc_place()
+{
+	fc_dir=$vm_home fc_at=$vm_home
+	[ "$fc_jail" -eq 1 ] || return 0
+	fc_dir=$vm_home/v fc_at=/v
+	vm_uds=$fc_dir/vsock.sock
+	fc_uid=$((fc_uid_base + vm_cid))
+	[ "$DRY_RUN" -eq 0 ] && [ ! -d "$fc_dir" ] || return 0
+	[ "${#vm_home}" -le 87 ] ||
+		die 78 "$vm_home: too long for a socket's address; set RUN_DIR"
+	if ! mkdir -- "$fc_dir" "$vm_home/jail" ||
+		! chown "$fc_uid:0" -- "$fc_dir" || ! chmod 2770 -- "$fc_dir"; then
+		die 74 "$fc_dir: cannot be made"
+	fi
+	vm_note UDS "$vm_uds"
+}
+
+fc_spawn()
+{
+	set -- --api-sock "$fc_at/api.sock" --id "$vm_name"
+	[ "$fc_pci" = no ] || set -- "$@" --enable-pci
+	if [ "$fc_jail" -eq 1 ]; then
+		fc_spawn_jailed "$@"
+	else
+		# shellcheck disable=SC2016 # the inner shell's words
+		boot_spawn_vmm sh -c 'exec "$@" >>"$0"' "$vm_home/console.log" \
+			"$fc_bin" "$@" --log-path "$vm_home/vmm/log"
+	fi
+	vmm_await_api "$fc_dir/api.sock"
+}
+
+# fc_spawn_jailed --api-sock SOCKET --id NAME...: the jailer gives the id itself.
+fc_spawn_jailed()
+{
+	local bin name
+
+	bin=$(command -v "$fc_bin")
+	bin=$(readlink -f -- "$bin")
+	name=${bin##*/}
+	shift 4
+	# shellcheck disable=SC2016 # the inner shell's words
+	set -- -c 'set -e
+		home=$1 root=$1/jail/$2 uid=$3
+		shift 3
+		mount -t tmpfs -o mode=0755,size=64m jail "$home/jail"
+		mkdir -p "$root/v"
+		: >"$root/log"
+		mount --bind "$home/v" "$root/v"
+		mount --bind "$home/vmm/log" "$root/log"
+		chown "$uid" "$home/vmm/log"
+		umask 007
+		exec "$@" >>"$home/console.log"' sh \
+		"$vm_home" "$name/$vm_name/root" "$fc_uid" \
+		jailer --id "$vm_name" --exec-file "$bin" --uid "$fc_uid" \
+		--gid "$fc_uid" --chroot-base-dir "$vm_home/jail" -- \
+		--api-sock /v/api.sock --log-path /log "$@"
+	trap '' XFSZ
+	"$boot_start" "$vm_key/vmm" /usr/bin/setpriv --no-new-privs \
+		/usr/bin/unshare -m /bin/sh "$@"
+	trap - XFSZ
+	# Who becomes another user forgets whom to end with.
+	[ "$vm_kept" -eq 1 ] || boot_tie_to "$$"
+}
+
+fc_api()
+{
+	vmm_api "$fc_dir/api.sock" "$@"
+}
+
+fc_start()
+{
+	fc_place
+	fc_spawn
+	if [ "$fc_jail" -eq 1 ]; then
+		run chmod 644 -- "$vm_kernel" "$vm_initrd"
+		run mv -f -- "$vm_kernel" "$vm_initrd" "$fc_dir/" ||
+			die 74 "$fc_dir: cannot be written; is the disk full?"
+	fi
+	fc_api PUT /machine-config "$(jq -cn --argjson cpus "$vm_cpus" \
+		--argjson mem $((vm_mem >> 20)) \
+		'{vcpu_count: $cpus, mem_size_mib: $mem}')"
+	fc_api PUT /boot-source "$(jq -cn --arg kernel "$fc_at/kernel" \
+		--arg initrd "$fc_at/initrd" --arg args "$(fc_append)" \
+		'{kernel_image_path: $kernel, initrd_path: $initrd,
+		boot_args: $args}')"
+	fc_api PUT /vsock "$(jq -cn --argjson cid "$vm_cid" \
+		--arg uds "$fc_at/vsock.sock" '{guest_cid: $cid, uds_path: $uds}')"
+	fc_api PUT /entropy '{}'
+	fc_api PUT /actions '{"action_type":"InstanceStart"}'
+}
+
+# Without i8042 nothing else could end the VM: panic=-1 resets by it.
+fc_append()
+{
+	local pci=' pci=off'
+
+	[ "$fc_pci" = no ] || pci=
+	printf 'console=ttyS0 quiet panic=-1 reboot=k%s%s\n' "$pci" \
+		"${vm_append:+ $vm_append}"
+}
+
+fc_ready()
+{
+	[ "$fc_jail" -eq 0 ] || rm -f -- "$fc_dir/kernel" "$fc_dir/initrd"
+}
+
+# fc_snapshot DIR: `state` and `memory` in it.
+fc_snapshot()
+{
+	fc_place
+	fc_api PATCH /vm '{"state":"Paused"}'
+	fc_api PUT /snapshot/create "$(jq -cn --arg at "$fc_at" \
+		'{snapshot_type: "Full", snapshot_path: ($at + "/state"),
+		mem_file_path: ($at + "/memory")}')"
+	run mkdir -p -- "$1"
+	run mv -f -- "$fc_dir/state" "$fc_dir/memory" "$1"
+}
+
+# fc_restore DIR: memory is read as it is touched, so its file must stay; the
+# vsock's sockets are where this VM's belong.
+fc_restore()
+{
+	fc_place
+	run cp -- "$1/state" "$fc_dir/state"
+	run ln -f -- "$1/memory" "$fc_dir/memory" 2>/dev/null ||
+		run cp -- "$1/memory" "$fc_dir/memory"
+	[ "$fc_jail" -eq 0 ] ||
+		run chown "$fc_uid" -- "$fc_dir/state" "$fc_dir/memory"
+	fc_spawn
+	fc_api PUT /snapshot/load "$(jq -cn --arg at "$fc_at" \
+		'{snapshot_path: ($at + "/state"), resume_vm: true,
+		mem_backend: {backend_type: "File", backend_path: ($at + "/memory")},
+		vsock_override: {uds_path: ($at + "/vsock.sock")}}')"
+}
