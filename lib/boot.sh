@@ -141,13 +141,25 @@ boot_vm()
 	vm_note READY_NS "$vm_at"
 }
 
-# boot_seconds VAR: how long a boot may take here.
-boot_seconds()
+# boot_stay WHAT: shows the console of the selected VM, which is up, until it ends or
+# somebody ends us.
+boot_stay()
 {
 	local pid
 
-	[ "$qemu_accel" = tcg ] || vm_s=60
-	base_set "$1" "$vm_s"
+	vm_notify "$1 '$vm_name' is up"
+	log_info "$1 '$vm_name' is up; Ctrl-C stops it"
+	/usr/bin/tail -n +1 -f --pid="$$" -- "$vm_home/console.log" | vm_printable &
+	on_exit kill "$!"
+	proc_pid pid "$vm_key/vmm" || pid=0
+	wait "$pid" || :
+	boot_explain 1 'it was told to' console.log "isospin logs $vm_name"
+}
+
+# boot_seconds VAR: how long a boot may take.
+boot_seconds()
+{
+	conf_get "$1" BOOT_TIMEOUT "$vm_name"
 }
 
 # boot_register SUFFIX: tells the bridge about the selected VM; stdin is the text.
@@ -194,6 +206,7 @@ boot_note()
 	vm_note ACCEL "$vmm_accel"
 	vm_note VSOCK "$vmm_vsock"
 	vm_note KERNEL "$1"
+	vmm_place
 }
 
 # boot_initrd RELEASE: from the images and what only this boot may know,
@@ -206,7 +219,6 @@ boot_initrd()
 
 	boot_secret "$vm_home/agent.secret"
 	if [ "$vm_role" = gpu ]; then
-	vmm_place
 		private="$private broker.secret isospin.conf"
 		image_gpu "$1"
 		set -- "$image_file"

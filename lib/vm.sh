@@ -20,6 +20,7 @@
 # Needs base opt conf poll proc; vm_init assets too.
 
 vm_fail_lines=15
+vm_notify_socket=
 vm_cwd=/
 vm_shell=/bin/sh
 
@@ -34,6 +35,17 @@ vm_init()
 	fi
 	assets_init
 	vm_tool vm_vmctl vmctl
+	vm_notify_socket=${NOTIFY_SOCKET:-}
+	unset NOTIFY_SOCKET
+}
+
+# vm_notify TEXT: what we were started for is there. Tells systemd if that has
+# started us (Type=notify); nobody else that we start can.
+vm_notify()
+{
+	[ -n "$vm_notify_socket" ] || return 0
+	NOTIFY_SOCKET=$vm_notify_socket systemd-notify --ready "--status=$1" ||
+		log_warn 'systemd was not told that this is ready'
 }
 
 # vm_tool VAR NAME: the path of one of our programs, or ends the command.

@@ -246,7 +246,7 @@ answers()
 
 stop_answering()
 {
-	kill "$server"
+	kill "$server" 2>/dev/null || :
 	wait "$server" || :
 }
 
