@@ -79,11 +79,14 @@ weigh()
 	case $2 in
 	absent | stuck | bridge | group_member_stuck) return 0 ;;
 	esac
-	# What is vfio-pci's already is none of a bind's business.
-	if [ "$pci_driver" = vfio-pci ]; then
+	# What is vfio-pci's already is none of a bind's business, but for what
+	# it would take along.
+	case $pci_driver:$2 in
+	vfio-pci:group_member_foreign | vfio-pci:group_member_in_use) ;;
+	vfio-pci:*)
 		weight=ignore
-		return 0
-	fi
+		return 0 ;;
+	esac
 	case $function_only:$2 in
 	1:group_*) weight=ignore ;;
 	esac

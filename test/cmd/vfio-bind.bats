@@ -149,6 +149,25 @@ on devices/$audio/power/control" "$(writes)"
 	equal vfio-pci "$(driver 0000:03:00.0)"
 }
 
+@test "a group of which a part is bound already gives up no more unasked" {
+	pci_card 0000:03:00.0 8086:10d3 020000 7 e1000e
+	bind --function-only $gpu
+	writes
+	run -69 --separate-stderr bind $gpu
+	has "$stderr" '0000:03:00.0 of its group belongs to e1000e'
+	rm -r "$pci/devices/0000:03:00.0" \
+		"$SYSFS_ROOT/kernel/iommu_groups/7/devices/0000:03:00.0"
+	mkdir "$pci/devices/$audio/sound" "$pci/devices/$audio/sound/card0"
+	pci_user 42 pipewire snd/pcmC0D3p
+	run -75 --separate-stderr bind $gpu
+	has "$stderr" 'pid 42 (pipewire)'
+	equal '' "$(writes)"
+	bind --function-only $gpu
+	rm -r "$PROCFS_ROOT/42"
+	bind $gpu
+	equal vfio-pci "$(driver $audio)"
+}
+
 @test "without an IOMMU, a group or vfio-pci nothing is written" {
 	rm "$pci/devices/$gpu/iommu_group"
 	refused 69 'in no IOMMU group' $gpu
@@ -211,6 +230,14 @@ on devices/$audio/power/control" "$(writes)"
 		equal '' "$(ls "$ISOSPIN_RUN_DIR"/pci/0* 2>/dev/null)"
 	}
 	with_shells gives_back
+}
+
+@test "what is undone has its driver again though its override names another" {
+	echo vfio-pci >"$pci/devices/$gpu/driver_override"
+	before=$(pci_state)
+	echo "$audio drivers/vfio-pci/bind" >"$KERNEL/refuse"
+	run -74 --separate-stderr bind $gpu
+	equal "$before" "$(pci_state)"
 }
 
 @test "a bind that the kernel only pretends to make is noticed and undone" {
