@@ -216,9 +216,14 @@ vfio_plan_bind()
 # RESET the device is reset while nobody has it.
 vfio_plan_restore()
 {
-	local bdf="$1" want="$2" now
+	local bdf="$1" want="$2" now override="$vfio_was_override"
 
-	vfio_plan_write "$bdf" "devices/$bdf/driver_override" "$vfio_was_override"
+	# The driver that it had need not be the one that its override names.
+	case $want:$override in
+	none:* | any:* | *: | *:"$want") ;;
+	*) override=$want ;;
+	esac
+	vfio_plan_write "$bdf" "devices/$bdf/driver_override" "$override"
 	pci_driver_of "$bdf" now
 	if [ -n "$now" ] && [ "$now" != "$want" ]; then
 		vfio_plan_write "$bdf" "devices/$bdf/driver/unbind" "$bdf"
@@ -228,6 +233,8 @@ vfio_plan_restore()
 		[ -z "${3:-}" ] || vfio_plan_write "$bdf" "devices/$bdf/reset" 1
 		vfio_plan_attach "$bdf" "$want"
 	fi
+	[ "$override" = "$vfio_was_override" ] || vfio_plan_write "$bdf" \
+		"devices/$bdf/driver_override" "$vfio_was_override"
 	[ -z "$vfio_was_control" ] || vfio_plan_write "$bdf" \
 		"devices/$bdf/power/control" "$vfio_was_control"
 	[ -z "$vfio_was_d3cold" ] || vfio_plan_write "$bdf" \

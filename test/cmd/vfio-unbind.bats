@@ -50,6 +50,18 @@ $audio: snd_hda_intel (null) auto 1" "$(pci_state)"
 	equal "$before" "$(pci_state)"
 }
 
+@test "a driver that the override did not name takes it back at once" {
+	for name in vfio-pci pci-stub; do
+		echo $name >"$pci/devices/$gpu/driver_override"
+		before=$(pci_state)
+		pci_cmd vfio-bind $gpu
+		writes
+		unbind $gpu
+		equal "$before" "$(pci_state)"
+		equal '' "$(writes | grep -e reset -e remove)"
+	done
+}
+
 @test "what is not vfio-pci's is left alone" {
 	before=$(pci_state)
 	run -0 --separate-stderr unbind $gpu
