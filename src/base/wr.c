@@ -20,7 +20,8 @@ void wr_reset(struct wr *w)
 	w->bad = false;
 }
 
-void *wr_room(struct wr *w, size_t n)
+/* Room for n more bytes, which hold anything; NULL if there is none. */
+static uint8_t *reserve(struct wr *w, size_t n)
 {
 	uint8_t *p;
 
@@ -42,14 +43,22 @@ void *wr_room(struct wr *w, size_t n)
 		w->cap = cap;
 	}
 	p = w->p + w->len;
-	memset(p, 0, n);
 	w->len += n;
+	return p;
+}
+
+void *wr_room(struct wr *w, size_t n)
+{
+	uint8_t *p = reserve(w, n);
+
+	if (p && n > 0)
+		memset(p, 0, n);
 	return p;
 }
 
 void wr_bytes(struct wr *w, const void *p, size_t n)
 {
-	void *d = wr_room(w, n);
+	uint8_t *d = reserve(w, n);
 
 	if (d && n > 0)
 		memcpy(d, p, n);
@@ -68,15 +77,18 @@ void wr_pad8(struct wr *w, const void *p, size_t n)
 
 void wr_u16(struct wr *w, uint16_t v)
 {
-	uint8_t b[2] = { (uint8_t)v, (uint8_t)(v >> 8) };
+	uint8_t *p = reserve(w, 2);
 
-	wr_bytes(w, b, sizeof(b));
+	for (unsigned int i = 0; p && i < 2; i++)
+		p[i] = (uint8_t)(v >> (8 * i));
 }
 
 void wr_u32(struct wr *w, uint32_t v)
 {
-	wr_u16(w, (uint16_t)v);
-	wr_u16(w, (uint16_t)(v >> 16));
+	uint8_t *p = reserve(w, 4);
+
+	for (unsigned int i = 0; p && i < 4; i++)
+		p[i] = (uint8_t)(v >> (8 * i));
 }
 
 void wr_u64(struct wr *w, uint64_t v)
