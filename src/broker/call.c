@@ -16,6 +16,8 @@ static_assert((int)ABI_DEV_CTL == 1 << ISO_DEV_CTL &&
 #define RESULT_OVERHEAD \
 	(sizeof(struct iso_hdr) + sizeof(struct iso_result) + \
 	 CALL_BUFS * (sizeof(struct iso_span) + 8))
+/* What a small call has room for; one of these is kept to be used again. */
+#define SMALL_BYTES 1024
 #define MAX_BYTES (ISO_MAX_FRAME - RESULT_OVERHEAD)
 
 /* The largest errno that a program may be shown. */
@@ -130,15 +132,33 @@ static int new_refused(uint32_t nr, struct call **ret_call)
 	return 0;
 }
 
-static struct call *new_call(const struct abi_row *row, uint32_t arg_len,
-			     const struct span *s, uint32_t n, size_t bytes)
+/* Memory for a call with so many bytes of data; NULL without memory. */
+static struct call *alloc_call(size_t bytes, struct call **spare)
 {
-	struct call *call = malloc(sizeof(*call) + bytes);
+	size_t room = MAX(bytes, (size_t)SMALL_BYTES);
+	struct call *call;
+
+	if (*spare && bytes <= (*spare)->room)
+		return take_ptr(*spare);
+	call = malloc(sizeof(*call) + room);
+	if (call)
+		call->room = room;
+	return call;
+}
+
+static struct call *new_call(const struct abi_row *row, uint32_t arg_len,
+			     const struct span *s, uint32_t n, size_t bytes,
+			     struct call **spare)
+{
+	struct call *call = alloc_call(bytes, spare);
+	size_t room;
 	uint8_t *p;
 
 	if (!call)
 		return NULL;
+	room = call->room;
 	memset(call, 0, offsetof(struct call, held));
+	call->room = room;
 	call->row = row;
 	call->bytes = bytes;
 	call->n_first = (uint8_t)n;
@@ -169,7 +189,7 @@ static void fill(struct rd *r, struct call_buf *b, bool brought)
 }
 
 int call_new(const struct abi *abi, enum drv_kind kind, struct rd *body,
-	     struct call **ret_call)
+	     struct call **spare, struct call **ret_call)
 {
 	uint32_t nr = rd_u32(body), arg_len = rd_u32(body);
 	uint32_t n = rd_u32(body);
@@ -195,24 +215,27 @@ int call_new(const struct abi *abi, enum drv_kind kind, struct rd *body,
 			return -EPROTO;
 		bytes += pad16(s[i].len);
 	}
-	call = new_call(row, arg_len, s, n, bytes);
+	call = new_call(row, arg_len, s, n, bytes, spare);
 	if (!call)
 		return -ENOMEM;
 	call->nr = nr;
 	for (uint32_t i = 0; i <= n; i++)
 		fill(body, &call->buf[i], i == 0 || s[i - 1].dir & ISO_DIR_IN);
 	if (!rd_done(body)) {
-		call_free(call);
+		call_free(call, spare);
 		return -EPROTO;
 	}
 	*ret_call = call;
 	return 0;
 }
 
-void call_free(struct call *call)
+void call_free(struct call *call, struct call **spare)
 {
 	free(call->more);
-	free(call);
+	if (!*spare && call->room == SMALL_BYTES)
+		*spare = call;
+	else
+		free(call);
 }
 
 /* ---- planning ------------------------------------------------------------- */

@@ -62,6 +62,7 @@ struct call {
 	uint8_t n_first;
 	uint8_t n_buf;		/* with the argument */
 	size_t bytes;		/* memory counted for it */
+	size_t room;		/* bytes that data has */
 	void *more;		/* owned: memory of NEED's ranges */
 	struct file *held[CALL_FDS];	/* of drv.fd, each held or NULL */
 	uint32_t fd_was[CALL_FDS];
@@ -86,13 +87,14 @@ const struct abi_row *call_row(const struct abi *abi, enum drv_kind kind,
 
 /*
  * Reads the body of an IOCTL on a file of this kind. A call without row is
- * EINVAL for the guest in call->err, as from the driver. 0, -EPROTO (malformed),
- * -ENOMEM.
+ * EINVAL for the guest in call->err, as from the driver. *spare, if there is
+ * one, is used up where it will do. 0, -EPROTO (malformed), -ENOMEM.
  */
 int call_new(const struct abi *abi, enum drv_kind kind, struct rd *body,
-	     struct call **ret_call);
-/* Frees it; what it holds was let go before. */
-void call_free(struct call *call);
+	     struct call **spare, struct call **ret_call);
+/* Frees it; what it holds was let go before. A small one becomes *spare, if
+ * there is none: the caller's to free(). */
+void call_free(struct call *call, struct call **spare);
 
 /*
  * After policy_check(): checks the buffers against the row, looks fds up and

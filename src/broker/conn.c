@@ -383,6 +383,7 @@ void conn_reap(struct child *child)
 		}
 		*p = c->next;
 		idmap_free(&c->files);
+		free(c->spare);
 		free(c);
 	}
 }

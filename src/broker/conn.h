@@ -59,6 +59,7 @@ struct conn {
 	struct idmap files;
 	struct call *call[CONN_MAX_CALLS];
 	uint32_t n_calls;
+	struct call *spare;	/* owned: one that is over, or NULL */
 };
 
 /* Takes over fd. 0, or -errno (fd is closed then). */

@@ -234,7 +234,7 @@ static void call_end(struct call *call)
 		if (call->held[i])
 			file_put(call->held[i]);
 	child_bytes_give(c->child, CHILD_CALLS, call->bytes);
-	call_free(call);
+	call_free(call, &c->spare);
 	file_put(f);
 }
 
@@ -316,11 +316,11 @@ static int on_ioctl(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 
 	if (!f || c->n_calls == CONN_MAX_CALLS || call_find(c, hdr->tag))
 		return -EPROTO;
-	r = call_new(child->abi, f->kind, body, &call);
+	r = call_new(child->abi, f->kind, body, &c->spare, &call);
 	if (r < 0)
 		return r;
 	if (!child_bytes_take(child, CHILD_CALLS, call->bytes)) {
-		call_free(call);
+		call_free(call, &c->spare);
 		return -EAGAIN;
 	}
 	child->metrics.calls++;

@@ -69,7 +69,7 @@ static struct call *new_call(const struct wr *w, int *ret_r)
 	struct rd body = rd_init(w->p, w->len);
 	struct call *call = NULL;
 
-	*ret_r = call_new(&table, DRV_CTL, &body, &call);
+	*ret_r = call_new(&table, DRV_CTL, &body, &conn.spare, &call);
 	if (call) {
 		call->conn = &conn;
 		call->file = &file;
@@ -181,7 +181,7 @@ static void test_wide(void)
 	ok(word(&w, 48) == 0x1234 && word(&w, 56) == 5,
 	   "the guest's own pointer and file id come back, not the driver's");
 	wr_free(&w);
-	call_free(call);
+	call_free(call, &conn.spare);
 }
 
 static void test_params(void)
@@ -215,7 +215,7 @@ static void test_params(void)
 	   word(&w, 88) == 42, "all of the guest's own values come back");
 	ok(word(&w, 96) == 0x5a5a5a5a, "and the driver's bytes");
 	wr_free(&w);
-	call_free(call);
+	call_free(call, &conn.spare);
 }
 
 static void test_refused(void)
@@ -226,21 +226,21 @@ static void test_refused(void)
 	ok(call_plan(call, &table, get_file, &answered) == 0 &&
 	   call->err == EINVAL && answered,
 	   "a product over 4 GiB is refused");
-	call_free(call);
+	call_free(call, &conn.spare);
 	call = wide_call(3, 1, 6);
 	ok(call_plan(call, &table, get_file, &answered) == 0 &&
 	   call->err == EBADF, "an unknown file is EBADF");
-	call_free(call);
+	call_free(call, &conn.spare);
 	call = wide_call(0, 1, ISO_NO_FILE);
 	ok(call_plan(call, &table, get_file, &answered) == 0 && !call->err &&
 	   call->drv.n_mem == 0 && !call->fd[0].file,
 	   "nothing is asked for that has no bytes");
-	call_free(call);
+	call_free(call, &conn.spare);
 	call = param_call(1 << 20, 1, 42);
 	ok(policy_check(&child.policy, call) &&
 	   call_plan(call, &table, get_file, &answered) == 0 && answered,
 	   "more than a RESULT can hold is refused");
-	call_free(call);
+	call_free(call, &conn.spare);
 }
 
 /* MOREs that do not fit the NEED; 0 marks where the length is wrong. */
@@ -283,8 +283,31 @@ static void test_more(void)
 		ok(call_more(call, &body, get_file) == bad[i].r, "MORE with %s",
 		   bad[i].what);
 		wr_free(&w);
-		call_free(call);
+		call_free(call, &conn.spare);
 	}
+}
+
+/* A call made where one was before. */
+static void test_spare(void)
+{
+	struct call *first = wide_call(3, 1, 5), *second, *third;
+	bool answered;
+
+	call_plan(first, &table, get_file, &answered);
+	first->err = EIO;
+	first->cancelled = true;
+	call_free(first, &conn.spare);
+	ok(conn.spare == first, "the memory of a call is kept");
+	second = wide_call(3, 1, ISO_NO_FILE);
+	third = wide_call(3, 1, ISO_NO_FILE);
+	ok(second == first && !conn.spare && third != second,
+	   "for one other, and only one");
+	ok(!second->err && !second->cancelled && !second->more &&
+	   second->drv.n_fd == 0 && second->n_buf == 1,
+	   "in which nothing is left of the first");
+	call_free(second, &conn.spare);
+	call_free(third, &conn.spare);
+	ok(conn.spare == second, "a second is not kept");
 }
 
 int main(void)
@@ -298,5 +321,7 @@ int main(void)
 	test_params();
 	test_refused();
 	test_more();
+	test_spare();
+	free(conn.spare);
 	return done_testing();
 }
