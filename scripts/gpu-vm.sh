@@ -179,24 +179,7 @@ register()
 	EOT
 }
 
-# stay: shows the console until the VM ends or somebody ends us.
-stay()
-{
-	local pid
-
-	log_info "GPU VM '$vm_name' is up; Ctrl-C stops it"
-	/usr/bin/tail -n +1 -f --pid="$$" -- "$vm_home/console.log" | vm_printable &
-	on_exit kill "$!"
-	proc_pid pid "$vm_key/vmm" || pid=0
-	wait "$pid" || :
-	boot_explain 1 'it was told to' console.log "isospin logs $vm_name"
-}
-
 main()
-		--device)
-			opt_need "$@"
-			vm_devices="$vm_devices${vm_devices:+ }$2"
-			shift 2 ;;
 {
 	name=gpu0 detach=0 owner='' exec_in=''
 	base_init "$0"
@@ -209,6 +192,10 @@ main()
 		--driver)
 			opt_need "$@"
 			conf_set_flag GPU_DRIVER "$2"
+			shift 2 ;;
+		--device)
+			opt_need "$@"
+			vm_devices="$vm_devices${vm_devices:+ }$2"
 			shift 2 ;;
 		--detach) detach=1; shift ;;
 		--owner) opt_need "$@"; owner=$2; shift 2 ;;
@@ -233,7 +220,7 @@ main()
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	register
 	step_end
-	[ "$detach" -eq 1 ] || stay
+	[ "$detach" -eq 1 ] || boot_stay 'GPU VM'
 	vm_keep "$owner"
 	vm_show "$vm_name"
 }

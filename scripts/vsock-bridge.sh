@@ -100,6 +100,7 @@ main()
 	start
 	if [ "$detach" -eq 0 ]; then
 		proc_pid pid bridge || pid=0
+		vm_notify 'serves the VMs of bridge.d'
 		/usr/bin/tail -n +1 -f --pid="$$" -- "$proc_dir/bridge/log" &
 		on_exit kill "$!"
 		wait "$pid" || :

@@ -3,7 +3,7 @@
 #
 # usage: isospin worker-vm [-hnVv] [-c FILE] [--instance NAME] [--json]
 #                          [--name NAME] [--gpu NAME] [--tty] [-- COMMAND [ARG...]]
-#        isospin worker-vm [...] --detach [--owner PID]
+#        isospin worker-vm [...] --detach [--owner PID] | --stay
 #        isospin worker-vm --exec NAME [--tty] [-- COMMAND [ARG...]]
 #
 # Boots a worker VM, runs COMMAND there with our stdin, stdout and stderr, and
@@ -15,6 +15,7 @@
 #   --gpu NAME      the GPU VM that serves it, in the place of GPU_VM
 #   --tty           give COMMAND a terminal, as the shell has
 #   --detach        leave it running; isospin kill-vms stops it
+#   --stay          run nothing: show its console until Ctrl-C, which stops it
 #   --owner PID     with --detach: leave it running as long as process PID is
 #                   there; the next command removes it after that
 #   --exec NAME     run COMMAND, or a shell, in a worker that runs
@@ -34,11 +35,11 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/image.sh"
-. "$TOP/lib/qemu.sh"
 . "$TOP/lib/vmm.sh"
-. "$TOP/lib/vm.sh"
+. "$TOP/lib/qemu.sh"
 . "$TOP/lib/fc.sh"
 . "$TOP/lib/ch.sh"
+. "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 
 # need_others: the GPU VM and the bridge. A worker without them would wait for
@@ -47,8 +48,8 @@ need_others()
 {
 	local state
 
-	[ "$DRY_RUN" -eq 0 ] || return 0
 	conf_get gpu GPU_VM "$vm_name"
+	[ "$DRY_RUN" -eq 0 ] || return 0
 	vm_state state "$gpu"
 	[ "$state" = running ] || die 69 "the GPU VM '$gpu' is $state; \
 start it: isospin gpu-vm --detach --name $gpu"
@@ -115,6 +116,7 @@ parse()
 			shift 2 ;;
 		--tty) tty=1; shift ;;
 		--detach) detach=1; shift ;;
+		--stay) stay=1; shift ;;
 		--owner) opt_need "$@"; owner=$2; shift 2 ;;
 		--exec) opt_need "$@"; exec_in=$2; shift 2 ;;
 		--) shift; break ;;
@@ -123,15 +125,16 @@ parse()
 		esac
 	done
 	words=$#
-	[ "$detach" -eq 0 ] || opt_none "$@"
-	if [ "$detach$DRY_RUN" = 00 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
+	[ "$detach$stay" != 11 ] || die 64 '--detach and --stay exclude each other'
+	[ "$detach$stay" = 00 ] || opt_none "$@"
+	if [ "$detach$stay$DRY_RUN" = 000 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
 		die 64 'no terminal for a shell: give a command after --, or --detach'
 	fi
 }
 
 main()
 {
-	name='' gpu=gpu0 tty=0 detach=0 owner='' exec_in=''
+	name='' gpu='' tty=0 detach=0 stay=0 owner='' exec_in=''
 	base_init "$0"
 	opt_flags='dry-run json instance'
 	for word; do
@@ -150,6 +153,7 @@ main()
 	boot_vm 'isospin: shim ready' "$seconds"
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	step_end
+	[ "$stay" -eq 0 ] || boot_stay 'worker VM'
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"
 	vm_keep "$owner"
 	vm_show "$vm_name"

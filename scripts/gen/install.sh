@@ -2,8 +2,9 @@
 # Usage: install.sh install|uninstall DESTDIR PREFIX
 #
 # Puts the toolkit below DESTDIR/PREFIX/lib/isospin as it lies in the checkout
-# (its commands build what they miss from there), bin/isospin on PATH, and the
-# man pages; or takes the three away again. make calls it.
+# (its commands build what they miss from there), bin/isospin on PATH, the man
+# pages, systemd's units and bash's completions; or takes all of these away again.
+# make calls it.
 set -eu
 export LC_ALL=C
 
@@ -32,6 +33,24 @@ page_target()
 	printf '%s/share/man/man%s/%s\n' "$1" "${name##*.}" "$name"
 }
 
+# units: systemd's files, below share/systemd, one a line.
+units()
+{
+	(cd share/systemd && find . -type f | sort)
+}
+
+install_units()
+{
+	local file
+
+	units | while IFS= read -r file; do
+		install -d "$(dirname "$1/lib/systemd/system/$file")"
+		sed -e "s|@BIN@|$2/bin|" -e "s|@LIB@|$2/lib/isospin|" \
+			"share/systemd/$file" >"$1/lib/systemd/system/$file"
+		chmod 644 "$1/lib/systemd/system/$file"
+	done
+}
+
 install_tree()
 {
 	local root="$1" to="$1/lib/isospin" page target
@@ -54,14 +73,21 @@ install_tree()
 		esac | scdoc >"$target"
 		chmod 644 "$target"
 	done
+	install_units "$root" "$2"
+	install -D -m 644 share/completions/isospin.bash \
+		"$root/share/bash-completion/completions/isospin"
 }
 
 uninstall_tree()
 {
-	local page
+	local page file
 
 	rm -rf "$1/lib/isospin"
-	rm -f "$1/bin/isospin"
+	rm -f "$1/bin/isospin" "$1/share/bash-completion/completions/isospin"
+	units | while IFS= read -r file; do
+		rm -f "$1/lib/systemd/system/$file"
+	done
+	rmdir "$1/lib/systemd/system/isospin-.service.d" 2>/dev/null || :
 	pages | while IFS= read -r page; do
 		rm -f "$(page_target "$1" "$page")"
 	done
