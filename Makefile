@@ -128,6 +128,9 @@ GEN_H += $(GEN)/seccomp_$(1).h
 endef
 $(foreach p,$(filter gpu-broker vsock-bridge vsock-device,$(HOST)),\
 	$(eval $(call seccomp_dep,$(p))))
+# What a child of gpu-broker calls for the real driver, besides.
+gpu-broker-real_SRC := $(gpu-broker_SRC)
+$(eval $(call seccomp_dep,gpu-broker-real))
 # vsock-device is two processes with a filter each.
 vsock-monitor_SRC := $(vsock-device_SRC)
 $(eval $(call seccomp_dep,vsock-monitor))

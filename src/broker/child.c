@@ -157,9 +157,25 @@ static void child_stopped(struct pool *pool)
 	_exit(ISO_EX_OK);
 }
 
+/* What any child may call, and what its driver needs. How many; n is the room
+ * in ret. */
+static size_t child_syscalls(const struct driver *driver, int *ret, size_t n)
+{
+	size_t own = driver->syscalls ? *driver->n_syscalls : 0;
+
+	if (ARRAY_SIZE(seccomp_syscalls) + own > n)
+		return 0;
+	memcpy(ret, seccomp_syscalls, sizeof(seccomp_syscalls));
+	if (own)
+		memcpy(ret + ARRAY_SIZE(seccomp_syscalls), *driver->syscalls,
+		       own * sizeof(*ret));
+	return ARRAY_SIZE(seccomp_syscalls) + own;
+}
+
 static void child_sandbox(const struct child *child)
 {
 	const struct child_setup *s = &child->setup;
+	int syscalls[SANDBOX_MAX_SYSCALLS];
 	struct sandbox_limit limits[] = {
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_DATA, data_bytes(&s->quota) },
@@ -173,8 +189,9 @@ static void child_sandbox(const struct child *child)
 		.uid = s->uid, .gid = s->uid, .empty_root = true,
 		.limits = limits,
 		.n_limits = ARRAY_SIZE(limits) - (s->uid ? 0 : 1),
-		.syscalls = seccomp_syscalls,
-		.n_syscalls = ARRAY_SIZE(seccomp_syscalls),
+		.syscalls = syscalls,
+		.n_syscalls = child_syscalls(child->driver, syscalls,
+					     ARRAY_SIZE(syscalls)),
 	};
 	int r = sandbox_enter(&box);
 
@@ -203,6 +220,8 @@ static void child_open_driver(struct child *child)
 	child->abi = abi_find_nearest(s->version);
 	if (!child->abi || !*d)
 		die(ISO_EX_BUG, "no driver %s %s", s->driver, s->version);
+	child->driver = *d;
+	/* The real one's table is of its own version, main() has seen to it. */
 	r = (*d)->make(child->abi, s, &child->drv);
 	if (r < 0)
 		die(ISO_EX_BUG, "driver: %s", strerror(-r));

@@ -6,13 +6,15 @@
  * the monitor's memory. Its only word with the monitor is what the monitor
  * says over a SOCK_SEQPACKET socket: CHILD_SETUP first, then CHILD_CONN with a
  * connection's fd, CHILD_METRICS; its end is the child's end. It answers
- * nothing, so there is nothing that it could say to harm the monitor.
+ * nothing there. With a driver that has device nodes it asks for those, and for
+ * nothing else, over a second one (opener.h).
  */
 #ifndef ISO_BROKER_CHILD_H
 #define ISO_BROKER_CHILD_H
 
 #include <sys/types.h>
 
+#include "abi/iso_wire.h"
 #include "base/log.h"
 #include "broker/drv.h"
 #include "broker/metrics.h"
@@ -45,6 +47,8 @@ struct child_setup {
 	char version[32];		/* of the driver's user space */
 	char gpu_name[64];
 	struct drv_soft_config soft;	/* name: the driver's maker */
+	uint32_t n_gpus;		/* of the real driver */
+	struct drv_gpu gpu[ISO_MAX_GPUS];
 	struct child_quota quota;
 	uint32_t max_conns;
 	uint64_t session;
@@ -53,6 +57,7 @@ struct child_setup {
 };
 
 struct conn;
+struct driver;
 
 /* What MAX_INFLIGHT_BYTES bounds, each by itself: a frame that is being read
  * must not wait for memory that its own call would need. */
@@ -66,6 +71,7 @@ struct child {
 	struct pool pool;
 	struct child_setup setup;
 	const struct abi *abi;
+	const struct driver *driver;
 	struct drv *drv;
 	struct policy policy;
 	struct metrics metrics;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/driver.h"
 
+#include "broker/opener.h"
+#include "broker/real.h"
+
 static int make_soft(const struct abi *abi, struct child_setup *setup,
 		     struct drv **ret_drv)
 {
@@ -8,6 +11,24 @@ static int make_soft(const struct abi *abi, struct child_setup *setup,
 	return drv_soft_new(abi, setup->version, &setup->soft, ret_drv);
 }
 
-static const struct driver soft = { "soft", make_soft };
+static int make_real(const struct abi *abi, struct child_setup *setup,
+		     struct drv **ret_drv)
+{
+	return drv_real_new(abi, setup->gpu, MIN(setup->n_gpus, ISO_MAX_GPUS),
+			    OPENER_SOCK, ret_drv);
+}
 
-const struct driver *const drivers[] = { &soft, NULL };
+static const struct driver soft = {
+	.name = "soft",
+	.make = make_soft,
+};
+
+static const struct driver real = {
+	.name = "real",
+	.has_nodes = true,
+	.syscalls = &real_syscalls,
+	.n_syscalls = &real_n_syscalls,
+	.make = make_real,
+};
+
+const struct driver *const drivers[] = { &soft, &real, NULL };

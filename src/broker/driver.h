@@ -7,6 +7,10 @@
 
 struct driver {
 	const char *name;	/* for --driver */
+	bool has_nodes;		/* the monitor opens device nodes for it */
+	/* System calls of its own, for the child's filter. */
+	const int *const *syscalls;
+	const size_t *n_syscalls;
 	/* Makes the child's driver before its sandbox is closed. 0 or -errno. */
 	int (*make)(const struct abi *abi, struct child_setup *setup,
 		    struct drv **ret_drv);

@@ -20,6 +20,7 @@
 #include "broker/cgroup.h"
 #include "broker/driver.h"
 #include "broker/monitor.h"
+#include "broker/opener.h"
 
 #define BACKLOG 128
 /* Where the users of the children begin: above what distributions give out
@@ -28,9 +29,9 @@
 #define UID_MAX 2000000000
 
 static const char usage[] =
-	"usage: gpu-broker --driver soft --listen ADDRESS... --secret-file FILE\n"
+	"usage: gpu-broker --driver NAME --listen ADDRESS... --secret-file FILE\n"
 	"\n"
-	"  --driver NAME          soft (real: not in this build)\n"
+	"  --driver NAME          real (NVIDIA's, loaded here) or soft\n"
 	"  --driver-version V     the driver that user space of workers expects\n"
 	"  --listen ADDRESS       vsock:any:PORT or unix:PATH; may be repeated\n"
 	"  --secret-file FILE     32 bytes that the bridge must know\n"
@@ -220,9 +221,48 @@ static void set_from_config(struct monitor_config *config,
 	conf_free(&conf);
 }
 
-/* Only what was asked for, never something in its stead. */
-static void set_driver(struct child_setup *s, const struct options *o)
+/* The driver that is loaded says what version it is; only its exact table will
+ * do. */
+static const struct abi *set_real(struct monitor_config *config,
+				  const struct options *o)
 {
+	static struct devices devices;
+	struct child_setup *s = &config->setup;
+	int r = devices_init(&devices, "/dev", "/proc", "/sys");
+
+	if (r < 0)
+		die(ISO_EX_UNAVAILABLE, "NVIDIA's driver does not serve: %s",
+		    strerror(-r));
+	if (o->version && strcmp(o->version, devices.abi->version) != 0)
+		die(ISO_EX_UNAVAILABLE, "the driver that is loaded is %s, not %s",
+		    devices.abi->version, o->version);
+	config->devices = &devices;
+	s->n_gpus = devices.n_gpus;
+	memcpy(s->gpu, devices.gpu, sizeof(s->gpu));
+	return devices.abi;
+}
+
+static const struct abi *set_near(const struct options *o)
+{
+	const struct abi *abi;
+
+	if (!o->version)
+		bad_usage("--driver-version is missing");
+	abi = abi_find_nearest(o->version);
+	if (!abi || strlen(o->version) >=
+			    sizeof(((struct child_setup *)0)->version))
+		die(ISO_EX_UNAVAILABLE, "no call table for driver %s",
+		    o->version);
+	if (strcmp(abi->version, o->version) != 0)
+		log_info("driver %s: taking the call table of %s", o->version,
+			 abi->version);
+	return abi;
+}
+
+/* Only what was asked for, never something in its stead. */
+static void set_driver(struct monitor_config *config, const struct options *o)
+{
+	struct child_setup *s = &config->setup;
 	const struct driver *const *d = drivers;
 	const struct abi *abi;
 
@@ -232,16 +272,9 @@ static void set_driver(struct child_setup *s, const struct options *o)
 		die(ISO_EX_UNAVAILABLE, "driver %s is not in this build; %s is",
 		    o->driver, drivers[0]->name);
 	snprintf(s->driver, sizeof(s->driver), "%s", (*d)->name);
-	if (!o->version)
-		bad_usage("--driver-version is missing");
-	abi = abi_find_nearest(o->version);
-	if (!abi || strlen(o->version) >= sizeof(s->version))
-		die(ISO_EX_UNAVAILABLE, "no call table for driver %s",
-		    o->version);
-	if (strcmp(abi->version, o->version) != 0)
-		log_info("driver %s: taking the call table of %s", o->version,
-			 abi->version);
-	snprintf(s->version, sizeof(s->version), "%s", o->version);
+	abi = (*d)->has_nodes ? set_real(config, o) : set_near(o);
+	snprintf(s->version, sizeof(s->version), "%s",
+		 (*d)->has_nodes ? abi->version : o->version);
 }
 
 static void start_listening(struct monitor_config *config,
@@ -298,8 +331,8 @@ static void fill_low_fds(void)
 
 	do {
 		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	} while (fd >= 0 && fd < CHILD_SOCK);
-	if (fd > CHILD_SOCK)
+	} while (fd >= 0 && fd < OPENER_SOCK);
+	if (fd > OPENER_SOCK)
 		close(fd);
 }
 
@@ -316,7 +349,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	fill_low_fds();
 	set_from_config(&config, &o);
-	set_driver(&config.setup, &o);
+	set_driver(&config, &o);
 	read_secret(o.secret_file, config.secret);
 	if (geteuid() == 0)
 		config.uid_base = (uid_t)o.uid_base;

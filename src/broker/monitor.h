@@ -11,6 +11,7 @@
 
 #include "abi/iso_wire.h"
 #include "broker/child.h"
+#include "broker/devices.h"
 
 #define MONITOR_MAX_LISTEN 8
 
@@ -22,6 +23,7 @@ struct monitor_config {
 	uint32_t max_conns;
 	int cgroup_fd;			/* of --cgroup; -1: none */
 	uid_t uid_base;			/* child i gets uid_base + i; 0: none */
+	const struct devices *devices;	/* NULL: the driver has no nodes */
 	struct child_setup setup;	/* what all children share */
 };
 

@@ -13,9 +13,10 @@
 
 #include "base/log.h"
 #include "base/sock.h"
+#include "broker/opener.h"
 
 /* In the forked child: only async-signal-safe calls. */
-_noreturn_ static void become_child(int sock, int log,
+_noreturn_ static void become_child(int sock, int opener, int log,
 				      const char *worker)
 {
 	char self[] = "gpu-broker", option[] = "--child";
@@ -32,7 +33,9 @@ _noreturn_ static void become_child(int sock, int log,
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
 	    dup2(sock, CHILD_SOCK) < 0 ||
-	    syscall(SYS_close_range, CHILD_SOCK + 1, ~0U, 0) < 0)
+	    (opener >= 0 && dup2(opener, OPENER_SOCK) < 0) ||
+	    syscall(SYS_close_range, opener < 0 ? OPENER_SOCK :
+						  OPENER_SOCK + 1, ~0U, 0) < 0)
 		_exit(ISO_EX_BUG);
 	execve("/proc/self/exe", argv, envp);
 	_exit(ISO_EX_UNAVAILABLE);
@@ -56,40 +59,46 @@ static int adopt(struct spawned *s, const struct child_setup *setup)
 	r = sock_set_nonblock(s->sock, true);
 	if (r == 0)
 		r = sock_set_nonblock(s->log, true);
+	if (r == 0 && s->opener >= 0)
+		r = sock_set_nonblock(s->opener, true);
 	if (r == 0)
 		r = sock_send_fds(s->sock, setup, sizeof(*setup), NULL, 0);
 	return r;
 }
 
-int spawn_child(const struct child_setup *setup, struct spawned *ret)
+int spawn_child(const struct child_setup *setup, bool opener,
+		struct spawned *ret)
 {
-	struct spawned s = { .pidfd = -1 };
-	int pair[2], log[2], r;
+	struct spawned s = { .pidfd = -1, .opener = -1 };
+	int pair[2] = { -1, -1 }, opens[2] = { -1, -1 }, log[2] = { -1, -1 };
+	int r = 0;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	if (pipe2(log, O_CLOEXEC) < 0) {
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    (opener && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+				  opens) < 0) ||
+	    pipe2(log, O_CLOEXEC) < 0)
 		r = -errno;
-		close(pair[0]);
-		close(pair[1]);
-		return r;
+	if (r == 0) {
+		s.pid = fork();
+		if (s.pid == 0)
+			become_child(pair[1], opens[1], log[1], setup->worker);
+		r = s.pid < 0 ? -errno : 0;
 	}
+	close_fd(&pair[1]);
+	close_fd(&opens[1]);
+	close_fd(&log[1]);
 	s.sock = pair[0];
+	s.opener = opens[0];
 	s.log = log[0];
-	s.pid = fork();
-	if (s.pid == 0)
-		become_child(pair[1], log[1], setup->worker);
-	r = s.pid < 0 ? -errno : 0;
-	close(pair[1]);
-	close(log[1]);
 	if (r == 0)
 		r = adopt(&s, setup);
 	if (r == 0) {
 		*ret = s;
 		return 0;
 	}
-	close(s.sock);
-	close(s.log);
+	close_fd(&s.sock);
+	close_fd(&s.opener);
+	close_fd(&s.log);
 	/* Without its setup it ends by itself. */
 	if (s.pid > 0)
 		waitpid(s.pid, NULL, 0);

@@ -9,12 +9,14 @@ struct spawned {
 	pid_t pid;
 	int pidfd;
 	int sock;	/* to its CHILD_SOCK; non-blocking */
+	int opener;	/* to its OPENER_SOCK, likewise; -1: it has none */
 	int log;	/* what it writes to stderr; non-blocking */
 };
 
-/* Executes this program anew as the worker's child and sends it the setup. 0,
- * or -errno. */
-int spawn_child(const struct child_setup *setup, struct spawned *ret);
+/* Executes this program anew as the worker's child and sends it the setup.
+ * opener: whether it may ask for device nodes. 0, or -errno. */
+int spawn_child(const struct child_setup *setup, bool opener,
+		struct spawned *ret);
 
 void spawn_kill(int pidfd);
 

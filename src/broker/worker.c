@@ -47,6 +47,7 @@ struct worker {
 	unsigned int slot;	/* gives its uid */
 	pid_t pid;
 	int sock;		/* to the child; -1: it is told to end */
+	struct iso_ev opener;	/* it asks for device nodes; -1: it cannot */
 	struct iso_ev log;	/* what the child says; -1: nothing more */
 	char line[LINE_MAX_];
 	size_t line_len;
@@ -179,6 +180,29 @@ static void close_log(struct worker *w)
 
 /* ---- children ------------------------------------------------------------- */
 
+static void close_opener(struct worker *w)
+{
+	loop_del(w->ws->loop, &w->opener);
+	close_fd(&w->opener.fd);
+}
+
+static void opener_event(struct iso_ev *ev, uint32_t events)
+{
+	struct worker *w = container_of(ev, struct worker, opener);
+	int r = devices_serve(w->ws->config->devices, ev->fd);
+
+	(void)events;
+	if (r == 0 || r == -EAGAIN)
+		return;
+	loop_del(w->ws->loop, ev);
+	if (r == -EPROTO) {
+		if (log_limit_ok(w->ws->log))
+			log_warn("%s: child %d asks for devices in a way of its own; killed",
+				 w->name, w->pid);
+		spawn_kill(w->pidfd.fd);
+	}
+}
+
 /* 0 and a start is taken, or the milliseconds until there is one. */
 static uint64_t take_start(struct worker *w)
 {
@@ -204,13 +228,14 @@ static int start_child(struct worker *w)
 	setup.uid = config->uid_base ? config->uid_base + w->slot : 0;
 	r = random_bytes(&setup.session, sizeof(setup.session));
 	if (r == 0)
-		r = spawn_child(&setup, &s);
+		r = spawn_child(&setup, config->devices != NULL, &s);
 	if (r < 0)
 		return r;
 	w->pid = s.pid;
 	w->pidfd.fd = s.pidfd;
 	w->sock = s.sock;
 	w->log.fd = s.log;
+	w->opener.fd = s.opener;
 	w->state = WORKER_RUNS;
 	w->ws->metrics->children_started++;
 	/* It has no connection yet, so nothing of the worker's runs. */
@@ -223,6 +248,8 @@ static int start_child(struct worker *w)
 		log_info("%s: child %d, uid %u", w->name, w->pid,
 			 setup.uid ? setup.uid : getuid());
 	r = loop_set(w->ws->loop, &w->log, EPOLLIN);
+	if (r == 0 && w->opener.fd >= 0)
+		r = loop_set(w->ws->loop, &w->opener, EPOLLIN);
 	if (r == 0)
 		r = loop_set(w->ws->loop, &w->pidfd, EPOLLIN);
 	return r;
@@ -286,6 +313,7 @@ static void worker_event(struct iso_ev *ev, uint32_t events)
 	loop_del(w->ws->loop, ev);
 	close_fd(&ev->fd);
 	close_fd(&w->sock);
+	close_opener(w);
 	close_log(w);
 	if (w->state == WORKER_RUNS) {
 		w->ws->metrics->children_died++;
@@ -327,6 +355,7 @@ static struct worker *worker_new(struct workers *ws, const char *name)
 	w->state = WORKER_RESTS;
 	w->sock = -1;
 	w->pidfd = (struct iso_ev){ .fd = -1, .fn = worker_event };
+	w->opener = (struct iso_ev){ .fd = -1, .fn = opener_event };
 	w->log = (struct iso_ev){ .fd = -1, .fn = log_event };
 	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = worker_timer };
 	memcpy(w->name, name, strnlen(name, sizeof(w->name) - 1));
@@ -392,6 +421,7 @@ void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps)
 static void worker_free(struct worker *w)
 {
 	guests_free(w, true);
+	close_opener(w);
 	close_log(w);
 	loop_del(w->ws->loop, &w->pidfd);
 	loop_del(w->ws->loop, &w->timer);

@@ -123,8 +123,8 @@ still_serves()
 
 @test "gpu-broker never takes another driver than the one it was told" {
 	run -69 --separate-stderr "$broker" --driver real --listen unix:s \
-		--secret-file secret --driver-version 550.163.01
-	has "$stderr" 'driver real is not in this build'
+		--secret-file secret --driver-version 1.2.3
+	has "$stderr" nvidia
 	run -69 --separate-stderr "$broker" --driver block --listen unix:s \
 		--secret-file secret --driver-version 550.163.01
 	run -69 --separate-stderr "$broker" --driver soft --listen unix:s \

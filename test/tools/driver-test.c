@@ -80,6 +80,9 @@ static int make_block(const struct abi *abi, struct child_setup *setup,
 	return 0;
 }
 
-static const struct driver block = { "block", make_block };
+static const struct driver block = {
+	.name = "block",
+	.make = make_block,
+};
 
 const struct driver *const drivers[] = { &block, NULL };
