@@ -31,6 +31,7 @@ struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
 	INIT_LIST_HEAD(&frame->node);
 	refcount_set(&frame->refs, 1);
 	frame->len = sizeof(*hdr) + body;
+	frame->answer = false;
 	hdr = (struct iso_hdr *)frame->data;
 	hdr->len = cpu_to_le32(frame->len);
 	hdr->type = cpu_to_le16(type);
@@ -75,6 +76,7 @@ static bool tx_account(struct shim_link *link, struct shim_frame *frame, int n,
 	if (link->tx_off == frame->len) {
 		list_del_init(&frame->node);
 		link->tx_off = 0;
+		link->n_answers -= frame->answer;
 		*ret_done = frame;
 	}
 	return true;
@@ -124,11 +126,18 @@ static void tx_pump(struct shim_link *link)
 
 int shim_link_send(struct shim_link *link, struct shim_frame *frame)
 {
+	int err = 0;
+
 	spin_lock_bh(&link->lock);
-	if (link->dead) {
+	if (link->dead)
+		err = -ENODEV;
+	else if (frame->answer && link->n_answers == SHIM_MAX_ANSWERS)
+		err = -EPROTO;
+	if (err) {
 		spin_unlock_bh(&link->lock);
-		return -ENODEV;
+		return err;
 	}
+	link->n_answers += frame->answer;
 	refcount_inc(&frame->refs);
 	list_add_tail(&frame->node, &link->tx);
 	spin_unlock_bh(&link->lock);
@@ -291,7 +300,6 @@ int shim_req_call(struct shim_req *req, struct shim_frame *frame)
 	list_add_tail(&req->node, &link->waiting);
 	refcount_inc(&frame->refs);
 	list_add_tail(&frame->node, &link->tx);
-	shim_rx_put_off(link, req);
 	spin_unlock_bh(&link->lock);
 	tx_pump(link);
 	return req_wait(req);

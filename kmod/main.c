@@ -16,6 +16,8 @@
 #define RETRY_MAX_MS 1000
 /* From connect() to HELLO_OK. */
 #define HELLO_MS 10000
+/* Sent to a silent peer, ping_ms apart, before it is given up. */
+#define MAX_PINGS 2
 
 static struct shim the_shim = {
 	.cid = VMADDR_CID_HOST,
@@ -97,28 +99,33 @@ static bool greet(struct shim_link *link)
 
 /*
  * Until the link is dead or the module goes: receives what nobody waits for,
- * sends what others could not, and asks a silent peer for a sign of life.
+ * sends what others could not, and asks a silent peer for a sign of life. It is
+ * given up only after PINGs that had their time, however long this thread or
+ * the whole VM stood still.
  */
 static void serve(struct shim_link *link)
 {
 	unsigned long ping = msecs_to_jiffies(link->hello.ping_ms);
-	unsigned long asked = 0;	/* PINGs since the last byte came */
+	unsigned long last = READ_ONCE(link->last_rx);
+	unsigned long due = last + ping;
+	unsigned int asked = 0;		/* PINGs since the last byte came */
 
 	while (serving(link)) {
-		unsigned long last = READ_ONCE(link->last_rx);
-		unsigned long silent = jiffies - last;
-
-		if (silent < ping)
+		if (READ_ONCE(link->last_rx) != last) {
+			last = READ_ONCE(link->last_rx);
+			due = last + ping;
 			asked = 0;
-		if (silent >= 3 * ping) {
-			shim_link_fail(link, "no sign of life");
-			break;
 		}
-		if (silent >= (asked + 1) * ping) {
+		if (time_after_eq(jiffies, due)) {
+			if (asked == MAX_PINGS) {
+				shim_link_fail(link, "no sign of life");
+				break;
+			}
 			send_ping(link);
-			asked = silent / ping;
+			asked++;
+			due = jiffies + ping;
 		}
-		serve_once(link, last + (asked + 1) * ping - jiffies);
+		serve_once(link, due - jiffies);
 	}
 }
 

@@ -8,9 +8,9 @@
  * thread hop. With none waiting, the thread gets it. The role ends when
  * the socket is empty.
  *
- * Taking bytes from the socket makes vsock send the peer a packet of credit. So
- * an answer is looked at first, and taken after the next request went out:
- * that packet then delays nobody.
+ * Taking the last bytes from a socket makes vsock send the peer a packet of
+ * credit. So an answer is only looked at, and taken when the next one is there:
+ * then they are not the last, and the credit goes with the request between.
  */
 #include <linux/net.h>
 #include <linux/poll.h>
@@ -35,12 +35,6 @@ void shim_rx_dispatch(struct shim_link *link)
 	wake_up(owner);
 }
 
-void shim_rx_put_off(struct shim_link *link, struct shim_req *req)
-{
-	if (!link->rx_owner && link->rx_peeked)
-		WRITE_ONCE(link->rx_owner, &req->wait);
-}
-
 void shim_rx_leave(struct shim_link *link)
 {
 	WRITE_ONCE(link->rx_owner, NULL);
@@ -49,30 +43,35 @@ void shim_rx_leave(struct shim_link *link)
 		wake_up(&link->idle_wait);
 }
 
-static void send_small(struct shim_link *link, enum iso_type type, u32 tag,
+/* 0, or why the link ends: -EPROTO, -ENODEV (it has). */
+static int send_answer(struct shim_link *link, enum iso_type type, u32 tag,
 		       u32 file, const void *body, size_t len)
 {
 	struct shim_frame *frame = shim_frame_new(type, tag, file, len,
 						  GFP_KERNEL | __GFP_NOFAIL);
+	int err;
 
+	frame->answer = true;
 	memcpy(shim_frame_body(frame), body, len);
-	shim_link_send(link, frame);
+	err = shim_link_send(link, frame);
 	shim_frame_put(frame);
+	return err;
 }
 
 /* An answer to a request whose task is gone leaves nothing open behind. */
-static void rx_orphan(struct shim_link *link, const struct iso_hdr *hdr,
-		      const void *body)
+static int rx_orphan(struct shim_link *link, const struct iso_hdr *hdr,
+		     const void *body)
 {
 	const struct iso_opened *opened = body;
 	struct iso_more more = { .err = cpu_to_le32(EINTR) };
 
 	if (le16_to_cpu(hdr->type) == ISO_OPENED && !opened->err)
-		send_small(link, ISO_CLOSE, 0, le32_to_cpu(hdr->file), NULL, 0);
-	else if (le16_to_cpu(hdr->type) == ISO_NEED)
-		send_small(link, ISO_MORE, le32_to_cpu(hdr->tag),
-			   le32_to_cpu(hdr->file), &more,
-			   sizeof(more));
+		return send_answer(link, ISO_CLOSE, 0, le32_to_cpu(hdr->file),
+				   NULL, 0);
+	if (le16_to_cpu(hdr->type) == ISO_NEED)
+		return send_answer(link, ISO_MORE, le32_to_cpu(hdr->tag),
+				   le32_to_cpu(hdr->file), &more, sizeof(more));
+	return 0;
 }
 
 static bool rx_fits(const struct shim_req *req, u16 type, u32 len)
@@ -115,6 +114,7 @@ static int rx_answer(struct shim_link *link, const struct iso_hdr *hdr,
 	struct shim_req *req = rx_find(link, le32_to_cpu(hdr->tag), type, len);
 	bool last = type != ISO_NEED;
 	bool orphan;
+	int err = 0;
 
 	if (!req)
 		return -EPROTO;
@@ -141,9 +141,9 @@ static int rx_answer(struct shim_link *link, const struct iso_hdr *hdr,
 	if (last)
 		shim_req_put(req);	/* the slot's */
 	if (orphan)
-		rx_orphan(link, hdr, body);
+		err = rx_orphan(link, hdr, body);
 	shim_req_put(req);
-	return 0;
+	return err;
 }
 
 /* An EVENT may cross the CLOSE of its file; then nobody wants it. */
@@ -192,7 +192,10 @@ static int rx_hello(struct shim_link *link, const void *body, u32 len)
 	return 0;
 }
 
-/* 0, or why the link ends: -EPROTO, -ENOMEM, -ESHUTDOWN (the peer's BYE). */
+/*
+ * 0, or why the link ends: -EPROTO, -ENOMEM, -ENODEV (it has), -ESHUTDOWN (the
+ * peer's BYE).
+ */
 static int rx_frame(struct shim_link *link, const struct iso_hdr *hdr,
 		    const void *body, u32 len)
 {
@@ -225,8 +228,8 @@ static int rx_frame(struct shim_link *link, const struct iso_hdr *hdr,
 	case ISO_PING:
 		if (len != sizeof(struct iso_ping))
 			return -EPROTO;
-		send_small(link, ISO_PONG, le32_to_cpu(hdr->tag), 0, body, len);
-		return 0;
+		return send_answer(link, ISO_PONG, le32_to_cpu(hdr->tag), 0,
+				   body, len);
 	case ISO_PONG:
 		return len == sizeof(struct iso_ping) ? 0 : -EPROTO;
 	default:

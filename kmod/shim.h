@@ -43,6 +43,12 @@
 /* Requests in flight on one link, whatever the broker would allow. */
 #define SHIM_MAX_SLOTS 1024
 
+/*
+ * Answers that wait to be sent: more than a broker has calls and files to ask
+ * about.
+ */
+#define SHIM_MAX_ANSWERS (4 * SHIM_MAX_SLOTS)
+
 /* What poll() asks the broker for and reports; poll(2)'s numbers. */
 #define SHIM_POLL_EVENTS \
 	((__force u32)(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLERR | EPOLLHUP))
@@ -80,6 +86,7 @@ struct shim_frame {
 	struct list_head node;	/* in link->tx; link->lock */
 	refcount_t refs;
 	u32 len;
+	bool answer;		/* counts in link->n_answers */
 	u8 data[] __aligned(8);	/* struct iso_hdr, body */
 };
 
@@ -150,7 +157,7 @@ struct shim_link {
 	void (*old_error_report)(struct sock *sk);
 	void (*old_write_space)(struct sock *sk);
 
-	/* The rx owner's own; without one, of who holds link->lock. */
+	/* The rx owner's own: */
 	u8 *rx_buf;
 	size_t rx_len;			/* bytes in it, not yet parsed */
 	size_t rx_peeked;		/* bytes parsed, still in the socket */
@@ -167,6 +174,7 @@ struct shim_link {
 	bool tx_blocked;		/* until the peer gives credit */
 	bool tx_space;			/* it did so during the last try */
 	bool tx_kick;			/* the thread shall send on */
+	u32 n_answers;			/* in tx, to what the broker asked */
 	u32 n_slot;
 	struct shim_req **slot;		/* tag - 1 -> request */
 	unsigned long *slot_used;
@@ -211,7 +219,8 @@ static inline void *shim_frame_body(struct shim_frame *frame)
 
 /*
  * Queues a frame (with a reference of the queue's own) and sends what can be
- * sent without waiting. -ENODEV on a dead link.
+ * sent without waiting. -ENODEV on a dead link; -EPROTO: too many answers wait
+ * for a broker that does not read them.
  */
 int shim_link_send(struct shim_link *link, struct shim_frame *frame);
 /* For the thread: goes on where a sender stopped. */
@@ -238,11 +247,6 @@ void shim_req_put(struct shim_req *req);
  * link->lock is held.
  */
 void shim_rx_dispatch(struct shim_link *link);
-/*
- * For a request that is about to be sent: its task shall take what was only
- * looked at, once that is done. link->lock is held.
- */
-void shim_rx_put_off(struct shim_link *link, struct shim_req *req);
 /* The owner leaves; link->lock is held. */
 void shim_rx_leave(struct shim_link *link);
 /*

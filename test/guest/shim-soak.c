@@ -144,7 +144,8 @@ static void test_hostile(void)
 		"a length of 4 GiB", "an unknown type",
 		"a range in no buffer", "a range past its buffer",
 		"an errno of the kernel's own", "a RESULT cut short",
-		"half a header", "a closed connection", "silence",
+		"half a header", "a closed connection",
+		"a flood of PINGs", "silence",
 	};
 
 	static_assert(ARRAY_SIZE(how) == WT_HOSTILE_COUNT, "a name for each");

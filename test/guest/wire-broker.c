@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -277,6 +278,11 @@ static void hostile(struct conn *c, struct call *call)
 	case WT_CLOSE:
 		shutdown(c->fd, SHUT_RDWR);
 		break;
+	case WT_PINGS:
+		for (uint32_t i = 0; i < 30000; i++)
+			send_words(c, ISO_PING, 0, 0, i, 0);
+		result(c, call, 0);
+		return;
 	case WT_MUTE:
 		c->mute = true;
 		break;
@@ -557,6 +563,7 @@ int main(int argc, char **argv)
 	struct sock_addr addr;
 	int listener;
 
+	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2 || sock_parse(argv[1], &addr) ||
 	    (argc > 2 && parse_u64(argv[2], 1, UINT32_MAX, &session)))
 		return ISO_EX_USAGE;

@@ -41,6 +41,7 @@ enum wt_hostile {
 	WT_SHORT,
 	WT_HALF, /* part of a header, then silence */
 	WT_CLOSE,
+	WT_PINGS, /* questions, and their answers are not read */
 	WT_MUTE, /* silence; only the pings tell */
 	WT_HOSTILE_COUNT,
 };
