@@ -146,16 +146,17 @@ give_back()
 		try_rescan "$1" || rc=$?
 	else
 		try "$1" "$reset" || rc=$?
-		if [ "$rc" -eq 1 ] && [ -z "$reset" ] && [ -e "$dev/reset" ]; then
-			log_warn "$1: '$wanted' does not take it; resetting it"
-			rc=0
-			try "$1" 1 || rc=$?
-		fi
-		if [ "$rc" -eq 1 ]; then
-			log_warn "$1: '$wanted' does not take it; removing it from the bus"
-			rc=0
-			try_rescan "$1" || rc=$?
-		fi
+	fi
+	[ "$rc" -ne 1 ] || ! claimed "$1" || rc=69
+	if [ "$rc:$rescan" = 1:0 ] && [ -z "$reset" ] && [ -e "$dev/reset" ]; then
+		log_warn "$1: '$wanted' does not take it; resetting it"
+		rc=0
+		try "$1" 1 || rc=$?
+	fi
+	if [ "$rc:$rescan" = 1:0 ]; then
+		log_warn "$1: '$wanted' does not take it; removing it from the bus"
+		rc=0
+		try_rescan "$1" || rc=$?
 	fi
 	if [ "$rc" -eq 0 ]; then
 		vfio_revoke "$1"
@@ -164,8 +165,25 @@ give_back()
 		log_info "$1: given back to ${before:-no driver}"
 		return 0
 	fi
-	[ "$rc" -eq 75 ] || log_error "$1: '$wanted' does not take it; see dmesg"
+	[ "$rc" -ne 1 ] || log_error "$1: '$wanted' does not take it; see dmesg"
 	return 1
+}
+
+# claimed BDF: true if the driver that the kernel picks is vfio-pci, which no
+# reset changes; says so.
+claimed()
+{
+	local now vendor device
+
+	pci_driver_of "$1" now
+	[ "$wanted:$now" = any:vfio-pci ] || return 1
+	sysfs_get "$SYSFS_ROOT/bus/pci/devices/$1/vendor" vendor || :
+	sysfs_get "$SYSFS_ROOT/bus/pci/devices/$1/device" device || :
+	vendor=${vendor#0x} device=${device#0x}
+	log_error "$1: the kernel gives it to vfio-pci again, which lists \
+$vendor:$device: take it from ids= of vfio-pci (kernel command line, \
+/etc/modprobe.d); until the next boot, write '$vendor $device' to \
+$SYSFS_ROOT/bus/pci/drivers/vfio-pci/remove_id"
 }
 
 show()

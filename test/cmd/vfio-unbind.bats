@@ -41,6 +41,19 @@ $audio: snd_hda_intel (null) auto 1" "$(pci_state)"
 	with_shells kernel_picks
 }
 
+@test "a card that vfio-pci lists is left alone, and the list is named" {
+	taken
+	echo vfio-pci >"$pci/devices/$gpu/native"
+	for option in '' --rescan; do
+		# shellcheck disable=SC2086 # an option or none
+		run -74 --separate-stderr unbind --function-only $option $gpu
+		has "$stderr" 'lists 10de:2330'
+		has "$stderr" "write '10de 2330' to $pci/drivers/vfio-pci/remove_id"
+		[[ $stderr != *'does not take it'* ]]
+		[ -n "$option" ] || equal '' "$(writes | grep -e reset -e remove)"
+	done
+}
+
 @test "what had no driver and a foreign override has them again" {
 	rm "$pci/devices/$gpu/driver"
 	echo pci-stub >"$pci/devices/$gpu/driver_override"
