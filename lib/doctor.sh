@@ -100,6 +100,7 @@ doctor_kvm()
 		doctor_say "$status" kvm "/dev/kvm $qemu_opens_why: VMs run without it, far slower" \
 			'run isospin by sudo, or add the user to the group of /dev/kvm'
 	elif ! command -v "$qemu_bin" >/dev/null; then
+		doctor_accel=kvm
 		doctor_unknown kvm "/dev/kvm opens, but without $qemu_bin no guest can be tried" \
 			'isospin setup'
 	else
@@ -131,53 +132,55 @@ doctor_kvm_run()
 	fi
 }
 
-# doctor_vmm: the monitors of both roles. Whether QEMU starts is seen too: a
-# library may be missing.
+# doctor_vmm: the monitors that the VMs would have; doctor_kvm comes first. Sets
+# doctor_vmm_gpu and doctor_vmm_worker, empty if one cannot be had.
 doctor_vmm()
 {
-	local key vmm out
-
-	for key in GPU_VMM WORKER_VMM; do
-		conf_get vmm "$key"
-		case $vmm in
-		auto | qemu) ;;
-		*) doctor_say fail vmm "$key=$vmm is not there yet" \
-			"set $key=qemu" ;;
-		esac
-	done
-	if ! command -v "$qemu_bin" >/dev/null; then
-		doctor_say "$doctor_no_tool" vmm "$qemu_bin is not installed" \
-			'isospin setup installs it'
-	elif ! out=$(timeout 10 "$qemu_bin" --version 2>&1); then
-		doctor_say fail vmm "$qemu_bin does not start: ${out%%"$base_nl"*}" \
-			'install it again'
-	else
-		out=${out#QEMU emulator version }
-		doctor_say ok vmm "QEMU ${out%%[!0-9.]*} for the GPU VM and workers"
-	fi
-	doctor_vmm_other cloud-hypervisor
-	doctor_vmm_other firecracker
+	doctor_vmm_role gpu gpu0 'the GPU VM'
+	doctor_vmm_gpu=$doctor_vmm
+	doctor_vmm_role worker w1 'workers'
+	doctor_vmm_worker=$doctor_vmm
 }
 
-# doctor_vmm_other NAME: found on PATH, but nothing here uses it yet.
-doctor_vmm_other()
+# doctor_vmm_role ROLE NAME WHAT: as vmm_init chooses, but it would end us.
+doctor_vmm_role()
 {
-	local out
+	local out status=fail vm_role="$1" vm_name="$2" vm_home=''
+	local vmm_accel="$doctor_accel" vmm_accel_why='see kvm'
 
-	command -v "$1" >/dev/null || return 0
-	out=$(timeout 10 "$1" --version 2>&1) || {
-		doctor_say warn vmm "$1 is installed and does not start"
+	doctor_vmm=
+	if ! out=$( (vmm_pick) 2>&1); then
+		case $out in
+		*"$qemu_bin is not installed"*) status=$doctor_no_tool ;;
+		esac
+		doctor_say "$status" vmm "$3: ${out#*error: }"
 		return 0
-	}
-	doctor_say ok vmm "${out%%"$base_nl"*} is installed; not used yet"
+	fi
+	vmm_pick
+	# The others were asked for their version; a library may be missing.
+	if [ "$vmm" = qemu ] &&
+		! out=$(timeout 10 "$qemu_bin" --version 2>&1); then
+		doctor_say fail vmm "$3: QEMU does not start: ${out%%"$base_nl"*}" \
+			'install it again'
+		return 0
+	fi
+	doctor_vmm=$vmm
+	doctor_say ok vmm "$3: $(vmm_describe) ($vmm_why)"
 }
 
-# doctor_vsock: sets doctor_vsock to vhost or vhost-user.
+# doctor_vsock: sets doctor_vsock, how QEMU's guests get theirs: vhost or
+# vhost-user.
 doctor_vsock()
 {
 	local why node="$DEV_ROOT/vhost-vsock"
 
 	conf_get doctor_vsock VSOCK
+	case $doctor_vmm_gpu:$doctor_vmm_worker in
+	*qemu*) ;;
+	*)
+		doctor_say ok vsock 'the monitors have their own'
+		return 0 ;;
+	esac
 	qemu_opens "$node" || {
 		why="/dev/vhost-vsock $qemu_opens_why"
 		case $doctor_vsock in
@@ -202,17 +205,20 @@ doctor_vsock()
 # somebody else's VM ends ours: the kernel has each only once.
 doctor_cids()
 {
-	local key cid list foreign taken=''
+	local key cid list keys='' taken=''
 
-	if [ "$doctor_vsock" != vhost ]; then
-		doctor_say ok cids 'each VM has an address space of its own (vhost-user)'
+	if [ "$doctor_vsock" = vhost ]; then
+		[ "$doctor_vmm_gpu" != qemu ] || keys=GPU_VM_CID
+		[ "$doctor_vmm_worker" != qemu ] || keys="$keys WORKER_CID"
+	fi
+	if [ -z "$keys" ]; then
+		doctor_say ok cids 'each VM has an address space of its own'
 		return 0
 	fi
 	list=" $(cat "$PROCFS_ROOT"/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' |
 		sed -n 's/.*guest-cid"\{0,1\}[=:]\([0-9]*\).*/\1/p' |
 		tr '\n' ' ')"
-	foreign=0
-	for key in GPU_VM_CID WORKER_CID; do
+	for key in $keys; do
 		conf_get cid "$key"
 		if [ -n "$proc_run" ] && boot_cid_used "$cid"; then
 			taken="$taken, $cid is in use"
@@ -220,13 +226,13 @@ doctor_cids()
 		fi
 		case $list in
 		*" $cid "*)
-			foreign=1
 			doctor_say fail cids "$key=$cid is another VM's" \
-				"end that VM, or set $key to another number" ;;
+				"end that VM, or set $key to another number"
+			return 0 ;;
 		esac
 	done
-	[ "$foreign" -eq 1 ] || doctor_say ok cids \
-		"GPU_VM_CID and WORKER_CID can be had${taken:+$taken: the next free one is taken}"
+	doctor_say ok cids \
+		"can be had${taken:+$taken: the next free one is taken}"
 }
 
 # doctor_state: where pids, sockets and keys go. Makes nothing.

@@ -2,7 +2,7 @@
 # doctor_gpu.sh - what would fail later: the checks of a real GPU
 #
 # Needs doctor.sh, pci.sh, users.sh, judge.sh. doctor_cpu, doctor_kvm and
-# doctor_memory come first: the guest's address space follows from them.
+# doctor_vmm come first: the guest's address space follows from them.
 
 # doctor_gpu_device: sets doctor_bdf, empty if GPU_BDF is not there.
 doctor_gpu_device()
@@ -312,9 +312,9 @@ doctor_gpu_msix()
 # top, and doubles one whose MSI-X table begins within a page (fixup_msix_region).
 doctor_gpu_bars()
 {
-	local vmm bits="$doctor_phys_bits" dma size all=0 end reach
+	local bits="$doctor_phys_bits" dma size all=0 end reach
+	local vmm="$doctor_vmm_gpu"
 
-	conf_get vmm GPU_VMM
 	if [ "$doctor_accel" = tcg ]; then
 		bits=40
 	elif [ -z "$bits" ]; then

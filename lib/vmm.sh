@@ -24,9 +24,17 @@
 
 vm_devices=
 
-# vmm_init: chooses the monitor of a VM of vm_role; sets vmm, vmm_why, vmm_accel,
-# vmm_accel_why, vmm_vsock and vmm_vsock_why, or ends the command.
+# vmm_init: chooses the accelerator and the monitor of a VM of vm_role; sets vmm,
+# vmm_why, vmm_accel, vmm_accel_why, vmm_vsock and vmm_vsock_why, or ends the
+# command.
 vmm_init()
+{
+	qemu_choose_accel
+	vmm_pick
+}
+
+# vmm_pick: the same with the accelerator chosen.
+vmm_pick()
 {
 	local key=
 
@@ -34,7 +42,6 @@ vmm_init()
 	gpu) key=GPU_VMM ;;
 	worker) key=WORKER_VMM ;;
 	esac
-	qemu_choose_accel
 	vm_uds=$vm_home/vsock.sock
 	vmm="qemu"
 	vmm_why='nothing else serves here'

@@ -25,7 +25,10 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/poll.sh"
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/assets.sh"
+. "$TOP/lib/vmm.sh"
 . "$TOP/lib/qemu.sh"
+. "$TOP/lib/fc.sh"
+. "$TOP/lib/ch.sh"
 . "$TOP/lib/boot.sh"
 . "$TOP/lib/sysfs.sh"
 . "$TOP/lib/pci.sh"
@@ -151,8 +154,10 @@ main()
 	doctor_cpu
 	doctor_kvm
 	doctor_vmm
-	doctor_vsock
-	doctor_cids
+	if [ -n "$doctor_vmm_gpu$doctor_vmm_worker" ]; then
+		doctor_vsock
+		doctor_cids
+	fi
 	doctor_memory
 	doctor_hugepages
 	doctor_kernel

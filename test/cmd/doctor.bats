@@ -369,14 +369,46 @@ well()
 	finds demo ok kvm 'a probe guest runs'
 }
 
-@test "vmm: one that is not there yet, one that does not start" {
+# fake_vmm NAME VERSION
+fake_vmm()
+{
+	fake "$1" <<<"echo '$2'"
+}
+
+@test "vmm: what is installed is chosen if KVM works, and must be new enough" {
+	finds demo ok vmm 'the GPU VM: QEMU 7.2.22 (Debian 1:7.2) (cloud-hypervisor is not installed)'
+	fake_vmm cloud-hypervisor 'cloud-hypervisor v53.0'
+	fake_vmm firecracker 'Firecracker v1.13.1'
+	finds demo ok vmm 'workers: Firecracker v1.13.1'
+	finds demo ok vmm 'the GPU VM: cloud-hypervisor v53.0'
+	has "$output" 'ok    vsock: the monitors have their own'
+	has "$output" 'ok    cids: each VM'
+	fake_vmm cloud-hypervisor 'cloud-hypervisor v40.0'
+	finds demo fail vmm 'the GPU VM: cloud-hypervisor: version 41.0 is the first'
+	fake firecracker <<<'echo broken >&2; exit 1'
+	finds demo fail vmm 'workers: firecracker --version failed: broken'
+	rm dev/kvm
+	finds demo ok vmm 'workers: QEMU 7.2.22 (Debian 1:7.2) (no KVM here)'
 	export ISOSPIN_WORKER_VMM=firecracker
-	finds demo fail vmm 'WORKER_VMM=firecracker is not there yet'
-	unset ISOSPIN_WORKER_VMM
-	fake cloud-hypervisor <<<'echo cloud-hypervisor v53.0'
-	finds demo ok vmm 'cloud-hypervisor v53.0 is installed; not used yet'
+	finds demo fail vmm 'WORKER_VMM=firecracker needs KVM'
+}
+
+@test "vmm: a QEMU that does not start, and none" {
 	fake qemu-system-x86_64 <<<'echo libx.so is missing >&2; exit 127'
-	finds demo fail vmm 'does not start: libx.so is missing'
+	finds demo fail vmm 'QEMU does not start: libx.so is missing'
+	lacks vsock
+	path=$PATH
+	mkdir bin
+	for name in /usr/bin/* /usr/sbin/* /bin/* /sbin/*; do
+		case $name in
+		*/qemu-system-x86_64) ;;
+		*) ln -sf "$name" bin ;;
+		esac
+	done
+	PATH=$PWD/bin
+	finds gpu fail vmm 'qemu-system-x86_64 is not installed'
+	finds gpu warn kvm 'unknown: '
+	PATH=$path
 }
 
 @test "vsock: VSOCK=vhost wants the node, auto does without" {
@@ -401,6 +433,7 @@ well()
 	rm -r run/cids
 	export ISOSPIN_VSOCK=vhost-user
 	finds demo ok cids 'address space of its own'
+	finds demo ok vsock 'a vsock-device process'
 }
 
 @test "memory: VFIO pins all of it, the demo only may need it" {
@@ -550,14 +583,14 @@ well()
 }
 
 @test "bars: Cloud Hypervisor lays them at the top, and doubles that of a table" {
-	export ISOSPIN_GPU_VMM=cloud-hypervisor
+	fake_vmm cloud-hypervisor 'cloud-hypervisor v53.0'
 	sed -i 's/46 bits/52 bits/' proc/cpuinfo
 	finds gpu ok bars '131120 MiB fit into 46 address bits of the guest and 48'
 	capabilities 0x40 0x11 0x08 0x00 0x04 0x08 0x00 0x00
 	finds gpu ok bars '131152 MiB' # BAR 4 takes 64 MiB in the place of 32
-	unset ISOSPIN_GPU_VMM
+	export ISOSPIN_GPU_VMM=qemu
 	finds gpu ok bars '131120 MiB'
-	export ISOSPIN_GPU_VMM=cloud-hypervisor
+	unset ISOSPIN_GPU_VMM
 	echo d2008c22260286 >sys/class/iommu/dmar0/intel-iommu/cap
 	finds gpu fail bars "the IOMMU's 39 address bits"
 }
