@@ -44,6 +44,10 @@ fake_qemu()
 {
 	printf '%s' "${1:+$1$'\n'}" >"$BATS_TEST_TMPDIR/says"
 	fake qemu-system-x86_64 <<-EOT
+	if [ "\$1" = --version ]; then
+		echo 'QEMU emulator version 7.2.22'
+		exit
+	fi
 	console=\$(printf '%s\n' "\$@" | sed -n 's/^file,id=console,path=//p')
 	cat "$BATS_TEST_TMPDIR/says" >>"\$console"
 	${2:-exec sleep 1000}
