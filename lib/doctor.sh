@@ -395,7 +395,7 @@ doctor_programs()
 		static/bin/gpu-broker static/bin/isospin-agent; do
 		[ -x "$TOP/build/$name" ] || lacks="$lacks ${name##*/}"
 	done
-	if release=$(assets_kernel); then
+	if release=$(assets_worker_kernel); then
 		name=kmod/$release/nvidia-shim.ko
 		[ -f "$TOP/build/$name" ] || lacks="$lacks $name"
 	fi
@@ -404,7 +404,23 @@ doctor_programs()
 	elif [ "$doctor_target" = demo ]; then
 		doctor_say ok programs "isospin demo builds:$lacks"
 	else
-		doctor_say fail programs "not built:$lacks" 'make all kmod'
+		doctor_say fail programs "not built:$lacks" \
+			'make all kmod'
+	fi
+}
+
+# doctor_commands: what booting a VM calls, beside the monitor.
+doctor_commands()
+{
+	local name lacks=''
+
+	for name in busybox cpio flock jq setpriv setsid strip xz; do
+		command -v "$name" >/dev/null || lacks="$lacks $name"
+	done
+	if [ -z "$lacks" ]; then
+		doctor_say ok commands 'those that boot a VM are there'
+	else
+		doctor_say fail commands "not found:$lacks" 'isospin setup demo'
 	fi
 }
 
@@ -415,7 +431,8 @@ doctor_kernel()
 
 	conf_get want KERNEL
 	if release=$(assets_kernel); then
-		doctor_say ok kernel "$release boots the VMs"
+		doctor_say ok kernel \
+			"$release boots the GPU VM, $(assets_worker_kernel) the workers"
 	elif [ "$want" = auto ]; then
 		doctor_say "$doctor_no_asset" kernel 'no kernel for the VMs' \
 			'isospin setup demo fetches it'

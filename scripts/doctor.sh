@@ -39,10 +39,10 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 
 # check_setup: setup itself says what it would fetch. Sets doctor_no_tool and
 # doctor_no_asset, how bad it is that something is missing: the demo begins with
-# setup, which installs as root only.
+# setup, which installs as root only; a GPU VM takes what is there.
 check_setup()
 {
-	local line rc=0 list='' error='' out
+	local line rc=0 list='' error='' out warn=''
 
 	doctor_no_tool=fail doctor_no_asset=fail
 	set -- -n -v demo
@@ -64,7 +64,8 @@ check_setup()
 		[ "$(id -u)" -ne 0 ] || doctor_no_tool=warn
 	fi
 	if [ -n "$list" ]; then
-		doctor_say "$doctor_no_tool" tools "not installed:$list" \
+		[ "$doctor_target" = demo ] || warn=warn
+		doctor_say "${warn:-$doctor_no_tool}" tools "not installed:$list" \
 			'sudo isospin setup demo installs them'
 	elif [ "$rc" -eq 0 ]; then
 		doctor_say ok tools 'all that setup would install is there'
@@ -160,6 +161,7 @@ main()
 	fi
 	doctor_memory
 	doctor_hugepages
+	doctor_commands
 	doctor_kernel
 	doctor_programs
 	if [ "$doctor_target" = gpu ]; then
