@@ -107,16 +107,18 @@ static void ask(struct api *a)
 		die(ISO_EX_UNAVAILABLE, "%s: %s", a->addr.path, strerror(-r));
 }
 
-/* Reads until the answer has at least `want` bytes. */
+/* Reads until the answer has at least `want` bytes, or all that it may have. */
 static void read_to(struct api *a, size_t want)
 {
-	while (a->len < want) {
+	while (a->len < want && a->len < MAX_ANSWER) {
 		struct pollfd p = { .fd = a->fd, .events = POLLIN };
+		char *to = a->answer + a->len;
+		size_t room = (size_t)(a->answer + MAX_ANSWER - to);
 		ssize_t n;
 
 		if (poll(&p, 1, left_ms(a)) <= 0)
 			continue;
-		n = read(a->fd, a->answer + a->len, MAX_ANSWER - a->len);
+		n = read(a->fd, to, room);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
