@@ -153,8 +153,9 @@ vm_sweep()
 	done
 }
 
-# vm_claim: the selected name is ours, and is released when this command ends,
-# unless vm_keep was called.
+# vm_claim [OWNER]: the selected name is ours, and is released when this command
+# ends, unless vm_keep was called. OWNER is the process that --owner names: once
+# it has been killed, and kill-vms has been here, nobody wants the VM.
 vm_claim()
 {
 	local state
@@ -165,11 +166,11 @@ vm_claim()
 	vm_state state "$vm_name"
 	[ "$state" = absent ] || die 75 "a VM '$vm_name' is $state already; \
 see isospin status, or stop it: isospin kill-vms $vm_name"
-	vm_own
+	vm_own "${1:-}"
 	proc_unlock
 }
 
-# vm_claim_next PREFIX: selects and claims the first free name PREFIX1, ...
+# vm_claim_next PREFIX [OWNER]: selects and claims the first free name PREFIX1, ...
 vm_claim_next()
 {
 	local n=1
@@ -182,13 +183,18 @@ vm_claim_next()
 		n=$((n + 1))
 		vm_select "$1$n"
 	done
-	vm_own
+	vm_own "${2:-}"
 	proc_unlock
 }
 
-# The release first: a signal may come between the two.
+# vm_own OWNER: needs vm_lock. The release first: a signal may come between the
+# two.
 vm_own()
 {
+	local start
+
+	[ -z "$1" ] || proc_start_time start "$1" ||
+		die 64 "--owner: there is no process $1"
 	proc_room
 	on_exit vm_abandon "$vm_name"
 	proc_mkdir "$proc_dir/vms"

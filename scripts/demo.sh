@@ -360,8 +360,9 @@ main()
 	proc_init "$opt_instance"
 	assets_init
 	uptime_ns began
-	on_exit stop_child
 	claim
+	# Before what claim releases, or the child would start more of it.
+	on_exit stop_child
 	set_up
 	build
 	vm_tool vm_vmctl vmctl

@@ -150,7 +150,7 @@ prepare()
 	soft) conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name" ;;
 	*) conf_get_bytes vm_mem GPU_VM_MEM "$vm_name" ;;
 	esac
-	vm_claim
+	vm_claim "$owner"
 	conf_get cid GPU_VM_CID "$vm_name"
 	boot_take_cid "$cid"
 	[ "$DRY_RUN" -eq 0 ] || return 0

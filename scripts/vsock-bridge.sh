@@ -46,14 +46,17 @@ start()
 	bridge_sweep
 	proc_pid pid bridge &&
 		die 75 "the bridge runs already (pid $pid); isospin vsock-bridge --stop"
+	[ -z "$owner" ] || proc_start_time since "$owner" ||
+		die 64 "--owner: there is no process $owner"
 	proc_mkdir "$proc_dir/bridge.d"
 	on_exit bridge_abandon
+	# First: a signal may come right after the spawn.
+	proc_record bridge/owner "$$"
 	if [ "$opt_verbose" -eq 1 ]; then
 		proc_spawn bridge "$bridge" -v --dir "$proc_dir/bridge.d"
 	else
 		proc_spawn bridge "$bridge" --dir "$proc_dir/bridge.d"
 	fi
-	proc_record bridge/owner "$$"
 	proc_unlock
 	read -r pid since <"$proc_dir/bridge/pid"
 	"$vm_vmctl" wait --pid "$pid" --start-time "$since" \

@@ -64,9 +64,9 @@ prepare()
 	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	if [ -n "$name" ]; then
 		vm_select "$name"
-		vm_claim
+		vm_claim "$owner"
 	else
-		vm_claim_next w
+		vm_claim_next w "$owner"
 	fi
 	need_others
 	vmm_init

@@ -299,6 +299,19 @@ nothing_left()
 	run -69 cmd worker-vm --detach
 }
 
+@test "nothing is started for an --owner that is gone" {
+	fake_qemu '' 'touch "$BATS_TEST_TMPDIR/ran"'
+	sleep 0 3>&- &
+	local pid=$!
+	wait "$pid"
+	run -64 --separate-stderr cmd gpu-vm --detach --owner "$pid"
+	has "$stderr" "there is no process $pid"
+	run -64 cmd vsock-bridge --detach --owner "$pid"
+	[ ! -e "$BATS_TEST_TMPDIR/ran" ]
+	run -1 cmd status
+	run ! grep -q gpu0 <<<"$output"
+}
+
 @test "kill-vms leaves a process alone that only has the pid" {
 	mkdir -p -m 700 "$ISOSPIN_RUN_DIR/t" "$home" "$home/w1" "$home/w1/vmm"
 	chmod 700 "$ISOSPIN_RUN_DIR/t"
