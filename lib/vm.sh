@@ -226,9 +226,15 @@ vm_keep()
 # stay for isospin logs, those of the last VM of a name. 1 if one does not end.
 vm_remove()
 {
-	local name vmms='' others='' rc=0
+	local name ready owner makers='' vmms='' others='' rc=0
 
 	for name; do
+		# A command that prepares it would go on, and boot it after all.
+		if ! vm_get ready READY_NS "$name" &&
+			proc_pid owner "vms/$name/owner" &&
+			[ "$owner" -ne "$$" ]; then
+			makers="$makers vms/$name/owner"
+		fi
 		run rm -f -- "$proc_dir/bridge.d/$name.worker" \
 			"$proc_dir/bridge.d/$name.gpu"
 		vmms="$vmms vms/$name/vmm"
@@ -236,7 +242,7 @@ vm_remove()
 	done
 	# The monitors first: one whose device is gone would complain.
 	# shellcheck disable=SC2086 # lists of names
-	{ proc_stop $vmms && proc_stop $others; } || rc=1
+	{ proc_stop $makers && proc_stop $vmms && proc_stop $others; } || rc=1
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	for name; do
 		! proc_gone "vms/$name/vmm" "vms/$name/vsock-device" \
