@@ -228,15 +228,16 @@ image_times()
 		find "$1" -exec touch -h -d @0 {} +
 }
 
-# image_stage_base RELEASE: what every guest has.
+# image_stage_base RELEASE [MODULE...]: what every guest has, and these modules too.
 image_stage_base()
 {
 	local modules="lib/modules/$1/kernel" dir module list='' file applet
 
 	dir=$(assets_kernel_dir "$1")
+	shift
 	image_put "$TOP/build/static/bin/isospin-agent" init 755 &&
 		image_put "$image_busybox" bin/busybox 755 || return
-	for module in $image_modules; do
+	for module in $image_modules "$@"; do
 		for file in "$dir/$modules/$module".ko*; do
 			[ -f "$file" ] || continue
 			image_put "$file" "isospin/${module##*/}.ko" 644 || return
@@ -280,7 +281,7 @@ image_stage_worker()
 
 image_stage_gpu()
 {
-	image_stage_base "$1" &&
+	image_stage_base "$1" drivers/block/virtio_blk &&
 		image_put "$TOP/build/static/bin/gpu-broker" \
 			isospin/gpu-broker 755 &&
 		image_text isospin/modules 644 <<-EOT

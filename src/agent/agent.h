@@ -4,7 +4,8 @@
  *
  * init.c brings the machine up, boot.c reads what the host said, serve.c takes
  * connections, session.c runs one command for each of them, exec.c starts its
- * process, service.c keeps gpu-broker running and watches for the shim.
+ * process, service.c keeps gpu-broker running and watches for the shim, image.c
+ * brings NVIDIA's own driver up.
  */
 #ifndef ISO_AGENT_AGENT_H
 #define ISO_AGENT_AGENT_H
@@ -29,6 +30,7 @@ struct agent_boot {
 	char name[33];
 	char driver_version[32];	/* ROLE_GPU */
 	char driver[16];		/* ROLE_GPU */
+	char image[32];			/* the disk with NVIDIA's driver, or "" */
 	uint32_t agent_port;
 	uint32_t broker_port;
 	bool reset;	/* end the machine by a reset, not by power-off */
@@ -75,9 +77,17 @@ ssize_t boot_read_file(const char *path, void *buf, size_t cap);
  * *ret_what naming what failed. */
 int init_mounts(const char **ret_what);
 int init_modules(const struct agent_boot *boot, const char **ret_what);
+/* 0 or -errno, the kernel's own or of the file. */
+int init_load_module(const char *dir, const char *file, const char *params);
 /* One whole line `isospin: TEXT at=NS` on the console. */
 void init_say(const char *fmt, ...) _printf_(1, 2);
 _noreturn_ void init_end_machine(bool reset);
+
+/* ---- image.c */
+
+/* Brings NVIDIA's driver up from this disk. 0, or -errno with *ret_what naming
+ * what failed; -ENODEV of a module: it finds no GPU that it knows. */
+int image_start(const char *disk, const char **ret_what);
 
 /* ---- exec.c */
 

@@ -101,6 +101,8 @@ static int set_key(struct agent_boot *b, const char *key, const char *v)
 	if (strcmp(key, "DRIVER_VERSION") == 0)
 		return set_string(b->driver_version,
 				  sizeof(b->driver_version), v);
+	if (strcmp(key, "IMAGE") == 0)
+		return set_string(b->image, sizeof(b->image), v);
 	if (strcmp(key, "POWEROFF") == 0)
 		return set_choice(v, "acpi", "reset", &b->reset);
 	/* the host's own notes */

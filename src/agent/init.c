@@ -14,7 +14,7 @@
 #include "agent/agent.h"
 #include "base/sock.h"
 
-#define MODULE_DIR "/isospin/"
+#define MODULE_DIR "/isospin"
 #define CONSOLE_EMERGENCIES_ONLY 1
 
 static const struct {
@@ -91,12 +91,12 @@ int init_mounts(const char **ret_what)
 	return 0;
 }
 
-static int load_module(const char *file, const char *params)
+int init_load_module(const char *dir, const char *file, const char *params)
 {
 	char path[128];
 	_cleanup_close_ int fd = -1;
 
-	if (snprintf(path, sizeof(path), MODULE_DIR "%s", file) >=
+	if (snprintf(path, sizeof(path), "%s/%s", dir, file) >=
 	    (int)sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -128,7 +128,7 @@ static int load_list(char *list, const struct agent_boot *boot,
 				 boot->broker_port);
 			params = shim;
 		}
-		r = load_module(line, params ? params : "");
+		r = init_load_module(MODULE_DIR, line, params ? params : "");
 		if (r < 0) {
 			*ret_what = line;
 			return r;
@@ -140,9 +140,9 @@ static int load_list(char *list, const struct agent_boot *boot,
 int init_modules(const struct agent_boot *boot, const char **ret_what)
 {
 	static char list[4096];
-	ssize_t n = boot_read_file(MODULE_DIR "modules", list, sizeof(list) - 1);
+	ssize_t n = boot_read_file(MODULE_DIR "/modules", list, sizeof(list) - 1);
 
-	*ret_what = MODULE_DIR "modules";
+	*ret_what = MODULE_DIR "/modules";
 	if (n < 0)
 		return (int)n;
 	list[n] = 0;

@@ -5,6 +5,8 @@
  *
  *	isospin: agent ready at=NS	commands are taken
  *	isospin: shim ready at=NS	a worker's GPU devices answer
+ *	isospin: kernel up at=NS	in a GPU VM with real hardware, and
+ *	isospin: module FILE at=NS	NVIDIA's is loaded
  *	isospin: failed: REASON at=NS
  */
 #include <errno.h>
@@ -90,7 +92,11 @@ int main(int argc, char **argv)
 			fail(a, DIR "broker.secret", r);
 	}
 	sethostname(boot.name, strlen(boot.name));
+	if (boot.image[0])
+		init_say("kernel up");
 	r = init_modules(&boot, &what);
+	if (r == 0 && boot.image[0])
+		r = image_start(boot.image, &what);
 	if (r < 0)
 		fail(a, what, r);
 	r = agent_init(a, secret);

@@ -397,17 +397,19 @@ static void test_hostile(void)
 static void test_boot_conf(void)
 {
 	static const char good[] = "# c\nROLE=gpu\nNAME=gpu0\nAGENT_PORT=7\n"
-				   "BROKER_PORT=8\n\nDRIVER_VERSION=535.309.01";
+				   "BROKER_PORT=8\n\nDRIVER_VERSION=535.309.01\n"
+				   "IMAGE=/dev/vda";
 	static const char *const bad[] = {
 		"ROLE=king", "NAME=a b", "NAME=", "AGENT_PORT=0", "=", "X=1",
-		"AGENT_PORT", "POWEROFF=maybe",
+		"AGENT_PORT", "POWEROFF=maybe", "IMAGE=",
 	};
 	struct agent_boot b;
 	uint32_t line;
 
 	ok(boot_parse(good, sizeof(good) - 1, &b, &line) == 0 &&
 	   b.role == ROLE_GPU && b.agent_port == 7 && b.broker_port == 8 &&
-	   strcmp(b.driver_version, "535.309.01") == 0, "boot.conf is read");
+	   strcmp(b.driver_version, "535.309.01") == 0 &&
+	   strcmp(b.image, "/dev/vda") == 0, "boot.conf is read");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ok(boot_parse(bad[i], strlen(bad[i]), &b, &line) == -EINVAL &&
 		   line == 1, "boot.conf: '%s' is refused", bad[i]);
