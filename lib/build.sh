@@ -5,7 +5,7 @@
 # build/stamps/TARGET holds the hash of what TARGET was made of, the hash of
 # what came out, and where that is. Images have stamps of their own, see image.sh.
 #
-# Needs base, conf, proc, assets_init, disk, image, kernel.
+# Needs base, conf, proc, assets_init, disk, image, kernel, rootfs.
 
 build_stamps=$TOP/build/stamps
 build_log=$TOP/build/build.log
@@ -21,6 +21,7 @@ fc-initramfs      what a worker boots from: an initial RAM disk
 fc-rootfs         what a worker boots from: a file system
 gpu-vm-kernel     the kernel of the GPU VM, unpacked
 gpu-vm-initramfs  what the GPU VM boots from, with gpu-broker-static
+gpu-rootfs        the driver of NVIDIA, for a GPU VM with real hardware
 '
 
 # build_targets: prints their names.
@@ -33,6 +34,13 @@ build_targets()
 	done <<-EOT
 	$build_table
 	EOT
+}
+
+# build_all_targets: prints what `all` makes: not what takes software that is not
+# free.
+build_all_targets()
+{
+	build_targets | grep -vx gpu-rootfs
 }
 
 # build_known TARGET
@@ -69,6 +77,7 @@ build_kernels()
 {
 	build_worker=$(assets_worker_kernel) || build_worker=
 	build_gpu=$(assets_kernel) || build_gpu=
+	rootfs_init
 }
 
 # build_inputs TARGET: prints what it is made of, by its content.
@@ -86,6 +95,7 @@ build_inputs()
 			build_hash Makefile kmod src/abi/iso_wire.h &&
 			sha256sum <"$(assets_kernel_dir "$build_worker")/vmlinuz" ;;
 	fc-gpu-kernel) kernel_inputs "$build_tree" ;;
+	gpu-modules-*) rootfs_inputs ;;
 	esac
 }
 
@@ -107,6 +117,7 @@ build_current()
 	fc-initramfs) build_looks image_worker "$build_worker"; return ;;
 	fc-rootfs) build_looks image_rootfs "$build_worker"; return ;;
 	gpu-vm-initramfs) build_looks image_gpu "$build_gpu"; return ;;
+	gpu-rootfs) build_looks rootfs_image "$build_gpu"; return ;;
 	gpu-vm-kernel)
 		[ -n "$build_gpu" ] &&
 			[ -f "$image_dir/vmlinux-$build_gpu" ] || return 1
@@ -165,6 +176,8 @@ build_target()
 	fc-initramfs) build_image "$1" image_worker "$build_worker" ;;
 	fc-rootfs) build_image "$1" image_rootfs "$build_worker" ;;
 	gpu-vm-initramfs) build_image "$1" image_gpu "$build_gpu" ;;
+	gpu-modules-*) build_stamped "$1" rootfs_modules ;;
+	gpu-rootfs) build_image "$1" rootfs_image "$build_gpu" ;;
 	gpu-vm-kernel)
 		build_need "$build_gpu"
 		build_image "$1" image_kernel "$build_gpu" ;;
@@ -182,6 +195,10 @@ build_parts()
 	gpu-vm-initramfs)
 		build_target guests
 		build_target gpu-broker-static ;;
+	gpu-rootfs)
+		build_need "$build_gpu"
+		rootfs_get
+		build_target "gpu-modules-$rootfs_version" ;;
 	esac
 }
 

@@ -27,16 +27,18 @@ ch_kernel()
 
 ch_start()
 {
-	local device
+	local device huge=''
 
 	set --
+	[ "$vm_hugepages" = no ] || huge=',hugepages=on,hugepage_size=2M'
 	for device in $vm_devices; do
 		set -- "$@" "path=/sys/bus/pci/devices/$device/"
 	done
 	[ $# -eq 0 ] || set -- --device "$@"
+	[ -z "$vm_disk" ] || set -- "$@" --disk path=/proc/self/fd/5,readonly=on
 	ch_spawn --kernel "$vm_kernel" --initramfs "$vm_initrd" \
 		--cmdline "console=ttyS0 quiet panic=-1${vm_append:+ $vm_append}" \
-		--cpus "boot=$vm_cpus" --memory "size=$((vm_mem >> 20))M" \
+		--cpus "boot=$vm_cpus" --memory "size=$((vm_mem >> 20))M$huge" \
 		--serial "file=$vm_home/console.log" --console off \
 		--vsock "cid=$vm_cid,socket=$vm_home/vsock.sock" \
 		--landlock --landlock-rules "path=$vm_home,access=rw" "$@"

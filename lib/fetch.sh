@@ -13,6 +13,18 @@ fetch_disk=0
 # fetch_init: needs assets_init. Removes what a killed run left.
 fetch_init()
 {
+	fetch_keyring
+	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" \
+		"$assets_dir/sources" ||
+		die 74 "$assets_dir: cannot be written; is the disk full?"
+	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new" \
+		"$assets_dir/sources/.new"
+	apt_own_init "$assets_dir/apt"
+}
+
+# fetch_keyring: sets apt_keyring, or ends the command.
+fetch_keyring()
+{
 	local keyring
 
 	apt_keyring=
@@ -22,12 +34,6 @@ fetch_init()
 	done
 	[ -n "$apt_keyring" ] ||
 		die 66 "no $fetch_keyrings/debian-archive-keyring.gpg: install debian-archive-keyring"
-	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" \
-		"$assets_dir/sources" ||
-		die 74 "$assets_dir: cannot be written; is the disk full?"
-	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new" \
-		"$assets_dir/sources/.new"
-	apt_own_init "$assets_dir/apt"
 }
 
 fetch_keyrings=${KEYRINGS:-/usr/share/keyrings}
@@ -177,6 +183,7 @@ fetch_unpack()
 	nvidia) dir=$assets_dir/nvidia ;;
 	source) dir=$assets_dir/sources ;;
 	lab) dir=$assets_dir/lab ;;
+	gpu) dir=$assets_dir/gpu ;;
 	esac
 	new=$dir/.new
 	run as_user mkdir -p "$debs" "$new/root"

@@ -97,6 +97,9 @@ lab_files()
 	for dir in $lab_built; do
 		[ ! -d "build/$dir" ] || find "build/$dir" -print0
 	done
+	for dir in build/images/gpu-rootfs-*.ext4; do
+		[ ! -f "$dir" ] || printf '%s\0' "$dir"
+	done
 	release=$(assets_kernel) || return 0
 	dir=.vm-assets/kernels/$release
 	find "$dir/boot" "$dir/lib" "$dir/vmlinuz" -print0

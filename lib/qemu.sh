@@ -226,9 +226,10 @@ qemu_append()
 # Without erms 6.1 hangs where there is fsrm, which newer QEMUs (10.0) have.
 qemu_vm()
 {
-	local mem="$((vm_mem >> 20))M" bus=device device
+	local mem="$((vm_mem >> 20))M" bus=device device huge=''
 
 	[ "$vm_role" = worker ] || bus=pci
+	[ "$vm_hugepages" = no ] || huge=',hugetlb=on,hugetlbsize=2M'
 	qemu_append
 	set -- "$@" "$qemu_bin" -name "$vm_name" -nodefaults -no-user-config \
 		-display none -monitor none -no-reboot \
@@ -244,7 +245,7 @@ qemu_vm()
 		set -- "$@" -accel tcg,thread=multi -cpu "$qemu_cpu,cx16=off,erms=off,fsrm=off"
 	fi
 	set -- "$@" -smp "$vm_cpus" -m "$mem" \
-		-object "memory-backend-memfd,id=mem,size=$mem,share=on" \
+		-object "memory-backend-memfd,id=mem,size=$mem,share=on$huge" \
 		-chardev "file,id=console,path=$vm_home/console.log" \
 		-serial chardev:console
 	if [ "$vmm_vsock" = vhost ]; then
@@ -253,6 +254,9 @@ qemu_vm()
 		set -- "$@" -chardev "socket,id=vsock,path=$vm_home/vhost.sock" \
 			-device "vhost-user-vsock-$bus,chardev=vsock"
 	fi
+	[ -z "$vm_disk" ] || set -- "$@" -add-fd fd=5,set=1 \
+		-blockdev driver=file,node-name=image,filename=/dev/fdset/1,read-only=on \
+		-device virtio-blk-pci,drive=image
 	for device in $vm_devices; do
 		set -- "$@" -device "vfio-pci,host=$device"
 	done

@@ -322,7 +322,7 @@ vm_exec()
 # vm_show NAME: one line, or with --json one object, about a VM.
 vm_show()
 {
-	local name="$1" role cid gpu version accel boot state pid=0
+	local name="$1" role cid gpu version accel boot phases state pid=0
 
 	vm_state state "$name"
 	proc_pid pid "vms/$name/vmm" || :
@@ -332,16 +332,19 @@ vm_show()
 	vm_get version DRIVER_VERSION "$name" || :
 	vm_get accel ACCEL "$name" || :
 	vm_get boot BOOT_NS "$name" || :
+	vm_get phases PHASES "$name" || :
 	if [ "$opt_json" -eq 1 ]; then
 		jq -cn --arg name "$name" --arg role "$role" \
 			--arg state "$state" --arg cid "${cid:-0}" \
 			--arg pid "$pid" --arg gpu "$gpu" \
 			--arg driver_version "$version" --arg accel "$accel" \
+			--arg phases "$phases" \
 			--arg boot_ns "${boot:-0}" '{name: $name, role: $role,
 			state: $state, pid: ($pid | tonumber),
 			cid: ($cid | tonumber), gpu_vm: $gpu,
 			driver_version: $driver_version, accel: $accel,
-			boot_ms: (($boot_ns | tonumber) / 1000000 | round)}'
+			boot_ms: (($boot_ns | tonumber) / 1000000 | round)} +
+			if $phases == "" then {} else {phases: $phases} end'
 		return
 	fi
 	printf '%-12s %-7s %-9s pid %-8s cid %-4s %s' "$name" "$role" "$state" \
@@ -350,6 +353,7 @@ vm_show()
 	[ -z "$version" ] || printf '  driver %s' "$version"
 	[ -z "$boot" ] || printf '  up in %d.%03d s' $((boot / 1000000000)) \
 		$((boot / 1000000 % 1000))
+	[ -z "$phases" ] || printf '  (%s)' "$phases"
 	echo
 }
 

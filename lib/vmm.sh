@@ -19,10 +19,15 @@
 # Every one of them ends at SIGTERM; vm_remove is the stop for all. A VM's
 # description: vm_name, vm_role (gpu, worker, lab), vm_cpus, vm_mem (bytes),
 # vm_cid, vm_home, vm_kernel, vm_initrd, vm_append (words for the kernel),
-# vm_devices (PCI addresses handed to it), vm_kept (1: it outlives this command).
+# vm_devices (PCI addresses handed to it), vm_disk (not empty: fd 5 of the monitor
+# is a disk to be read), vm_hugepages, vm_remedy (see vmm_remedy), vm_kept (1: it
+# outlives this command).
 # Needs base conf proc; qemu fc ch boot, of which it is called.
 
 vm_devices=
+vm_disk=
+vm_hugepages=no
+vm_remedy=
 
 # vmm_init: chooses the accelerator and the monitor of a VM of vm_role; sets vmm,
 # vmm_why, vmm_accel, vmm_accel_why, vmm_vsock and vmm_vsock_why, or ends the
@@ -170,10 +175,12 @@ vmm_api()
 	esac
 }
 
-# vmm_remedy TEXT ELSE: what to do about an error that a monitor has said.
+# vmm_remedy TEXT ELSE: what to do about an error that a monitor has said, or the
+# guest about NVIDIA's module: then vm_remedy prints it.
 vmm_remedy()
 {
 	case $1 in
+	*'isospin: failed: nvidia.ko: No such device'*) "${vm_remedy:-:}" ;;
 	*/dev/vfio/*'Device or resource busy'*)
 		echo 'another process has the device; isospin vfio-status names it' ;;
 	*/dev/vfio/*'No such file or directory'*)

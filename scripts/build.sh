@@ -1,15 +1,19 @@
 #!/bin/sh
 # build - make programs, kernels and images of the VMs
 #
-# usage: isospin build [-hnVv] [-c FILE] [--tree DIR] [--print] TARGET...
+# usage: isospin build [-hnVv] [-c FILE] [--tree DIR] [--driver VERSION]
+#                      [--run FILE] [--print] TARGET...
 #        isospin build [-hVv] [-c FILE] [--json] --list
 #
-# TARGET is one of those that --list names, or all. What has been made of the same
+# TARGET is one of those that --list names, or all: those but gpu-rootfs. What has been made of the same
 # content is not made again. The images are for the kernel that the VMs
 # would boot: fc-gpu-kernel once it has been built, unless KERNEL says another.
 #
 #   --tree DIR     compile fc-gpu-kernel from this source of Linux 6.12, not
 #                  from Debian's package
+#   --driver VERSION
+#                  NVIDIA's driver in gpu-rootfs, instead of DRIVER_VERSION
+#   --run FILE     take it from NVIDIA's .run file, not from Debian's packages
 #   --print        make nothing: print where TARGET is; status 1 if it is not
 #   --list         every target, whether it is current, and where it is
 #   --json         with --list: one object a line
@@ -24,10 +28,13 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/opt.sh"
 . "$TOP/lib/conf.sh"
 . "$TOP/lib/proc.sh"
+. "$TOP/lib/apt.sh"
 . "$TOP/lib/assets.sh"
 . "$TOP/lib/disk.sh"
+. "$TOP/lib/fetch.sh"
 . "$TOP/lib/image.sh"
 . "$TOP/lib/kernel.sh"
+. "$TOP/lib/rootfs.sh"
 . "$TOP/lib/build.sh"
 
 tools='make gcc musl-gcc cpio xz zstd strip'
@@ -40,6 +47,8 @@ parse()
 		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
 		case $1 in
 		--tree) opt_need "$@"; build_tree=$2; shift 2 ;;
+		--driver) opt_need "$@"; rootfs_version=$2; shift 2 ;;
+		--run) opt_need "$@"; rootfs_run=$2; shift 2 ;;
 		--print) print=1; shift ;;
 		--list) list=1; shift ;;
 		--) shift; break ;;
@@ -59,6 +68,8 @@ parse()
 			die 64 "'$word' is no target; see isospin build --list"
 	done
 	[ -z "$build_tree" ] || check_tree
+	[ -z "$rootfs_run" ] || [ -f "$rootfs_run" ] ||
+		die 66 "--run: $rootfs_run is not there"
 }
 
 check_tree()
@@ -155,7 +166,7 @@ main()
 	shift $(($# - words))
 	# shellcheck disable=SC2046 # a list of names
 	case " $* " in
-	*' all '*) set -- $(build_targets) ;;
+	*' all '*) set -- $(build_all_targets) ;;
 	esac
 	[ "$print" -eq 0 ] || where "$@"
 	need_tools "$@"
@@ -169,6 +180,9 @@ build_all()
 
 	if base_sudo_user; then
 		[ -z "$build_tree" ] || set -- --tree "$build_tree" "$@"
+		[ -z "$rootfs_version" ] ||
+			set -- --driver "$rootfs_version" "$@"
+		[ -z "$rootfs_run" ] || set -- --run "$rootfs_run" "$@"
 		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
 		[ "$opt_verbose" -eq 0 ] || set -- -v "$@"
 		[ "$DRY_RUN" -eq 0 ] || set -- -n "$@"

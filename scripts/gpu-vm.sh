@@ -39,6 +39,11 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/ch.sh"
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
+. "$TOP/lib/sysfs.sh"
+. "$TOP/lib/pci.sh"
+. "$TOP/lib/users.sh"
+. "$TOP/lib/judge.sh"
+. "$TOP/lib/gpu.sh"
 
 sysfs=${SYSFS_ROOT:-/sys}
 
@@ -58,22 +63,20 @@ choose_driver()
 			driver_why="$bdf is bound to vfio-pci"
 		elif find_nvidia; then
 			die 69 "this host has an NVIDIA GPU ($found), which \
-is not bound to vfio-pci; for the soft driver: --driver soft"
+is not bound to vfio-pci; bind it: isospin vfio-bind $found; for the soft driver: \
+--driver soft"
 		else
 			driver=soft
 			driver_why='this host has no NVIDIA GPU'
 		fi ;;
 	real)
-		[ "${at##*/}" = vfio-pci ] ||
-			die 69 "GPU_DRIVER=real, but $bdf is not bound to vfio-pci" ;;
+		driver_why='asked for' ;;
 	soft)
 		driver_why='asked for' ;;
 	replay:*)
 		die 69 'GPU_DRIVER=replay is not there yet' ;;
 	esac
-	[ "$driver" = soft ] || die 69 "a GPU VM with real hardware ($bdf) needs \
-an image with NVIDIA's driver, which isospin cannot build yet; for the soft \
-driver: --driver soft"
+	[ "$driver" = soft ] || gpu_devices "$bdf"
 }
 
 # check_devices: those that --device names can be handed on.
@@ -138,8 +141,8 @@ prepare()
 {
 	local release cid
 
-	choose_driver
 	check_devices
+	choose_driver
 	vmm_init
 	log_info "driver: $driver ($driver_why); $(vmm_said)"
 	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
@@ -150,11 +153,18 @@ prepare()
 	soft) conf_get_bytes vm_mem GPU_VM_SOFT_MEM "$vm_name" ;;
 	*) conf_get_bytes vm_mem GPU_VM_MEM "$vm_name" ;;
 	esac
+	if [ "$driver" = real ]; then
+		conf_get version DRIVER_VERSION "$vm_name"
+		gpu_image "$release" "$version"
+		gpu_memory
+		boot_start=gpu_start
+		vm_remedy=gpu_remedy
+	fi
 	vm_claim "$owner"
 	conf_get cid GPU_VM_CID "$vm_name"
 	boot_take_cid "$cid"
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	choose_version
+	[ "$driver" = real ] || choose_version
 	vm_note ROLE gpu
 	vm_note DRIVER "$driver"
 	vm_note DRIVER_VERSION "$version"
@@ -164,6 +174,7 @@ prepare()
 	{
 		boot_conf
 		printf '%s\n' "DRIVER=$driver" "DRIVER_VERSION=$version"
+		[ "$driver" != real ] || echo IMAGE=/dev/vda
 	} >"$vm_home/boot.conf"
 	boot_initrd "$release"
 }
@@ -220,6 +231,11 @@ main()
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	register
 	step_end
+	if [ "$driver" = real ]; then
+		phases=$(gpu_phases)
+		log_info "$phases"
+		vm_note PHASES "$phases"
+	fi
 	[ "$detach" -eq 1 ] || boot_stay 'GPU VM'
 	vm_keep "$owner"
 	vm_show "$vm_name"

@@ -134,7 +134,7 @@ a_tree()
 	run -0 build gpu-broker gpu-broker-static
 	echo x >build/bin/gpu-broker
 	run -0 --separate-stderr build --list --json
-	equal 8 "$(jq -s length <<<"$output")"
+	equal 9 "$(jq -s length <<<"$output")"
 	equal 'stale current absent' "$(jq -rs 'map(.state) | .[:3] | join(" ")' <<<"$output")"
 	equal null "$(jq -s '.[2].path' <<<"$output")"
 	run -0 build --list
@@ -234,4 +234,53 @@ a_tree()
 		rm "$tree/.config"
 	}
 	with_shells refused
+}
+
+# run_file VERSION: what NVIDIA's does with these options.
+run_file()
+{
+	cat >"$BATS_TEST_TMPDIR/nvidia.run" <<-EOT
+	[ "\$1 \$2" = '--extract-only --target' ] || exit 1
+	mkdir -p "\$3/kernel-open/nvidia" "\$3/firmware"
+	echo 'EXTRA_CFLAGS += -DNV_VERSION_STRING=\\"$1\\"' >"\$3/kernel-open/Kbuild"
+	echo firmware >"\$3/firmware/gsp_ga10x.bin"
+	echo smi >"\$3/nvidia-smi"
+	EOT
+}
+
+@test "gpu-rootfs is of a driver that has a call table, and no part of all" {
+	: >share/abi/580.95.05.tbl
+	run -66 --separate-stderr build --driver 550.1.2 gpu-rootfs
+	has "$stderr" 'no call table of driver 550.1.2; there are: 580.95.05'
+	run -64 --separate-stderr build --driver ../etc gpu-rootfs
+	run -66 --separate-stderr build --run "$PWD/none" gpu-rootfs
+	has "$stderr" 'none is not there'
+	run -0 build -n all
+	[[ $output != *gpu-rootfs* ]]
+}
+
+@test "gpu-rootfs takes NVIDIA's .run file, if it is the driver asked for" {
+	local got=.vm-assets/gpu/580.95.05
+
+	: >share/abi/580.95.05.tbl
+	echo 'exit 3' >"$BATS_TEST_TMPDIR/nvidia.run"
+	run -65 --separate-stderr build --run "$BATS_TEST_TMPDIR/nvidia.run" gpu-rootfs
+	has "$stderr" 'cannot be unpacked'
+	run_file 570.1
+	run -65 --separate-stderr build --run "$BATS_TEST_TMPDIR/nvidia.run" gpu-rootfs
+	has "$stderr" "has driver '570.1', not 580.95.05"
+	[ ! -e "$got" ]
+	run_file 580.95.05
+	mkdir -p .vm-assets/kernels/6.12.9+deb12-cloud-amd64/usr/src/linux-headers-6.12.9-common
+	touch "$BATS_TEST_TMPDIR/broken"
+	run -69 --separate-stderr build --run "$BATS_TEST_TMPDIR/nvidia.run" gpu-rootfs
+	equal $'Kbuild\nnvidia' "$(ls "$got/src")"
+	equal gsp_ga10x.bin "$(ls "$got/firmware")"
+	[ ! -e "$got/nvidia-smi" ]
+}
+
+@test "with NONFREE=no gpu-rootfs is refused before anything is fetched" {
+	: >share/abi/580.95.05.tbl
+	ISOSPIN_NONFREE=no run -78 --separate-stderr build gpu-rootfs
+	has "$stderr" "NVIDIA's firmware is not free"
 }

@@ -69,6 +69,8 @@ nvidia_card()
 
 	mkdir -p "$dir" "$SYSFS_ROOT/bus/pci/drivers/vfio-pci"
 	echo 0x10de >"$dir/vendor"
+	echo 0x2330 >"$dir/device"
+	: >"$dir/resource"
 	echo 0x030200 >"$dir/class"
 	[ $# -eq 0 ] || ln -s "../../drivers/$1" "$dir/driver"
 }
@@ -114,13 +116,17 @@ nothing_left()
 	run -0 cmd gpu-vm -n --driver soft
 }
 
-@test "the real driver is refused while the GPU is not bound, and by name after" {
+@test "the real driver is refused while the GPU is not bound, or not fit" {
+	run -69 --separate-stderr cmd gpu-vm -n --driver real
+	has "$stderr" 'there is no device 0000:01:00.0'
 	nvidia_card
 	run -69 --separate-stderr cmd gpu-vm -n --driver real
-	has "$stderr" '0000:01:00.0 is not bound to vfio-pci'
+	has "$stderr" '0000:01:00.0 is not bound to vfio-pci, but to no driver'
+	has "$stderr" 'isospin vfio-bind 0000:01:00.0'
 	nvidia_card vfio-pci
 	run -69 --separate-stderr cmd gpu-vm -n
-	has "$stderr" 'needs an image'
+	has "$stderr" 'IOMMU'
+	has "$stderr" '0000:01:00.0 cannot be handed to a VM'
 }
 
 @test "a monitor that cannot run here is not silently replaced by QEMU" {

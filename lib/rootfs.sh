@@ -1,0 +1,219 @@
+# shellcheck shell=sh
+# rootfs.sh - the disk with NVIDIA's own driver, for a GPU VM with real hardware
+#
+# $ASSETS_DIR/gpu/VERSION/  what it is made of, from Debian's packages or from a
+#                           .run file of NVIDIA's:
+#     src/                  source of the open kernel modules
+#     firmware/             gsp_*.bin
+#
+# The modules are compiled for the GPU VM's kernel. The disk is mounted as /image
+# by the GPU VM's agent. Needs apt assets fetch image build.
+
+rootfs_version=
+rootfs_run=
+rootfs_kmods='nvidia nvidia-uvm'
+
+# rootfs_init: sets rootfs_version unless it is set, by DRIVER_VERSION.
+rootfs_init()
+{
+	[ -n "$rootfs_version" ] || conf_get rootfs_version DRIVER_VERSION
+	case $rootfs_version in
+	*[!0-9.]* | .* | *.)
+		die 64 "'$rootfs_version' is no version of a driver" ;;
+	esac
+	rootfs_dir=$assets_dir/gpu/$rootfs_version
+	rootfs_out=$TOP/build/nvidia/$build_gpu/$rootfs_version
+}
+
+# rootfs_get: sees that rootfs_dir is there.
+rootfs_get()
+{
+	local new="$assets_dir/gpu/.new"
+
+	[ -f "$TOP/share/abi/$rootfs_version.tbl" ] ||
+		die 66 "no call table of driver $rootfs_version; there are: $(
+			cd "$TOP/share/abi" && printf '%s ' [0-9]*.tbl |
+				sed 's/[.]tbl//g')"
+	if [ -d "$rootfs_dir" ] || [ "$DRY_RUN" -eq 1 ]; then
+		return 0
+	fi
+	{ as_user mkdir -p "$assets_dir/gpu" && as_user rm -rf "$new"; } ||
+		die 74 "$assets_dir/gpu: cannot be written; is the disk full?"
+	apt_log=$(mktemp)
+	on_exit rm -f "$apt_log"
+	if [ -n "$rootfs_run" ]; then
+		rootfs_unpack "$new"
+	else
+		rootfs_fetch
+	fi
+}
+
+# rootfs_unpack DIR: from the .run file, by its own option.
+rootfs_unpack()
+{
+	local said
+
+	step_begin "unpacking ${rootfs_run##*/}"
+	as_user sh "$rootfs_run" --extract-only --target "$1" \
+		</dev/null >"$apt_log" 2>&1 || {
+		step_stop
+		die 65 "$rootfs_run cannot be unpacked: $(tail -n 1 "$apt_log")"
+	}
+	step_end
+	said=$(sed -n 's/.*NV_VERSION_STRING=\\"\([0-9.]*\)\\".*/\1/p' \
+		"$1/kernel-open/Kbuild" 2>/dev/null) || said=
+	[ "$said" = "$rootfs_version" ] ||
+		die 65 "$rootfs_run has driver '$said', not $rootfs_version"
+	# shellcheck disable=SC2016 # the inner shell's words
+	as_user sh -c 'set -e
+		mkdir "$1/keep"
+		mv "$1/kernel-open" "$1/keep/src"
+		mv "$1/firmware" "$1/keep/"
+		mv -T "$1/keep" "$2"
+		rm -rf "$1"' sh "$1" "$rootfs_dir" ||
+		die 65 "$rootfs_run is not laid out as expected"
+}
+
+# rootfs_fetch: from Debian's packages, which are for one branch a Debian.
+rootfs_fetch()
+{
+	local key value codename='' suite nonfree
+
+	conf_get nonfree NONFREE
+	[ "$nonfree" = yes ] || die 78 "NONFREE=no, but NVIDIA's firmware is not \
+free, and no GPU runs without"
+	log_info "NVIDIA's firmware is non-free software under NVIDIA's licence;" \
+		"NONFREE=no refuses it"
+	while IFS='=' read -r key value; do
+		[ "$key" != VERSION_CODENAME ] || codename=$value
+	done <"${OS_RELEASE:-/etc/os-release}"
+	apt_mirrors "$codename" || die 78 "no source of Debian $codename in $apt_etc"
+	fetch_keyring
+	apt_own_init "$assets_dir/gpu/apt"
+	for suite in bookworm trixie; do
+		as_user rm -f "$apt_dir/sources.d"/*
+		apt_own_source "$suite" "$apt_main" "$suite" contrib \
+			non-free-firmware
+		if ! fetch_update "fetching the index of $suite contrib"; then
+			log_warn "left out: $suite: $apt_reason"
+			continue
+		fi
+		if rootfs_plan; then
+			fetch_all
+			return 0
+		fi
+	done
+	die 69 "no Debian has NVIDIA's driver $rootfs_version; with NVIDIA's own \
+file: isospin build --driver $rootfs_version --run FILE gpu-rootfs"
+}
+
+rootfs_plan()
+{
+	local source firmware
+
+	fetch_plan=
+	source=$(apt_versions nvidia-open-kernel-source |
+		grep -m 1 "^$rootfs_version-") || return 1
+	firmware=$(apt_versions firmware-nvidia-gsp |
+		grep -m 1 "^$rootfs_version-") || return 1
+	fetch_add gpu "$rootfs_version" "nvidia-open-kernel-source=$source" \
+		"firmware-nvidia-gsp=$firmware"
+}
+
+# fetch_finish_gpu NEW VERSION
+fetch_finish_gpu()
+{
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'set -e
+		cd "$1"
+		mkdir src
+		tar -C src --strip-components 2 \
+			-xf root/usr/src/nvidia-open-kernel.tar.xz
+		for dir in root/usr/lib root/lib; do
+			[ ! -d "$dir/firmware/nvidia/$2" ] ||
+				mv "$dir/firmware/nvidia/$2" firmware
+		done
+		[ -f src/Kbuild ] && [ -d firmware ]
+		rm -rf root' sh "$1" "$2" ||
+		die 65 "NVIDIA $2: its packages are not laid out as expected"
+}
+
+# rootfs_inputs: prints what the modules are made of, by its content.
+rootfs_inputs()
+{
+	[ -n "$build_gpu" ] && [ -d "$rootfs_dir/src" ] || return
+	sha256sum <"$(assets_kernel_dir "$build_gpu")/vmlinuz" &&
+		sha256sum <"$TOP/lib/rootfs.sh" && gcc --version &&
+		(cd -- "$rootfs_dir/src" && find . -type f -print0 | sort -z |
+			xargs -0 sha256sum)
+}
+
+# rootfs_modules: compiles them; sets build_out. In a copy: what the user has
+# stays clean.
+rootfs_modules()
+{
+	local kernel common module
+
+	build_need "$build_gpu"
+	kernel=$(assets_kernel_dir "$build_gpu")
+	common=$(find "$kernel/usr/src" -name 'linux-headers-*-common' \
+		2>/dev/null) || common=
+	[ -n "$common" ] || die 66 "kernel $build_gpu has no headers"
+	rm -rf -- "$rootfs_out"
+	if ! mkdir -p -- "$rootfs_out" ||
+		! cp -R -- "$rootfs_dir/src" "$rootfs_out/src"; then
+		die 74 "$rootfs_out: cannot be made; is the disk full?"
+	fi
+	on_exit rm -rf -- "$rootfs_out/src"
+	rootfs_adapt "$common" "$rootfs_out/src"
+	build_step "compiling NVIDIA's modules" make -C "$rootfs_out/src" \
+		-j "$(nproc)" modules "SYSSRC=$common" "SYSOUT=$kernel/headers" \
+		"KERNEL_UNAME=$build_gpu" "NV_KERNEL_MODULES=$rootfs_kmods" \
+		IGNORE_CC_MISMATCH=1
+	for module in $rootfs_kmods; do
+		strip -g -o "$rootfs_out/$module.ko" \
+			"$rootfs_out/src/$module.ko" ||
+			die 74 "$rootfs_out/$module.ko: cannot be made"
+	done
+	rm -rf -- "$rootfs_out/src"
+	build_out=$rootfs_out/nvidia.ko
+}
+
+# rootfs_adapt HEADERS SRC: later updates of 6.12 give pci_resize_resource() one
+# argument more, BARs to be left as they are; 550 and older know nothing of it.
+rootfs_adapt()
+{
+	local file="$2/nvidia/nv-pci.c"
+
+	if grep -q exclude_bars "$1/include/linux/pci.h" &&
+		! grep -q 'pci_resize_resource(.*,.*,.*,' "$file"; then
+		sed -i 's/\(pci_resize_resource([^()]*\))/\1, 0)/' "$file" ||
+			die 74 "$file: cannot be changed"
+	fi
+}
+
+# rootfs_image RELEASE: the disk; sets image_file. See image_make.
+rootfs_image()
+{
+	image_spare_mib=0
+	image_make "gpu-rootfs-$rootfs_version-$1.ext4" rootfs_stage
+}
+
+rootfs_stage()
+{
+	local name file nonfree
+
+	for name in $rootfs_kmods; do
+		image_put "$rootfs_out/$name.ko" "isospin/$name.ko" 644 || return
+	done
+	for file in "$rootfs_dir"/firmware/*.bin; do
+		image_put "$file" \
+			"lib/firmware/nvidia/$rootfs_version/${file##*/}" 644 ||
+			return
+	done
+	conf_get nonfree NONFREE
+	if [ "$nonfree" = yes ] &&
+		[ -d "$(assets_nvidia_dir "$rootfs_version")" ]; then
+		image_stage_nvidia "$rootfs_version"
+	fi
+}
