@@ -248,6 +248,23 @@ static void hide(struct call *call, struct call_buf *b)
 	poke(call, b->parent, b->off, 8, b->null ? 0 : PLACEHOLDER);
 }
 
+/* The same for an address behind which there is nothing to fetch: no address of
+ * the guest's gets to the driver. False if they are too many. */
+static bool hide_bare(struct call *call, unsigned int b, uint32_t off)
+{
+	uint64_t was = call_peek(call, b, off, 8);
+
+	if (was == 0)
+		return true;
+	if (call->n_bare == CALL_BUFS)
+		return false;
+	call->bare[call->n_bare++] = (struct call_bare){
+		.was = was, .off = off, .parent = (uint8_t)b,
+	};
+	poke(call, b, off, 8, PLACEHOLDER);
+	return true;
+}
+
 /* The depth-one buffers are as long as the argument says. */
 static int check_first(struct call *call, const struct abi *abi)
 {
@@ -296,8 +313,11 @@ static int plan_ptrs(struct call *call, const struct abi *abi,
 		if (abi_ptr_len(abi, row, i, call->buf[b].p, call->buf[b].len,
 				&len) < 0)
 			return -EINVAL;
-		if (len == 0)
+		if (len == 0) {
+			if (!hide_bare(call, b, ptr->off))
+				return -EINVAL;
 			continue;
+		}
 		range = add_range(call, b, ptr->off, len, ptr->dir);
 		if (!range)
 			return -EINVAL;
@@ -538,6 +558,9 @@ void call_restore(struct call *call)
 		if (b->hidden)
 			poke(call, b->parent, b->off, 8, b->was);
 	}
+	for (unsigned int i = 0; i < call->n_bare; i++)
+		poke(call, call->bare[i].parent, call->bare[i].off, 8,
+		     call->bare[i].was);
 	for (uint32_t i = 0; i < call->drv.n_fd; i++)
 		poke(call, call->fd_buf[i], call->fd[i].off, 4,
 		     call->fd_was[i]);

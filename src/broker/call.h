@@ -39,6 +39,13 @@ struct call_buf {
 	int mem;		/* its place in drv.mem, or -1 */
 };
 
+/* An address with no bytes behind it. */
+struct call_bare {
+	uint64_t was;
+	uint32_t off;
+	uint8_t parent;		/* number of the buffer the field is in */
+};
+
 enum call_state {
 	CALL_NEW,
 	CALL_WAITS,		/* NEED is out, MORE is awaited */
@@ -61,6 +68,7 @@ struct call {
 	uint8_t sub_buf;	/* the buffer that sub describes */
 	uint8_t n_first;
 	uint8_t n_buf;		/* with the argument */
+	uint8_t n_bare;
 	size_t bytes;		/* memory counted for it */
 	size_t room;		/* bytes that data has */
 	void *more;		/* owned: memory of NEED's ranges */
@@ -68,6 +76,7 @@ struct call {
 	uint32_t fd_was[CALL_FDS];
 	uint8_t fd_buf[CALL_FDS];	/* the buffer that the field is in */
 	struct call_buf buf[CALL_BUFS];
+	struct call_bare bare[CALL_BUFS];
 	struct drv_mem mem[CALL_BUFS];
 	struct drv_fd fd[CALL_FDS];
 	struct drv_call drv;

@@ -231,10 +231,14 @@ static void test_refused(void)
 	ok(call_plan(call, &table, get_file, &answered) == 0 &&
 	   call->err == EBADF, "an unknown file is EBADF");
 	call_free(call, &conn.spare);
-	call = wide_call(0, 1, ISO_NO_FILE);
+	call = wide_call(0, 0x1234, ISO_NO_FILE);
 	ok(call_plan(call, &table, get_file, &answered) == 0 && !call->err &&
 	   call->drv.n_mem == 0 && !call->fd[0].file,
 	   "nothing is asked for that has no bytes");
+	ok(call_peek(call, 0, 8, 8) == 1,
+	   "nor does its address get to the driver");
+	call_restore(call);
+	ok(call_peek(call, 0, 8, 8) == 0x1234, "which the guest gets back");
 	call_free(call, &conn.spare);
 	call = param_call(1 << 20, 1, 42);
 	ok(policy_check(&child.policy, call) &&
