@@ -44,8 +44,8 @@ uint64_t call_peek(const struct call *call, unsigned int b, uint32_t off,
 	return size == 8 ? rd_u64(&r) : rd_u32(&r);
 }
 
-static void poke(struct call *call, unsigned int b, uint32_t off,
-		 unsigned int size, uint64_t v)
+void call_poke(struct call *call, unsigned int b, uint32_t off,
+	       unsigned int size, uint64_t v)
 {
 	struct call_buf *buf = &call->buf[b];
 
@@ -245,7 +245,7 @@ static void hide(struct call *call, struct call_buf *b)
 {
 	b->was = call_peek(call, b->parent, b->off, 8);
 	b->hidden = true;
-	poke(call, b->parent, b->off, 8, b->null ? 0 : PLACEHOLDER);
+	call_poke(call, b->parent, b->off, 8, b->null ? 0 : PLACEHOLDER);
 }
 
 /* The same for an address behind which there is nothing to fetch: no address of
@@ -261,7 +261,7 @@ static bool hide_bare(struct call *call, unsigned int b, uint32_t off)
 	call->bare[call->n_bare++] = (struct call_bare){
 		.was = was, .off = off, .parent = (uint8_t)b,
 	};
-	poke(call, b, off, 8, PLACEHOLDER);
+	call_poke(call, b, off, 8, PLACEHOLDER);
 	return true;
 }
 
@@ -541,72 +541,4 @@ int call_more(struct call *call, struct rd *body, call_file_fn *get)
 	if (!call->err)
 		build_drv(call);
 	return 0;
-}
-
-/* ---- the driver, and RESULT ------------------------------------------------ */
-
-void call_run(struct call *call, struct drv_file *file)
-{
-	call->err = -file->drv->ops->ioctl(file, &call->drv);
-}
-
-void call_restore(struct call *call)
-{
-	for (unsigned int i = 1; i < call->n_buf; i++) {
-		const struct call_buf *b = &call->buf[i];
-
-		if (b->hidden)
-			poke(call, b->parent, b->off, 8, b->was);
-	}
-	for (unsigned int i = 0; i < call->n_bare; i++)
-		poke(call, call->bare[i].parent, call->bare[i].off, 8,
-		     call->bare[i].was);
-	for (uint32_t i = 0; i < call->drv.n_fd; i++)
-		poke(call, call->fd_buf[i], call->fd[i].off, 4,
-		     call->fd_was[i]);
-}
-
-void call_status(struct call *call, uint32_t status)
-{
-	struct call_buf *arg = &call->buf[0];
-	enum abi_f field = ABI_F_status;
-
-	if (!abi_field(call->row, field))
-		field = ABI_F_rmStatus;
-	if (abi_field(call->row, field))
-		abi_put(call->row, field, 0, arg->p, arg->len, status);
-	else
-		call->err = EINVAL;
-}
-
-/* Bytes of buffer i that go back to the guest. */
-static uint32_t back(const struct call *call, unsigned int i, bool ran)
-{
-	const struct call_buf *b = &call->buf[i];
-
-	return ran && b->dir & ISO_DIR_OUT && !b->null ? b->len : 0;
-}
-
-void call_result(const struct call *call, bool ran, struct wr *out)
-{
-	uint32_t arg_len = call->err ? 0 : call->buf[0].len;
-	unsigned int n = call->err ? 1 : call->n_buf;
-	size_t len = sizeof(struct iso_hdr) + sizeof(struct iso_result) +
-		     (n - 1) * sizeof(struct iso_span) + pad8(arg_len);
-
-	for (unsigned int i = 1; i < n; i++)
-		len += pad8(back(call, i, ran));
-	frame_header(out, (uint32_t)len, ISO_RESULT, call->tag,
-		     call->file ? call->file->id : 0);
-	wr_u32(out, (uint32_t)call->err);
-	wr_u32(out, arg_len);
-	wr_u32(out, n - 1);
-	wr_u32(out, 0);
-	for (unsigned int i = 1; i < n; i++) {
-		wr_u32(out, back(call, i, ran));
-		wr_u32(out, call->buf[i].null ? ISO_SPAN_NULL : 0);
-	}
-	wr_pad8(out, call->buf[0].p, arg_len);
-	for (unsigned int i = 1; i < n; i++)
-		wr_pad8(out, call->buf[i].p, back(call, i, ran));
 }

@@ -140,6 +140,10 @@ void call_status(struct call *call, uint32_t status);
 uint64_t call_peek(const struct call *call, unsigned int b, uint32_t off,
 		   unsigned int size);
 
+/* Writes it; nothing if it would not be in the buffer. */
+void call_poke(struct call *call, unsigned int b, uint32_t off,
+	       unsigned int size, uint64_t v);
+
 /* A frame header; len counts the header. */
 void frame_header(struct wr *out, uint32_t len, enum iso_type type,
 		  uint32_t tag, uint32_t file);
