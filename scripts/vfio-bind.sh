@@ -205,8 +205,9 @@ main()
 {
 	all=0 force=0 function_only=0 persist=0
 	base_init "$0"
+	operands=0
 	opt_flags='dry-run'
-	while [ $# -gt 0 ]; do
+	while [ $# -gt "$operands" ]; do
 		opt_take "$@"
 		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
 		case $1 in
@@ -216,7 +217,10 @@ main()
 		--persist) persist=1; shift ;;
 		--) shift; break ;;
 		-*) opt_unknown "$1" ;;
-		*) break ;;
+		*)
+			set -- "$@" "$1"
+			shift
+			operands=$((operands + 1)) ;;
 		esac
 	done
 	conf_load "$opt_conf"
@@ -237,9 +241,9 @@ main()
 	vfio_module
 	plan_all
 	if [ "$DRY_RUN" -eq 1 ]; then
-		vfio_show
 		# shellcheck disable=SC2086 # a list of addresses
 		[ "$persist" -eq 0 ] || vfio_save $vfio_devices
+		vfio_show
 		leave 0
 	fi
 	clock checked

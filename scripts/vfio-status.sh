@@ -326,8 +326,9 @@ main()
 {
 	tab='	' devices='' counts='' recs=''
 	base_init "$0"
+	operands=0
 	opt_flags='json'
-	while [ $# -gt 0 ]; do
+	while [ $# -gt "$operands" ]; do
 		opt_take "$@"
 		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
 		case $1 in
@@ -336,7 +337,10 @@ main()
 			shift ;;
 		--) shift; break ;;
 		-*) opt_unknown "$1" ;;
-		*) break ;;
+		*)
+			set -- "$@" "$1"
+			shift
+			operands=$((operands + 1)) ;;
 		esac
 	done
 	if [ $# -eq 0 ] || [ -n "$opt_conf" ]; then

@@ -235,8 +235,9 @@ main()
 {
 	all=0 function_only=0 persist=0 reset='' rescan=0
 	base_init "$0"
+	operands=0
 	opt_flags='dry-run'
-	while [ $# -gt 0 ]; do
+	while [ $# -gt "$operands" ]; do
 		opt_take "$@"
 		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
 		case $1 in
@@ -247,7 +248,10 @@ main()
 		--rescan) rescan=1; shift ;;
 		--) shift; break ;;
 		-*) opt_unknown "$1" ;;
-		*) break ;;
+		*)
+			set -- "$@" "$1"
+			shift
+			operands=$((operands + 1)) ;;
 		esac
 	done
 	conf_load "$opt_conf"

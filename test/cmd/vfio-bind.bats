@@ -82,6 +82,22 @@ on devices/$audio/power/control" "$(writes)"
 	equal "$planned" "$(writes)"
 }
 
+@test "--dry-run shows what --persist writes where it is written, before the bind" {
+	run -0 --separate-stderr bind $gpu -n --persist
+	has "${output%%driver_override*}" "$ETC_ROOT/driverctl.d/pci-$audio"
+	equal '' "$(writes)"
+}
+
+@test "an option may stand behind the devices, but not behind --" {
+	for name in vfio-bind vfio-unbind; do
+		run -0 --separate-stderr pci_cmd $name $gpu -n $audio
+		run -64 --separate-stderr pci_cmd $name $gpu -- -n
+	done
+	run -1 --separate-stderr pci_cmd vfio-status $gpu --json --no-users
+	equal "$gpu" "$(jq -r .bdf <<<"$output")"
+	equal '' "$(writes)"
+}
+
 @test "what is bound already stays so without a write" {
 	bind $gpu
 	writes
