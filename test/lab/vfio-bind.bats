@@ -4,6 +4,7 @@
 # rules are those of test/cmd/vfio-bind.bats. LONG=1 binds a hundred times.
 
 load ../lib/common.sh
+load ../lib/pci.sh
 shopt -s extglob
 
 vga=0000:01:00.0 audio=0000:01:00.1
@@ -12,14 +13,9 @@ disk=0000:00:05.0 twin=0000:00:06.0
 hung=0000:00:07.0
 pci=/sys/bus/pci
 
-# Which of the graphics cards shows the console is left to chance.
 setup_file()
 {
-	local con
-
-	for con in /sys/class/vtconsole/*; do
-		! grep -q 'frame buffer' "$con/name" || echo 0 >"$con/bind"
-	done
+	pci_no_console
 }
 
 setup()

@@ -4,9 +4,15 @@
 # is left, vfio-unbind restores. LONG=1 does it at every write.
 
 load ../lib/common.sh
+load ../lib/pci.sh
 
 vga=0000:01:00.0 audio=0000:01:00.1
 pci=/sys/bus/pci
+
+setup_file()
+{
+	pci_no_console
+}
 
 setup()
 {
@@ -24,7 +30,7 @@ state()
 			"$(cat "$dev/driver_override")" "$(cat "$dev/power/control")" \
 			"$(cat "$dev/d3cold_allowed")"
 	done
-	find /etc/driverctl.d /run/isospin/pci -type f ! -name lock 2>/dev/null
+	find /etc/driverctl.d /run/isospin/pci -type f ! -name lock 2>/dev/null || :
 }
 
 # writes: what a dry run prints, "PATH N" each: N counts those of the same path.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# pci.sh - a host with PCI cards, made of files, and commands that run on it
+# pci.sh - a host with PCI cards, made of files, and commands that run on it; at
+# the end what the lab's cards need
 
 # pci_host: an empty one with an IOMMU, and a copy of the checkout whose writes
 # to it have an effect.
@@ -91,4 +92,15 @@ writes()
 {
 	cat "$KERNEL/log" 2>/dev/null || :
 	rm -f "$KERNEL/log"
+}
+
+# pci_no_console: in the lab, whichever graphics card shows the console does so no
+# longer; which one it is is left to chance.
+pci_no_console()
+{
+	local con
+
+	for con in /sys/class/vtconsole/*; do
+		! grep -q 'frame buffer' "$con/name" || echo 0 >"$con/bind"
+	done
 }
