@@ -60,9 +60,12 @@ install_tree()
 		exit 69
 	}
 	install -d "$to" "$root/bin"
-	tar -c --owner=0 --group=0 bin lib scripts share etc src kmod test \
+	tar -c --owner=0 --group=0 bin lib scripts share src kmod test \
 		Makefile LICENSE README.md build/bin build/static/bin |
 		tar -x -C "$to" --no-same-owner
+	# The configuration is the admin's once it is there.
+	[ -e "$to/etc/isospin.conf" ] ||
+		install -D -m 644 etc/isospin.conf "$to/etc/isospin.conf"
 	ln -sfn "$2/lib/isospin/bin/isospin" "$root/bin/isospin"
 	pages | while IFS= read -r page; do
 		target=$(page_target "$root" "$page")

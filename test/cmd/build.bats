@@ -36,13 +36,18 @@ setup()
 	has "$conf" "AGENT_PORT=$port"
 }
 
-@test "an installed tree works by itself, and uninstall leaves no file" {
+@test "an installed tree works by itself, keeps its configuration, and goes whole" {
 	dest=$BATS_TEST_TMPDIR/dest
 	run -0 sh scripts/gen/install.sh install "$dest" /opt
 	isospin=$dest/opt/lib/isospin/bin/isospin
 	equal "/opt${isospin#"$dest/opt"}" "$(readlink "$dest/opt/bin/isospin")"
 	run -0 "$isospin" -V
 	equal "isospin $(cat share/version)" "$output"
+	conf=$dest/opt/lib/isospin/etc/isospin.conf
+	cmp etc/isospin.conf "$conf"
+	echo BROKER_PORT=7000 >"$conf"
+	run -0 sh scripts/gen/install.sh install "$dest" /opt
+	equal BROKER_PORT=7000 "$(cat "$conf")"
 	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run
 	run -1 --separate-stderr "$isospin" status
 	has "$output" absent
