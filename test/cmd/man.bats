@@ -229,8 +229,10 @@ c_options()
 	has "$(cat share/man/isospin-wire.7.scd)" 'together, 16 to 1,114,112'
 }
 
-@test "every command and flag in the README is there" {
-	for file in README.md share/doc/architecture.md; do
+@test "every command and flag in the README and the guides is there" {
+	for file in README.md share/doc/architecture.md \
+		share/doc/operations.md share/doc/images.md \
+		share/doc/firecracker.md; do
 		grep -oE '(bin/|`)isospin( [a-z-]+)( --[a-z-]+)*' "$file" || :
 	done | sed 's/^[^ ]* //' | sort -u >"$BATS_TEST_TMPDIR/list"
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/list")" -ge 6 ]
