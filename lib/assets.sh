@@ -11,6 +11,9 @@
 # $ASSETS_DIR/lab/ID/            the lab's Debian:
 #     root.img                   a file system
 #     packages                   what it was made of, PACKAGE=VERSION a line
+# $ASSETS_DIR/qemu/VERSION/      a QEMU for the lab, newer than Debian's:
+#     qemu-system-x86_64         the program; what it links is the machine's
+#     firmware/                  for its -L
 # $ASSETS_DIR/nvidia/VERSION/    NVIDIA's user space of one version:
 #     nvidia-smi                 the program
 #     lib/                       libnvidia-ml.so.1, libcuda.so.1
@@ -58,6 +61,16 @@ assets_lab()
 
 	id=$(sha256sum <"$TOP/test/lab/packages") || return 1
 	printf '%s\n' "$assets_dir/lab/${id%"${id#????????????}"}"
+}
+
+# assets_qemu: the directory of the newest QEMU; 1 if there is none.
+assets_qemu()
+{
+	local dir
+
+	for dir in "$assets_dir"/qemu/[0-9]*; do
+		[ ! -d "$dir" ] || printf '%s\n' "$dir"
+	done | sort -rV | grep -m 1 .
 }
 
 # assets_kernel [PREFIX]: the newest release that begins with PREFIX, as in 6.1

@@ -158,6 +158,24 @@ fetch_plan_lab()
 	fetch_add lab "${1##*/}" $pkgs
 }
 
+# fetch_plan_qemu: plans the newest QEMU, if it is one of 10 or later; else 1.
+fetch_plan_qemu()
+{
+	local version name
+
+	version=$(apt_versions qemu-system-x86 | head -n 1)
+	case $version in
+	1:[1-9][0-9].*) ;;
+	*) return 1 ;;
+	esac
+	set -- "seabios=$(apt_versions seabios | head -n 1)"
+	for name in x86 common data; do
+		set -- "$@" "qemu-system-$name=$version"
+	done
+	version=${version#*:}
+	fetch_add qemu "${version%%[!0-9.]*}" "$@"
+}
+
 # fetch_all: carries out the plan.
 fetch_all()
 {
@@ -184,6 +202,7 @@ fetch_unpack()
 	source) dir=$assets_dir/sources ;;
 	lab) dir=$assets_dir/lab ;;
 	gpu) dir=$assets_dir/gpu ;;
+	qemu) dir=$assets_dir/qemu ;;
 	esac
 	new=$dir/.new
 	run as_user mkdir -p "$debs" "$new/root"
@@ -322,6 +341,26 @@ fetch_image()
 		apt_explain $?
 		die "$apt_status" "$2: $apt_reason"
 	}
+}
+
+# fetch_finish_qemu NEW VERSION: the program, and all of its firmware in one place.
+fetch_finish_qemu()
+{
+	local said
+
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'set -e
+		umask 022
+		cd "$1"
+		mkdir firmware
+		find root/usr/share/qemu root/usr/share/seabios -type f \
+			-exec cp -t firmware {} +
+		mv root/usr/bin/qemu-system-x86_64 .
+		rm -rf root' sh "$1" ||
+		die 65 "QEMU $2: its packages are not laid out as expected"
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	said=$("$1/qemu-system-x86_64" --version 2>&1) ||
+		die 69 "QEMU $2 does not start here: ${said%%"$base_nl"*}"
 }
 
 # fetch_finish_source NEW VERSION: what else is in the package nobody needs.

@@ -25,9 +25,28 @@ lab_init()
 		die 66 'the lab is not there; run: isospin setup lab'
 	fi
 	lab_modules_img=$(assets_kernel_dir "$lab_release")/modules.img
+	lab_qemu=
+	conf_get lab_vmms LAB_VMMS
+	[ -z "$lab_vmms" ] || lab_init_vmms
 	lab_hang=$TOP/build/lab/$lab_release/hang.ko
 	[ -f "$lab_hang" ] || [ "$DRY_RUN" -eq 1 ] ||
 		die 69 "build/lab/$lab_release/hang.ko is not built; run: make lab"
+}
+
+# lab_init_vmms: for the monitors of LAB_VMMS. Of QEMU 7.2 their guests die, or
+# take the lab with them; what 10 has for a processor needs none of our masks.
+lab_init_vmms()
+{
+	conf_get_path lab_vmms LAB_VMMS
+	[ -d "$lab_vmms" ] || die 78 "LAB_VMMS: $lab_vmms is no directory"
+	qemu_cpu_off=
+	case $(command -v "$qemu_bin" >/dev/null && "$qemu_bin" --version) in
+	'QEMU emulator version '[1-9][0-9].*) return 0 ;;
+	esac
+	lab_qemu=$(assets_qemu) ||
+		die 66 'the lab has no QEMU for LAB_VMMS; run: isospin setup lab'
+	qemu_bin=$lab_qemu/qemu-system-x86_64
+	qemu_run=/proc/self/fd/8
 }
 
 # image_lab RELEASE: the initial RAM disk, up to the boot's own part.
@@ -81,8 +100,12 @@ lab_checkout()
 	mkdir -- "$stage" || return 74
 	on_exit rm -rf -- "$stage"
 	lab_files | (cd -- "$TOP" &&
-		/usr/bin/cpio -0 -p -d -m --quiet "$stage") &&
-		disk_make "$stage" "$1" || return 74
+		/usr/bin/cpio -0 -p -d -m --quiet "$stage") || return 74
+	if [ -n "$lab_vmms" ]; then
+		mkdir -p -- "$stage/build/lab/vmms" &&
+			cp -- "$lab_vmms"/* "$stage/build/lab/vmms/" || return 74
+	fi
+	disk_make "$stage" "$1" || return 74
 	rm -rf -- "$stage"
 }
 
@@ -103,22 +126,30 @@ lab_files()
 	release=$(assets_kernel) || return 0
 	dir=.vm-assets/kernels/$release
 	find "$dir/boot" "$dir/lib" "$dir/vmlinuz" -print0
+	[ -n "$lab_vmms" ] || return 0
+	# For a stack in the lab: NVIDIA's programs of the newest version.
+	release=$(assets_nvidia_versions | head -n 1)
+	[ -z "$release" ] || find ".vm-assets/nvidia/$release" \( -type d -o \
+		-name 'nvidia-smi' -o -name 'libnvidia-ml.so*' -o -name lib \) -print0
 }
 
 # lab_start NAME COMMAND [ARG...]: proc_spawn with the lab's devices. The monitor
 # has no capability, so what belongs to the user behind sudo reaches it as open
-# files, fds 5 to 7.
+# files, fds 5 to 9.
 lab_start()
 {
 	local name="$1"
 
 	shift
 	# shellcheck disable=SC2016 # the inner shell's words
-	set -- "$name" sh -c 'root=$1 modules=$2 disk=$3
-		shift 3
+	set -- "$name" sh -c 'root=$1 modules=$2 disk=$3 qemu=$4
+		shift 4
 		[ -z "$disk" ] || exec 7<>"$disk"
+		[ -z "$qemu" ] || exec 8<"$qemu/qemu-system-x86_64" 9<"$qemu/firmware"
 		exec "$@" 5<"$root" 6<"$modules"' sh \
-		"$lab_root" "$lab_modules_img" "$lab_disk" "$@"
+		"$lab_root" "$lab_modules_img" "$lab_disk" "$lab_qemu" "$@"
+	[ -z "$lab_qemu" ] || set -- "$@" -L /proc/self/fd/9
+	[ -z "$lab_vmms" ] || set -- "$@" -machine kernel-irqchip=split
 	set -- "$@" -device intel-iommu,intremap=on,aw-bits=48 \
 		-add-fd fd=5,set=1 -add-fd fd=6,set=2
 	lab_drive root /dev/fdset/1 on 0x10

@@ -8,6 +8,9 @@ qemu_bin=qemu-system-x86_64
 qemu_probe_s=5
 # Without KVM; see qemu_vm.
 qemu_cpu=max,la57=off
+qemu_cpu_off=,cx16=off,erms=off,fsrm=off
+# How the monitor's process reaches it, if not by qemu_bin.
+qemu_run=
 
 qemu_init()
 {
@@ -231,7 +234,7 @@ qemu_vm()
 	[ "$vm_role" = worker ] || bus=pci
 	[ "$vm_hugepages" = no ] || huge=',hugetlb=on,hugetlbsize=2M'
 	qemu_append
-	set -- "$@" "$qemu_bin" -name "$vm_name" -nodefaults -no-user-config \
+	set -- "$@" "${qemu_run:-$qemu_bin}" -name "$vm_name" -nodefaults -no-user-config \
 		-display none -monitor none -no-reboot \
 		-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 	if [ "$vm_role" = worker ]; then
@@ -242,7 +245,7 @@ qemu_vm()
 	if [ "$vmm_accel" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
-		set -- "$@" -accel tcg,thread=multi -cpu "$qemu_cpu,cx16=off,erms=off,fsrm=off"
+		set -- "$@" -accel tcg,thread=multi -cpu "$qemu_cpu$qemu_cpu_off"
 	fi
 	set -- "$@" -smp "$vm_cpus" -m "$mem" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on$huge" \

@@ -51,15 +51,19 @@ prepare()
 	lab_init
 	if [ -n "$name" ]; then
 		vm_select "$name"
-		vm_claim
+		vm_claim "$owner"
 	else
-		vm_claim_next lab
+		vm_claim_next lab "$owner"
 	fi
 	vmm_init
 	vmm_kernel "$lab_release"
 	vm_initrd=$vm_home/initrd
 	conf_get vm_cpus LAB_CPUS "$vm_name"
 	conf_get_bytes vm_mem LAB_MEM "$vm_name"
+	if [ -n "$lab_vmms" ]; then
+		[ "$vm_cpus" -ge 2 ] || vm_cpus=2
+		[ "$vm_mem" -ge 4294967296 ] || vm_mem=4294967296
+	fi
 	conf_get cid WORKER_CID "$vm_name"
 	boot_take_cid "$cid"
 	[ "$DRY_RUN" -eq 0 ] || return 0

@@ -98,6 +98,7 @@ main()
 	esac
 	conf_load "$opt_conf"
 	conf_get nonfree NONFREE
+	conf_get vmms LAB_VMMS
 	assets_init
 
 	machine
@@ -171,6 +172,8 @@ find_missing()
 	if [ "$set_name" = lab ] || [ "$set_name" = check ]; then
 		assets_lab_kernel >/dev/null || lab="$lab kernel"
 		[ -d "$(assets_lab)" ] || lab="$lab root"
+		[ -z "$vmms" ] || qemu_is_new || assets_qemu >/dev/null ||
+			lab="$lab QEMU"
 	fi
 
 	source=
@@ -185,6 +188,15 @@ find_missing()
 		assets_nvidia_missing "$branch" >/dev/null ||
 			branches="$branches $branch"
 	done
+}
+
+# qemu_is_new: the machine's own will do for the lab with LAB_VMMS.
+qemu_is_new()
+{
+	case $(qemu-system-x86_64 --version 2>/dev/null) in
+	'QEMU emulator version '[1-9][0-9].*) ;;
+	*) return 1 ;;
+	esac
 }
 
 say_missing()
@@ -333,14 +345,18 @@ fetch_lab()
 	local name
 
 	fetch_plan='' fetch_download=0 fetch_disk=0
-	run as_user mkdir -p "$assets_dir/lab" ||
-		die 74 "$assets_dir/lab: cannot be made; is the disk full?"
-	run as_user rm -rf "$assets_dir/lab/.new"
+	run as_user mkdir -p "$assets_dir/lab" "$assets_dir/qemu" ||
+		die 74 "$assets_dir: cannot be written; is the disk full?"
+	run as_user rm -rf "$assets_dir/lab/.new" "$assets_dir/qemu/.new"
 	apt_own_init "$assets_dir/lab/apt"
 	apt_mirrors "$codename" ||
 		die 78 "no source of Debian $codename main in $apt_etc"
 	apt_own_source main "$apt_main" "$codename" main
 	apt_own_source security "$apt_security" "$codename-security" main
+	case $lab in
+	*QEMU*) apt_own_source backports "$apt_main" "$codename-backports" main ;;
+	*) run as_user rm -f "$apt_dir/sources.d/backports.sources" ;;
+	esac
 	fetch_update "fetching the indexes of $codename main" ||
 		die "$apt_status" "$apt_reason"
 	if [ "$DRY_RUN" -eq 1 ] && [ ! -f "$apt_dir/apt.conf" ]; then
@@ -352,6 +368,9 @@ fetch_lab()
 			die 69 'the package mirror offers no kernel 6.12' ;;
 		root) fetch_plan_lab "$(assets_lab)" ||
 			die 69 'the package mirror lacks a package of the lab' ;;
+		QEMU) fetch_plan_qemu ||
+			die 69 "the package mirror offers no QEMU of 10 or later \
+in $codename-backports" ;;
 		esac
 	done
 	check_space
