@@ -2,6 +2,7 @@
 #include "sandbox/filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -25,7 +26,7 @@
 #define RETURN(v) BPF_STMT(BPF_RET | BPF_K, v)
 
 /* Instructions for one call, at most, and besides them. */
-#define PER_CALL 5
+#define PER_CALL 8
 #define FRAME 5
 
 struct prog {
@@ -42,8 +43,9 @@ static void add(struct prog *p, const struct sock_filter *f, size_t n)
 /*
  * Lets the call through, but for what would outlive or reach beyond the
  * process: it may make threads, not processes, and signal nobody but itself.
- * What clone3 is to do stands in memory, where a filter cannot look: it is
- * said not to be there, and the C library takes clone.
+ * The latter goes by fcntl too: a file with an owner (F_SETOWN) sends it a signal
+ * of one's choice. What clone3 is to do stands in memory, where a filter cannot
+ * look: it is said not to be there, and the C library takes clone.
  */
 static void add_call(struct prog *p, int nr)
 {
@@ -62,6 +64,16 @@ static void add_call(struct prog *p, int nr)
 		IF_EQ(__NR_clone3, 0, 1),
 		RETURN(SECCOMP_RET_ERRNO | ENOSYS),
 	};
+	const struct sock_filter flags[] = {
+		IF_EQ(__NR_fcntl, 0, 7),
+		LOAD(args[1]),
+		IF_EQ(F_SETFD, 3, 0), /* fdopendir() */
+		IF_EQ(F_GETFL, 2, 0),
+		IF_EQ(F_SETFL, 1, 0),
+		IF_EQ(F_GET_SEALS, 0, 1),
+		RETURN(SECCOMP_RET_ALLOW),
+		RETURN(SECCOMP_RET_KILL_PROCESS),
+	};
 	const struct sock_filter self[] = {
 		IF_EQ(__NR_tgkill, 0, 4),
 		LOAD(args[0]),
@@ -76,6 +88,9 @@ static void add_call(struct prog *p, int nr)
 		break;
 	case __NR_clone3:
 		add(p, none, ARRAY_SIZE(none));
+		break;
+	case __NR_fcntl:
+		add(p, flags, ARRAY_SIZE(flags));
 		break;
 	case __NR_tgkill:
 		add(p, self, ARRAY_SIZE(self));

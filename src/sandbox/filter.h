@@ -19,8 +19,9 @@
 #endif
 
 /* From now on any system call but those n (1..SANDBOX_MAX_SYSCALLS) kills the
- * process, and so does a clone that is no thread or a signal to another
- * process. Needs no_new_privs. 0 or -errno. */
+ * process, and so does a clone that is no thread, a signal to another process,
+ * or a fcntl but for flags and seals. Needs no_new_privs. 0 or
+ * -errno. */
 int filter_install(const int *syscalls, size_t n);
 
 #endif /* ISO_SANDBOX_FILTER_H */

@@ -113,6 +113,19 @@ static int do_tgkill(void)
 	return syscall(__NR_tgkill, 1, 1, 0) < 0 ? 1 : 0;
 }
 
+/* An open file sends its owner a signal when there is something to read. */
+static int do_own_file(void)
+{
+	return fcntl(2, F_SETOWN, 1) < 0 ? 1 : 0;
+}
+
+static int do_nonblock(void)
+{
+	int fl = fcntl(2, F_GETFL);
+
+	return fl >= 0 && fcntl(2, F_SETFL, fl) == 0 ? 0 : 1;
+}
+
 static int open_errno(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC, 0600);
@@ -202,8 +215,11 @@ static void test_filter(void)
 		   "a clone that makes a process kills its caller");
 		ok(in_sandbox(&s, do_tgkill) == -SIGSYS,
 		   "so does a signal to another process");
+		ok(in_sandbox(&s, do_own_file) == -SIGSYS,
+		   "and naming it as the owner of a file");
 		ok(in_sandbox(&s, do_clone3) == 0, "clone3 is not there");
 	}
+	ok(in_sandbox(&s, do_nonblock) == 0, "a file's flags can be set");
 	ok(in_sandbox(&s, do_thread) == 0, "a thread can be made");
 	ok(in_sandbox(&s, do_abort) == -SIGABRT, "abort() is a SIGABRT");
 	s.n_syscalls = 0;
