@@ -116,7 +116,9 @@ static int start(struct vu *u, bool fresh)
 
 		r = virtq_map(ring, &u->v->mem, q->desc, q->avail, q->used);
 		if (r < 0) {
-			log_error("queue %zu is not in the guest's memory", i);
+			if (log_limit_ok(&u->v->log))
+				log_error("queue %zu is not in the guest's memory",
+					  i);
 			return r;
 		}
 		ring->event_idx = u->features & 1ull << VIRTIO_RING_F_EVENT_IDX;
@@ -206,6 +208,8 @@ static int add_region(struct vu *u, const struct mem_region *r, int fd)
 {
 	int k = guest_mem_add(&u->v->mem, r, fd);
 
+	if (k != 0 && !log_limit_ok(&u->v->log))
+		return MIN(k, 0);
 	if (k > 0)
 		log_warn("memory at 0x%" PRIx64 " could shrink: left out",
 			 r->guest_addr);
@@ -472,9 +476,9 @@ static int answer(struct vu *u, uint32_t request, uint32_t flags,
 	}
 	if (request < VU_REQUESTS && handler[request].fn)
 		r = handler[request].fn(u, m);
-	if (r < 0)
+	if (r < 0 && log_limit_ok(&u->v->log))
 		log_error("vhost-user request %u: %s", request, strerror(-r));
-	else if (handler[request].replies)
+	if (r >= 0 && handler[request].replies)
 		return send_reply(u, request, &m->reply);
 	if (!ack)
 		return r;

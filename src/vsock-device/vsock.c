@@ -29,8 +29,9 @@ struct virtio_vsock_hdr vsock_hdr(const struct vsock *v, uint32_t host_port,
  * so its streams end too, from the loop's after hook. */
 static void queue_broken(struct vsock *v, int queue)
 {
-	log_warn("%s queue ended: %s", queue == VSOCK_RX ? "rx" : "tx",
-		 v->q[queue].why);
+	if (log_limit_ok(&v->log))
+		log_warn("%s queue ended: %s", queue == VSOCK_RX ? "rx" : "tx",
+			 v->q[queue].why);
 	v->broken = true;
 }
 

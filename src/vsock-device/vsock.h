@@ -21,6 +21,7 @@
 #include <linux/virtio_vsock.h>
 #include <sys/queue.h>
 
+#include "base/log.h"
 #include "base/ring.h"
 #include "credit.h"
 #include "loop/loop.h"
@@ -107,6 +108,7 @@ struct vsock {
 	uint32_t first_reset, n_resets;
 	bool tx_stopped;
 	uint64_t n_forged;	/* packets with another source CID */
+	struct log_limit log;	/* for what the guest provokes */
 };
 
 /* listen_fd: UDS, listening, non-blocking; owned from here on. */

@@ -424,6 +424,40 @@ static void broken_queue(struct guest *g)
 	unlisten(g, 9000, lfd);
 }
 
+/* A guest may break its queues as often as it likes. */
+static void log_flood(void)
+{
+	enum { N = 200 };
+	int saved = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC);
+	unsigned int lines = 0;
+	struct guest g;
+	char c;
+
+	dup2(log, STDERR_FILENO);
+	g_boot(&g);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	for (int i = 0; i < N; i++) {
+		g_desc(&g, G_TX)[0] = (struct vring_desc){ .addr = 1,
+							   .len = 44 };
+		g_post(&g, G_TX, 0);
+		g_kick(&g, G_TX);
+		if (!g_wait(g.err[G_TX]))
+			break;
+		g_stop(&g, 0);
+		g_stop(&g, 1);
+		g_start(&g);
+	}
+	g_end(&g);
+	rmdir(g.dir);
+	lseek(log, 0, SEEK_SET);
+	while (read(log, &c, 1) == 1)
+		lines += c == '\n';
+	ok(lines > 1 && lines < N / 2, "%d broken queues are %u lines", N,
+	   lines);
+	close(log);
+}
+
 static void ends(void)
 {
 	static const uint32_t bad[][3] = {
@@ -476,6 +510,7 @@ int main(void)
 	broken_queue(&g);
 	ok(g_end(&g) == 0, "it ends with its VMM");
 	ok(rmdir(g.dir) == 0, "and leaves nothing behind");
+	log_flood();
 	ends();
 	return done_testing();
 }
