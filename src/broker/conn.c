@@ -21,6 +21,9 @@ static void watch(struct conn *c)
 		events |= EPOLLIN;
 	if (queued)
 		events |= EPOLLOUT;
+	/* Who waits for memory may go before there is some. */
+	if (!events)
+		events = EPOLLRDHUP;
 	if (loop_set(&c->child->pool.loop, &c->ev, events) < 0)
 		conn_end(c);
 }
@@ -293,7 +296,7 @@ static void conn_event(struct iso_ev *ev, uint32_t events)
 	if (events & EPOLLOUT)
 		conn_flush(c);
 	if (c->state == CONN_ENDED || !(c->ev.events & EPOLLIN)) {
-		if (events & (EPOLLHUP | EPOLLERR))
+		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 			conn_end(c);
 		return;
 	}

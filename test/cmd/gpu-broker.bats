@@ -369,6 +369,13 @@ still_serves()
 	still_serves
 }
 
+@test "a connection that waits for memory goes when its worker goes" {
+	export ISOSPIN_MAX_INFLIGHT_BYTES=2M
+	start_broker
+	run -0 play parked-gone
+	still_serves
+}
+
 @test "a worker's rate is kept, and its calls are answered all the same" {
 	export ISOSPIN_MAX_RATE=50
 	start_broker

@@ -229,6 +229,7 @@ static const struct {
 	{ "max-clients", do_max_clients },
 	{ "max-vidmem", do_max_vidmem },
 	{ "unread", do_unread },
+	{ "parked-gone", do_parked_gone },
 	{ "bad-fd", do_bad_fd },
 	{ "huge-length", do_huge_length },
 	{ "huge-nested", do_huge_nested },

@@ -5,6 +5,9 @@
 #ifndef ISO_TEST_WIRE_HOSTILE_H
 #define ISO_TEST_WIRE_HOSTILE_H
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "wire-shim.h"
 
 #define STRING_BYTES 4096	/* of each string of hold_strings() */
@@ -172,9 +175,9 @@ static void do_max_vidmem(struct client *c)
 	printf("blocks %u\n", n);
 }
 
-/* Sends a call whose answer is large, for a request of a few bytes; whether the
- * broker has memory for it, which it then holds until it gets MORE. */
-static bool hold_strings(struct client *c, uint32_t file, uint32_t client)
+/* Sends a call whose answer is large, for a request of a few bytes. */
+static void send_strings(struct client *c, uint32_t file, uint32_t client,
+			 uint32_t bytes)
 {
 	const struct abi_row *rm = escape(c, NV_ESC_RM_CONTROL);
 	const struct abi_row *row =
@@ -182,9 +185,8 @@ static bool hold_strings(struct client *c, uint32_t file, uint32_t client)
 	uint8_t arg[ARG_MAX_] = { 0 }, params[ARG_MAX_] = { 0 };
 	struct ask a = { .file = file, .nr = NV_ESC_RM_CONTROL, .arg = arg,
 			 .arg_len = rm->sizes[0], .n = 1 };
-	struct pollfd p = { .fd = c->fd, .events = POLLIN };
 
-	put(row, params, ABI_F_sizeOfStrings, STRING_BYTES);
+	put(row, params, ABI_F_sizeOfStrings, bytes);
 	put(row, params, ABI_F_pDriverVersionBuffer, 1);
 	put(row, params, ABI_F_pVersionBuffer, 1);
 	put(row, params, ABI_F_pTitleBuffer, 1);
@@ -197,6 +199,16 @@ static bool hold_strings(struct client *c, uint32_t file, uint32_t client)
 	a.buf[0].len = row->sizes[0];
 	a.buf[0].in = true;
 	send_ioctl(c, &a, ++c->next_tag);
+}
+
+/* The same; whether the broker has memory for it, which it then holds until it
+ * gets MORE. */
+static bool hold_strings(struct client *c, uint32_t file, uint32_t client,
+			 uint32_t bytes)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+
+	send_strings(c, file, client, bytes);
 	/* Without memory for the frame itself the broker does not answer. */
 	if (poll(&p, 1, 2000) == 0)
 		return false;
@@ -215,7 +227,7 @@ static void do_unread(struct client *c)
 	slow = *c;
 	none.file = open_dev(&slow, ISO_DEV_CTL);
 	client = new_client(&slow, none.file);
-	while (hold_strings(&slow, none.file, client))
+	while (hold_strings(&slow, none.file, client, STRING_BYTES))
 		n++;
 	/* Their tags are those before that of the call that was refused. */
 	for (uint32_t i = 0; i < n; i++) {
@@ -229,11 +241,52 @@ static void do_unread(struct client *c)
 	other = *c;
 	none.file = open_dev(&other, ISO_DEV_CTL);
 	client = new_client(&other, none.file);
-	while (n_other < n && hold_strings(&other, none.file, client))
+	while (n_other < n &&
+	       hold_strings(&other, none.file, client, STRING_BYTES))
 		n_other++;
 	expect(n_other < n / 2, "%u calls, then %u more", n, n_other);
 	for (uint32_t i = 0; i < n; i++)
 		want_frame(&slow, ISO_RESULT);
+}
+
+/* Bytes that the broker has not taken yet, after five seconds at most. */
+static int unsent(const struct client *c)
+{
+	int n = -1;
+
+	for (int i = 0; i < 5000 && n != 0; i++) {
+		if (ioctl(c->fd, SIOCOUTQ, &n) < 0)
+			return -1;
+		poll(NULL, 0, 1);
+	}
+	return n;
+}
+
+/* Who waits for memory and goes away is not kept until there is some. */
+static void do_parked_gone(struct client *c)
+{
+	static const uint8_t junk[128 * 1024];
+	struct client slow;
+	struct ask cards = { .nr = NV_ESC_CARD_INFO,
+			     .arg = (void *)(uintptr_t)junk };
+	uint32_t file, client;
+
+	join(c);
+	slow = *c;
+	file = open_dev(&slow, ISO_DEV_CTL);
+	client = new_client(&slow, file);
+	join(c);
+	cards.file = open_dev(c, ISO_DEV_CTL);
+	cards.arg_len = escape(c, NV_ESC_CARD_INFO)->sizes[0];
+	for (uint32_t n = STRING_BYTES; n > 1; n /= 8)
+		while (hold_strings(&slow, file, client, n))
+			;
+	/* Not even the argument of this one has room. */
+	send_ioctl(c, &cards, ++c->next_tag);
+	send_raw(c, junk, sizeof(junk));
+	shutdown(c->fd, SHUT_RDWR);
+	expect(unsent(c) == 0, "its connection is kept");
+	close_fd(&slow.fd);
 }
 
 static void do_bad_fd(struct client *c)
