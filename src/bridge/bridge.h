@@ -39,6 +39,7 @@ struct worker {
 	unsigned int n_conns;
 	unsigned int scan;
 	uint64_t said_ns;	/* when worker_say() last said something */
+	uint64_t rested_ns;	/* when it may open the most connections again */
 };
 
 struct bridge_opts {

@@ -22,6 +22,10 @@
 
 /* Chunks moved from one side before others get their turn. */
 #define BUDGET 4
+/* A worker may open this many connections at once after a rest, then one in
+ * this time. */
+#define STARTS 128
+#define START_MS 50
 
 #define IDENT_LEN (sizeof(struct iso_hdr) + sizeof(struct iso_ident))
 
@@ -367,6 +371,18 @@ static void side_init(struct side *s, struct conn *c, int fd)
 	s->conn = c;
 }
 
+/* Opening one costs the GPU VM time that is nobody's share of it. */
+static bool may_start(struct worker *w)
+{
+	const uint64_t each = START_MS * UINT64_C(1000000);
+	uint64_t now = now_ns(), from = MAX(w->rested_ns, now);
+
+	if (from + each > now + STARTS * each)
+		return false;
+	w->rested_ns = from + each;
+	return true;
+}
+
 /* #syscalls vsock-bridge: socket connect getsockopt */
 void conn_start(struct worker *w, int fd)
 {
@@ -381,6 +397,10 @@ void conn_start(struct worker *w, int fd)
 	}
 	if (w->n_conns >= b->opts->max_conns) {
 		worker_say(w, w->reg.gpu, "too many connections");
+		return;
+	}
+	if (!may_start(w)) {
+		worker_say(w, w->reg.gpu, "too many connections in a short time");
 		return;
 	}
 	gpu_fd = sock_connect_nb(&gpu->reg.addr);

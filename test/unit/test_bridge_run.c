@@ -392,6 +392,30 @@ static void test_cap(void)
 		ok(bridge_fds() == fds_at_start + 1, "no fd is left behind");
 }
 
+/* A worker that does nothing but connect: at first each gets through; later,
+ * only as many as the time allows. */
+static void test_churn(void)
+{
+	struct pollfd p = { .events = POLLIN };
+	int w, g, n = 0;
+
+	sock_set_nonblock(gpu_listener, true);
+	do {
+		w = worker("w3");
+		g = -1;
+		p.fd = w;
+		while (g < 0 && poll(&p, 1, 0) == 0)
+			g = accept4(gpu_listener, NULL, NULL, SOCK_CLOEXEC);
+		close(w);
+		close_fd(&g);
+	} while (p.revents == 0 && ++n < 20000);
+	sock_set_nonblock(gpu_listener, false);
+	ok(n >= 32 && n < 20000, "a worker that connects without end is "
+	   "refused (after %d)", n);
+	ok(pair("w1", &w, &g) && passes(w, g), "another one is not");
+	close2(w, g);
+}
+
 static void test_registry(void)
 {
 	int w, g;
@@ -493,6 +517,7 @@ int main(int argc, char **argv)
 	test_pressure();
 	test_cap();
 	test_registry();
+	test_churn();
 	test_restart();
 	clear_stage();
 	return done_testing();
