@@ -16,6 +16,11 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
+# Neither make nor the kernel's build takes a path with a space.
+ifneq ($(words $(CURDIR)),1)
+$(error there is a space in $(CURDIR); move the checkout)
+endif
+
 ifdef SAN
 B := build/san
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all \

@@ -122,6 +122,10 @@ machine()
 
 	[ "$(uname -m)" = x86_64 ] ||
 		die 69 "isospin runs on x86-64 only; this is $(uname -m)"
+	case $TOP in
+	*[[:space:]:]*) die 69 "$TOP: a kernel module cannot be built below a \
+directory with a space or a colon in its name; move the checkout" ;;
+	esac
 	debian=
 	while IFS='=' read -r key value; do
 		value=${value#\"}
@@ -276,6 +280,8 @@ fetch_assets()
 	run as_user mkdir -p "$assets_dir" ||
 		die 74 "$assets_dir: cannot be made; is the disk full?"
 	if [ "$DRY_RUN" -eq 0 ]; then
+		as_user test -w "$assets_dir" ||
+			die 77 "$assets_dir: this user may not write there"
 		as_user touch "$assets_dir/lock" ||
 			die 74 "$assets_dir/lock: cannot be made; is the disk full?"
 		exec 9<"$assets_dir/lock"

@@ -274,6 +274,14 @@ refuses()
 	other
 }
 
+@test "a checkout below a directory with a space is one line with 69" {
+	mkdir 'a b'
+	cp -r "$TOP/bin" "$TOP/lib" "$TOP/scripts" "$TOP/share" "$TOP/etc" 'a b/'
+	run -69 --separate-stderr "$PWD/a b/bin/isospin" setup demo
+	has "$stderr" "$PWD/a b: a kernel module cannot be built"
+	equal 1 "${#stderr_lines[@]}"
+}
+
 @test "setup on another distribution is one line with 69" {
 	printf 'ID=ubuntu\nVERSION_ID="24.04"\n' >os-release
 	shell=dash
