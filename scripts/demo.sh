@@ -322,7 +322,7 @@ parse()
 		--nvidia)
 			opt_need "$@"
 			conf_set_flag NVIDIA_BRANCH "$2"
-			export ISOSPIN_NVIDIA_BRANCH="$2"
+			asked=$2
 			shift 2 ;;
 		--no-nonfree)
 			conf_set_flag NONFREE no
@@ -345,7 +345,7 @@ parse()
 
 main()
 {
-	keep=0 workers=2 names='' kept=0 child_pid=''
+	keep=0 workers=2 names='' kept=0 child_pid='' asked=''
 	base_init "$0"
 	opt_flags='json instance'
 	parse "$@"
@@ -357,6 +357,8 @@ main()
 	conf_load "$opt_conf"
 	conf_get nonfree NONFREE
 	conf_get branch NVIDIA_BRANCH
+	# For the commands that we run; checked by now, as what it is: a flag.
+	[ -z "$asked" ] || export ISOSPIN_NVIDIA_BRANCH="$asked"
 	proc_init "$opt_instance"
 	assets_init
 	uptime_ns began

@@ -162,6 +162,7 @@ nothing_left()
 	run -64 cmd status extra
 	run -64 cmd demo --workers 17
 	run -78 cmd demo --nvidia 470
+	has "$output" 'command line: NVIDIA_BRANCH'
 }
 
 @test "a worker's shell wants a terminal" {
