@@ -222,6 +222,7 @@ proc_stop()
 {
 	local name left=''
 
+	[ $# -gt 0 ] || return 0
 	for name; do
 		! proc_signal TERM "$name" || left="$left $name"
 	done

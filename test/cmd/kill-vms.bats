@@ -98,6 +98,7 @@ boot_before()
 	vms worker w1
 	run -0 --separate-stderr cmd kill-vms -n
 	has "$output" '+ kill -s TERM '
+	run ! grep -- '-f --$' <<<"$output"
 	equal '' "$(cat "$ends")"
 	run -0 cmd status
 }
