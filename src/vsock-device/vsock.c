@@ -239,8 +239,9 @@ static void on_listener(struct iso_ev *ev, uint32_t events)
 			return;
 		s = stream_new(v, STREAM_HELLO, fd);
 		if (!s) {
-			log_warn("connection refused: %u streams are open",
-				 v->n_streams);
+			if (log_limit_ok(&v->log))
+				log_warn("connection refused: %u streams are open",
+					 v->n_streams);
 			close(fd);
 		} else {
 			stream_pump(s);
