@@ -104,7 +104,7 @@ static const char *why(int err)
 	switch (err) {
 	case -EPIPE:
 	case -ECONNRESET:
-		return "the guest's agent refused us: wrong secret?";
+		return "the guest's agent refused us: wrong secret, or busy";
 	case -EAGAIN:
 		return "the guest's agent does not answer";
 	default:
