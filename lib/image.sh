@@ -136,7 +136,7 @@ image_make()
 	[ -z "$image_look" ] || return 1
 	log_debug "making $image_file"
 	mkdir -p -- "$image_dir"
-	image_root=$(mktemp -d "$image_dir/.$name.XXXXXX") ||
+	image_root=$(mktemp -d "$image_dir/.$name.XXXXXX" 2>/dev/null) ||
 		die 74 "$image_dir: cannot be written"
 	on_exit rm -rf -- "$image_root"
 	if ! "$stage" "$@" || ! image_pack "$image_root" "$image_file"; then
