@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver behind the broker: real, soft or replay, behind five operations.
+ * The driver behind the broker: real or soft, behind one table of operations.
  *
  * A call arrives fully resolved. The broker has looked up its row, checked its
  * size, fetched every buffer the row names and translated every fd; a driver
  * never sees a guest address, nor follows one. It writes its reply into the
- * same buffers. The address fields in the argument hold whatever the guest
- * wrote: the real driver overwrites them with the ptr of the matching
- * drv_mem, the soft driver follows none of them, and the broker puts the
- * guest's own values back before it answers.
+ * same buffers. The address fields hold a placeholder, or 0 for NULL: the real
+ * driver overwrites them with the ptr of the matching drv_mem, the soft driver
+ * follows none of them, and the broker puts the guest's own values back before
+ * it answers.
  *
  * Every operation may be called from several threads at once, but a file is
  * closed only when no call on it is out.
