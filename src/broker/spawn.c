@@ -16,6 +16,17 @@
 #include "broker/opener.h"
 
 /* In the forked child: only async-signal-safe calls. */
+
+/* Where memory runs out a child goes before anything that others need; it is
+ * those who can be told by their workers to take some. */
+static bool go_first(void)
+{
+	static const char most[] = "1000";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, most, sizeof(most) - 1) > 0;
+}
+
 _noreturn_ static void become_child(int sock, int opener, int log,
 				      const char *worker)
 {
@@ -30,7 +41,7 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	/* Never the same numbers: main() has filled the low ones. */
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	if (!go_first() || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
 	    dup2(sock, CHILD_SOCK) < 0 ||
 	    (opener >= 0 && dup2(opener, OPENER_SOCK) < 0) ||

@@ -369,6 +369,14 @@ still_serves()
 	still_serves
 }
 
+@test "where memory runs out the kernel takes a child, not the monitor" {
+	start_broker
+	hold w1
+	equal 1000 "$(cat "/proc/$(child_of w1)/oom_score_adj")"
+	[ "$(cat "/proc/$pid/oom_score_adj")" -lt 1000 ]
+	exec 7>&-
+}
+
 @test "a connection that waits for memory goes when its worker goes" {
 	export ISOSPIN_MAX_INFLIGHT_BYTES=2M
 	start_broker
