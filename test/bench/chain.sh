@@ -5,7 +5,7 @@
 #
 # Boots a GPU VM, the bridge and a worker, and runs rm-bench in the worker: through
 # shim, vsock-device, bridge and broker, against bare bytes through the same
-# vsock-devices and bridge to an echo in the GPU VM. For the bridge the echo is
+# vsock-devices and bridge to an echo in the GPU VM that blocks in read. For the bridge the echo is
 # one more GPU VM, and the worker's other port one more worker. If it may, it
 # has all of these go before the machine's other work, which is not what is
 # compared.

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,7 +27,6 @@
 #include "base/num.h"
 #include "base/sock.h"
 
-#define MAX_CONNS 256
 #define BUF_BYTES 65536u
 
 struct options {
@@ -34,85 +34,49 @@ struct options {
 	bool json, ident;
 };
 
-struct conn {
-	uint8_t buf[BUF_BYTES];
-	size_t off, len;
-	size_t skip;	/* bytes not to echo */
-};
-
-/* One step of an echo. False: the connection is over. */
-static bool echo_step(int fd, struct conn *c)
+/* Says on fd what comes from it, but for the first `skip` bytes. */
+static void echo(int fd, size_t skip)
 {
+	static uint8_t buf[BUF_BYTES];
+	size_t off;
 	ssize_t n;
 
-	if (c->len == 0) {
-		n = read(fd, c->buf, sizeof(c->buf));
-		if (n == 0 || (n < 0 && errno != EAGAIN))
-			return false;
-		c->off = MIN(c->skip, (size_t)MAX(n, 0));
-		c->skip -= c->off;
-		c->len = (size_t)MAX(n, 0) - c->off;
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+		off = MIN(skip, (size_t)n);
+		skip -= off;
+		if (write_full(fd, buf + off, (size_t)n - off) < 0)
+			return;
 	}
-	if (c->len > 0) {
-		n = send(fd, c->buf + c->off, c->len, MSG_NOSIGNAL);
-		if (n < 0 && errno != EAGAIN)
-			return false;
-		n = MAX(n, 0);
-		c->off += (size_t)n;
-		c->len -= (size_t)n;
-	}
-	return true;
 }
 
-static void add_conn(struct pollfd *p, struct conn **c, nfds_t *n,
-		     size_t skip)
-{
-	int fd = accept4(p[0].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	c[*n] = *n < MAX_CONNS ? calloc(1, sizeof(**c)) : NULL;
-	if (!c[*n]) {
-		close(fd);
-		return;
-	}
-	c[*n]->skip = skip;
-	p[*n] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	(*n)++;
-}
-
+/* A process for each connection, which reads and writes and does nothing else:
+ * what is measured against it is measured against the bare path. */
 static int serve(const struct sock_addr *a, bool ident)
 {
 	const size_t skip =
 		ident ? sizeof(struct iso_hdr) + sizeof(struct iso_ident) : 0;
-	static struct pollfd p[MAX_CONNS + 1];
-	static struct conn *c[MAX_CONNS + 1];
-	nfds_t n = 1;
-	int fd = sock_listen(a, 128);
+	int listener = sock_listen(a, 128);
 
-	if (fd < 0)
-		die(ISO_EX_UNAVAILABLE, "cannot listen: %s", strerror(-fd));
-	p[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	if (listener < 0)
+		die(ISO_EX_UNAVAILABLE, "cannot listen: %s",
+		    strerror(-listener));
+	if (sock_set_nonblock(listener, false) < 0)
+		die(ISO_EX_BUG, "fcntl");
+	signal(SIGCHLD, SIG_IGN); /* none is waited for */
+	signal(SIGPIPE, SIG_IGN);
 	printf("vsock-echo: ready\n");
 	fflush(stdout);
 	for (;;) {
-		if (poll(p, n, -1) < 0 && errno != EINTR)
-			die(ISO_EX_BUG, "poll: %s", strerror(errno));
-		for (nfds_t i = n - 1; i > 0; i--) {
-			if (!p[i].revents)
-				continue;
-			if (echo_step(p[i].fd, c[i])) {
-				p[i].events = c[i]->len ? POLLOUT : POLLIN;
-				continue;
-			}
-			close(p[i].fd);
-			free(c[i]);
-			n--;
-			p[i] = p[n];
-			c[i] = c[n];
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd < 0)
+			continue;
+		if (fork() == 0) {
+			close(listener);
+			echo(fd, skip);
+			_exit(0);
 		}
-		if (p[0].revents)
-			add_conn(p, c, &n, skip);
+		close(fd);
 	}
 }
 
