@@ -11,8 +11,10 @@
 #define OUT_MAX (UINT64_C(1) << 40)
 /* Sent bytes are moved away when they are this many. */
 #define OUT_SLACK (64u * 1024u)
+/* Bytes that are not taken of what was only looked at. */
+#define PEEK_REST 8
 
-static void watch(struct conn *c)
+static uint32_t wanted(const struct conn *c)
 {
 	size_t queued = c->out.len - c->out_sent;
 	uint32_t events = 0;
@@ -24,7 +26,15 @@ static void watch(struct conn *c)
 	/* Who waits for memory may go before there is some. */
 	if (!events)
 		events = EPOLLRDHUP;
-	if (loop_set(&c->child->pool.loop, &c->ev, events) < 0)
+	/* What was parsed stays in the socket: only what is new is news. */
+	if (c->peeks)
+		events |= EPOLLET | EPOLLRDHUP;
+	return events;
+}
+
+static void watch(struct conn *c)
+{
+	if (loop_set(&c->child->pool.loop, &c->ev, wanted(c)) < 0)
 		conn_end(c);
 }
 
@@ -105,8 +115,29 @@ static int send_queued(struct conn *c)
 	return 0;
 }
 
+/* Takes what was parsed when it was only looked at, but for `keep` bytes. */
+static void take_peeked(struct conn *c, size_t keep)
+{
+	uint8_t scrap[4096];
+
+	while (c->peeked > keep) {
+		ssize_t r = recv(c->ev.fd, scrap,
+				 MIN(c->peeked - keep, sizeof(scrap)), 0);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0) {
+			conn_end(c);
+			return;
+		}
+		c->peeked -= (size_t)r;
+	}
+}
+
 void conn_flush(struct conn *c)
 {
+	bool answers = c->out.len > 0;
+
 	if (c->state == CONN_ENDED)
 		return;
 	if (!wr_ok(&c->out) || send_queued(c) < 0) {
@@ -115,6 +146,8 @@ void conn_flush(struct conn *c)
 	}
 	count_queued(c);
 	watch(c);
+	if (answers && c->state != CONN_ENDED)
+		take_peeked(c, PEEK_REST);
 }
 
 static void conn_bye(struct conn *c, enum iso_bye_reason reason)
@@ -208,11 +241,10 @@ static ssize_t one_frame(struct conn *c, const uint8_t *p, size_t left,
 	return r < 0 ? r : (ssize_t)hdr->len;
 }
 
-/* Works through the bytes that were read. */
-static void conn_parse(struct conn *c)
+/* Works through the bytes that were read, but for the first `pos`. */
+static void conn_parse(struct conn *c, size_t pos)
 {
 	struct iso_hdr hdr = { 0 };
-	size_t pos = 0;
 	ssize_t r = 0;
 
 	while (c->state != CONN_ENDED) {
@@ -236,57 +268,58 @@ static void conn_parse(struct conn *c)
 	set_parked(c, r == -EAGAIN);
 }
 
-/* Takes from the socket what was parsed when it was only looked at. */
-static void take_peeked(struct conn *c)
+/* One read, behind what is there of a frame. Bytes, or 0: nothing came. */
+static size_t read_some(struct conn *c, int flags)
 {
-	uint8_t scrap[4096];
+	size_t room = c->in_cap - c->in_len;
+	ssize_t r;
 
-	while (c->peeked) {
-		ssize_t r = recv(c->ev.fd, scrap,
-				 MIN(c->peeked, sizeof(scrap)), 0);
-
-		if (r < 0 && (errno == EAGAIN || errno == EINTR))
-			return; /* the loop will say again that they are there */
-		if (r <= 0) {
-			conn_end(c);
-			return;
-		}
-		c->peeked -= (size_t)r;
+	do {
+		r = recv(c->ev.fd, c->in + c->in_len, room, flags);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0 && errno == EAGAIN)
+		return 0;
+	if (r <= 0) {
+		conn_end(c);
+		return 0;
 	}
+	c->more |= (size_t)r == room;
+	return (size_t)r;
 }
 
 /*
- * Where taking bytes sends the peer a packet, as AF_VSOCK does to give credit
- * back, a request is looked at and answered first. The socket stays readable,
- * so the loop comes back here for the rest.
+ * Where taking the last bytes from a socket sends the peer a packet, as
+ * AF_VSOCK does to give credit back, a request is only looked at. When it was
+ * answered it is taken but for some bytes, and the credit goes with the next
+ * answer.
  *
  * #syscalls gpu-broker: recvfrom
  */
 static void conn_read(struct conn *c)
 {
 	bool peek = c->peeks && c->in_len == 0 && c->in_cap == CONN_IN_MIN;
-	ssize_t r;
+	size_t old = c->peeked;
+	size_t n = read_some(c, peek ? MSG_PEEK : 0);
 
-	if (c->peeked) {
-		take_peeked(c);
-		return;
+	if (n && n == old) {
+		/* Nothing new, the end, or no room to look further. */
+		take_peeked(c, 0);
+		if (c->state == CONN_ENDED)
+			return;
+		old = 0;
+		peek = false;
+		n = read_some(c, 0);
 	}
-	r = recv(c->ev.fd, c->in + c->in_len, c->in_cap - c->in_len,
-		 peek ? MSG_PEEK : 0);
-	if (r < 0 && (errno == EAGAIN || errno == EINTR))
+	if (!n)
 		return;
-	if (r <= 0) {
-		conn_end(c);
-		return;
-	}
-	c->in_len += (size_t)r;
+	c->in_len += n;
 	if (peek)
-		c->peeked = (size_t)r;
-	conn_parse(c);
+		c->peeked = n;
+	conn_parse(c, old);
 	conn_flush(c);
 	/* Part of a frame is kept: what comes next has to follow it. */
 	if (c->state != CONN_ENDED && c->in_len)
-		take_peeked(c);
+		take_peeked(c, 0);
 }
 
 static void conn_event(struct iso_ev *ev, uint32_t events)
@@ -300,8 +333,14 @@ static void conn_event(struct iso_ev *ev, uint32_t events)
 			conn_end(c);
 		return;
 	}
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		conn_read(c);
+	if (!(events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+		return;
+	/* Behind what is read now its end may stand, which is not said again. */
+	c->more = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+	conn_read(c);
+	if (c->state != CONN_ENDED && c->peeks && c->more &&
+	    loop_again(&c->child->pool.loop, &c->ev) < 0)
+		conn_end(c);
 }
 
 void conn_resume(struct conn *c)
@@ -309,7 +348,7 @@ void conn_resume(struct conn *c)
 	if (c->state == CONN_ENDED || !c->parked)
 		return;
 	set_parked(c, false);
-	conn_parse(c);
+	conn_parse(c, 0);
 	conn_flush(c);
 }
 
@@ -367,7 +406,7 @@ int conn_new(struct child *child, int fd, uint32_t caps)
 	child->conns = c;
 	c->hello_by_ns = now_ns() + CONN_HELLO_MS * UINT64_C(1000000);
 	conn_check_hello(child);
-	r = loop_set(&child->pool.loop, &c->ev, EPOLLIN);
+	r = loop_set(&child->pool.loop, &c->ev, wanted(c));
 	if (r < 0)
 		conn_end(c);
 	return r;

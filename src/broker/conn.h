@@ -52,6 +52,7 @@ struct conn {
 	uint8_t *in;		/* owned; NULL while empty */
 	size_t in_len, in_cap;
 	bool peeks;		/* bytes are parsed before they are taken */
+	bool more;		/* there may be more to read than was */
 	size_t peeked;		/* parsed, and still in the socket */
 	struct wr out;
 	size_t out_sent;

@@ -36,6 +36,14 @@ int loop_set(struct loop *l, struct iso_ev *ev, uint32_t events)
 	return 0;
 }
 
+int loop_again(struct loop *l, struct iso_ev *ev)
+{
+	uint32_t events = ev->events;
+
+	ev->events = 0;
+	return loop_set(l, ev, events);
+}
+
 void loop_del(struct loop *l, struct iso_ev *ev)
 {
 	if (ev->added)

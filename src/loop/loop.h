@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.h - one epoll, level-triggered
+ * loop.h - one epoll, level-triggered but for who asks for EPOLLET
  *
  * Signals come by signalfd, time by timerfd, children by pidfd: all are fds
  * with an iso_ev. A handler never blocks and never frees the object it runs on:
@@ -36,6 +36,9 @@ void loop_fini(struct loop *l);
  * the fd leaves the epoll set: EPOLLHUP and EPOLLERR cannot be masked
  * otherwise. 0 or -errno. */
 int loop_set(struct loop *l, struct iso_ev *ev, uint32_t events);
+/* Watches for the same anew: with EPOLLET what is ready is then said once more.
+ * 0 or -errno. */
+int loop_again(struct loop *l, struct iso_ev *ev);
 void loop_del(struct loop *l, struct iso_ev *ev);
 
 /* One epoll_wait (timeout_ms as there) and its handlers, then the after hook.

@@ -167,6 +167,11 @@ still_serves()
 	run -0 play bye
 }
 
+@test "a burst of calls, more than is read at once, is answered to the last" {
+	start_broker
+	play burst
+}
+
 @test "the soft GPUs are those of the configuration" {
 	export ISOSPIN_SOFT_GPU_COUNT=3
 	start_broker

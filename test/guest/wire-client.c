@@ -73,6 +73,45 @@ static void do_control(struct client *c)
 	printf("driver %.64s\n", (const char *)a.need);
 }
 
+/* Far more calls in one write than the broker reads at once: all are answered. */
+static void do_burst(struct client *c)
+{
+	const struct abi_row *row, *ctl;
+	uint8_t arg[ARG_MAX_] = { 0 }, params[1024] = { 0 };
+	struct ask a = { .nr = NV_ESC_RM_CONTROL, .arg = arg, .n = 1 };
+	uint32_t client, tags = 0;
+	struct wr burst;
+
+	join(c);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	row = escape(c, NV_ESC_RM_CONTROL);
+	ctl = abi_control(c->abi, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
+	a.arg_len = row->sizes[0];
+	a.buf[0].p = params;
+	a.buf[0].len = ctl->sizes[0];
+	a.buf[0].in = true;
+	put(row, arg, ABI_F_hClient, client);
+	put(row, arg, ABI_F_hObject, client);
+	put(row, arg, ABI_F_cmd, ctl->nr);
+	put(row, arg, ABI_F_params, 0x1000);
+	put(row, arg, ABI_F_paramsSize, ctl->sizes[0]);
+	wr_init(&burst, ISO_MAX_FRAME);
+	c->held = &burst;
+	for (uint32_t i = 1; i <= 200; i++)
+		send_ioctl(c, &a, i);
+	c->held = NULL;
+	expect(burst.len > 32 * 1024, "a burst of %zu bytes", burst.len);
+	expect(write_full(c->fd, burst.p, burst.len) == 0, "cannot send");
+	wr_free(&burst);
+	for (uint32_t i = 1; i <= 200; i++)
+		tags += want_result(c);
+	expect(tags == 200 * 201 / 2, "a tag came twice");
+	/* and one more, by itself */
+	want_status(rm_control(c, &a, client, client, ctl->nr, params,
+			       ctl->sizes[0]), NV_OK);
+}
+
 /* Stays until its stdin ends; the test looks at the processes meanwhile. */
 static void do_hold(struct client *c)
 {
@@ -210,6 +249,7 @@ static const struct {
 } scenarios[] = {
 	{ "hello", do_hello },
 	{ "control", do_control },
+	{ "burst", do_burst },
 	{ "hold", do_hold },
 	{ "watch", do_watch },
 	{ "ping", do_ping },

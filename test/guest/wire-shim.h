@@ -41,6 +41,7 @@ struct client {
 	uint32_t next_tag;
 	const struct abi *abi;
 	struct frame in;
+	struct wr *held;	/* frames go there instead of out, if not NULL */
 };
 
 /* One ioctl: argument, the buffers of its pointers, and the bytes behind
@@ -86,7 +87,10 @@ static void send_frame(struct client *c, enum iso_type type, uint32_t tag,
 	wr_u32(&w, tag);
 	wr_u32(&w, file);
 	wr_bytes(&w, body, n);
-	send_raw(c, w.p, w.len);
+	if (c->held)
+		wr_bytes(c->held, w.p, w.len);
+	else
+		send_raw(c, w.p, w.len);
 	wr_free(&w);
 }
 

@@ -51,6 +51,11 @@ unharmed()
 	unharmed
 }
 
+@test "a burst of calls, more than is read at once, is answered to the last" {
+	play burst
+	unharmed
+}
+
 @test "a frame that stops half-way leaves nothing behind" {
 	play truncated
 	unharmed
