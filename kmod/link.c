@@ -302,13 +302,13 @@ int shim_req_call(struct shim_req *req, struct shim_frame *frame)
 	list_add_tail(&frame->node, &link->tx);
 	spin_unlock_bh(&link->lock);
 	tx_pump(link);
+	shim_rx_trim(link, &req->wait);
 	return req_wait(req);
 }
 
 /* ---- the socket ---------------------------------------------------------- */
 
-/* Bytes came, the peer closed, or an error: receiving tells which. */
-static void link_kick(struct sock *sk)
+static void link_kick(struct sock *sk, bool end)
 {
 	struct shim_link *link;
 
@@ -317,10 +317,23 @@ static void link_kick(struct sock *sk)
 	if (link) {
 		spin_lock(&link->lock);
 		link->rx_kick = true;
+		if (end)
+			WRITE_ONCE(link->rx_end, true);
 		shim_rx_dispatch(link);
 		spin_unlock(&link->lock);
 	}
 	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void link_data_ready(struct sock *sk)
+{
+	link_kick(sk, false);
+}
+
+/* The peer closed, or an error: receiving tells which. */
+static void link_ended(struct sock *sk)
+{
+	link_kick(sk, true);
 }
 
 static void link_write_space(struct sock *sk)
@@ -352,12 +365,12 @@ static void link_hook(struct shim_link *link)
 	link->old_error_report = sk->sk_error_report;
 	link->old_write_space = sk->sk_write_space;
 	sk->sk_user_data = link;
-	sk->sk_data_ready = link_kick;
-	sk->sk_state_change = link_kick;
-	sk->sk_error_report = link_kick;
+	sk->sk_data_ready = link_data_ready;
+	sk->sk_state_change = link_ended;
+	sk->sk_error_report = link_ended;
 	sk->sk_write_space = link_write_space;
 	write_unlock_bh(&sk->sk_callback_lock);
-	link_kick(sk);	/* what came before */
+	link_kick(sk, false);	/* what came before */
 }
 
 static void link_unhook(struct shim_link *link)

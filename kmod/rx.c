@@ -9,8 +9,8 @@
  * the socket is empty.
  *
  * Taking the last bytes from a socket makes vsock send the peer a packet of
- * credit. So an answer is only looked at, and taken when the next one is there:
- * then they are not the last, and the credit goes with the request between.
+ * credit. So an answer is only looked at. While the next one is on the way, it
+ * is taken but for some bytes, and the credit goes with the next request.
  */
 #include <linux/net.h>
 #include <linux/poll.h>
@@ -19,8 +19,9 @@
 
 #include "shim.h"
 
-/* At most so many bytes are left in the socket. */
+/* At most so many bytes are left in the socket, and so many are not taken. */
 #define PEEK_MAX 16384
+#define PEEK_REST 8
 
 void shim_rx_dispatch(struct shim_link *link)
 {
@@ -237,10 +238,9 @@ static int rx_frame(struct shim_link *link, const struct iso_hdr *hdr,
 	}
 }
 
-/* Takes the whole frames out of rx_buf. */
-static int rx_frames(struct shim_link *link)
+/* Takes the whole frames out of rx_buf; the first `off` bytes are none. */
+static int rx_frames(struct shim_link *link, size_t off)
 {
-	size_t off = 0;
 	int err = 0;
 
 	while (link->rx_len - off >= sizeof(struct iso_hdr)) {
@@ -284,11 +284,14 @@ static int rx_recv(struct shim_link *link, size_t n, int flags)
 			      flags | MSG_DONTWAIT);
 }
 
-/* Takes what was only looked at; it was parsed, nobody wants it any more. */
-static bool rx_take(struct shim_link *link)
+/*
+ * Takes all but `rest` bytes of what was only looked at; it was parsed, nobody
+ * wants it any more.
+ */
+static bool rx_take(struct shim_link *link, size_t rest)
 {
-	while (link->rx_peeked) {
-		int n = rx_recv(link, link->rx_peeked, 0);
+	while (link->rx_peeked > rest) {
+		int n = rx_recv(link, link->rx_peeked - rest, 0);
 
 		if (n <= 0) {
 			shim_link_fail(link, "receive failed");
@@ -304,11 +307,13 @@ static bool rx_some(struct shim_link *link)
 {
 	bool peek = !link->rx_len;
 	size_t room = peek ? PEEK_MAX : ISO_MAX_FRAME - link->rx_len;
+	size_t old = link->rx_peeked;
 	int n, err;
 
-	if (!rx_take(link))
-		return false;
 	n = rx_recv(link, room, peek ? MSG_PEEK : 0);
+	/* Nothing new, the end, or no room to look further. */
+	if (n > 0 && n == old)
+		return rx_take(link, 0);
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
@@ -319,15 +324,32 @@ static bool rx_some(struct shim_link *link)
 	link->rx_len += n;
 	if (peek)
 		link->rx_peeked = n;
-	err = rx_frames(link);
+	err = rx_frames(link, old);
 	if (err)
 		shim_link_fail(link, err == -EPROTO ? "protocol error" :
 			       err == -ESHUTDOWN ? "closed by broker" :
 						   "out of memory");
 	/* What follows a part of a frame has to come behind it. */
-	if (err || (link->rx_len && !rx_take(link)))
+	if (err || (link->rx_len && !rx_take(link, 0)))
 		return false;
-	return n == room;
+	return n == room || READ_ONCE(link->rx_end);
+}
+
+void shim_rx_trim(struct shim_link *link, wait_queue_head_t *wait)
+{
+	bool mine;
+
+	spin_lock_bh(&link->lock);
+	mine = !link->rx_owner && !link->dead && link->rx_peeked > PEEK_REST;
+	if (mine)
+		WRITE_ONCE(link->rx_owner, wait);
+	spin_unlock_bh(&link->lock);
+	if (!mine)
+		return;
+	rx_take(link, PEEK_REST);
+	spin_lock_bh(&link->lock);
+	shim_rx_leave(link);
+	spin_unlock_bh(&link->lock);
 }
 
 void shim_rx_pump(struct shim_link *link)

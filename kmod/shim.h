@@ -160,12 +160,15 @@ struct shim_link {
 	/* The rx owner's own: */
 	u8 *rx_buf;
 	size_t rx_len;			/* bytes in it, not yet parsed */
-	size_t rx_peeked;		/* bytes parsed, still in the socket */
+	size_t rx_peeked;		/* bytes parsed, still in the socket;
+					 * read by others while there is none
+					 */
 
 	spinlock_t lock;		/* guards all below */
 	bool up;			/* HELLO_OK came */
 	bool dead;			/* for good */
 	bool rx_kick;			/* there may be bytes to receive */
+	bool rx_end;			/* and their end, or an error */
 	wait_queue_head_t *rx_owner;	/* whose task receives, or NULL */
 	struct list_head waiting;	/* requests, the newest last */
 	struct list_head tx;		/* frames */
@@ -249,6 +252,11 @@ void shim_req_put(struct shim_req *req);
 void shim_rx_dispatch(struct shim_link *link);
 /* The owner leaves; link->lock is held. */
 void shim_rx_leave(struct shim_link *link);
+/*
+ * Takes what was received before, if nobody receives now. `wait` is the queue
+ * on which the caller is going to wait.
+ */
+void shim_rx_trim(struct shim_link *link, wait_queue_head_t *wait);
 /*
  * Receives and hands out. The caller is link->rx_owner, and is it no more
  * afterwards.
