@@ -2,18 +2,7 @@
 # opt.sh - the flags that every command has
 #
 # A command names in opt_flags which of the optional ones it takes (dry-run,
-# json, instance), then:
-#
-#	while [ $# -gt 0 ]; do
-#		opt_take "$@"
-#		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-#		case $1 in
-#		--own) opt_need "$@"; own=$2; shift 2 ;;
-#		--) shift; break ;;
-#		-*) opt_unknown "$1" ;;
-#		*) break ;;
-#		esac
-#	done
+# json, instance), and calls opt_parse.
 #
 # Leaves behind: DRY_RUN, opt_json (0 or 1), opt_conf (file or empty),
 # opt_instance (name or empty).
@@ -23,6 +12,49 @@ opt_json=0
 opt_conf=
 opt_instance=
 opt_verbose=0
+
+# opt_parse OWN THEN ARG...: takes the options from ARG, wherever they stand in
+# front of a --, and calls THEN with the operands, in their order; opt_before of
+# them stood in front of it too. An option that is none of ours goes to OWN, with
+# what follows it; OWN takes it, and sets opt_n if it is more than one word:
+#
+#	option()
+#	{
+#		case $1 in
+#		--flag) flag=1 ;;
+#		--name) opt_need "$@"; name=$2 opt_n=2 ;;
+#		*) opt_unknown "$1" ;;
+#		esac
+#	}
+#
+# For a command that has none of its own, OWN is opt_unknown.
+opt_parse()
+{
+	local opt_own="$1" opt_then="$2" opt_left opt_end=0
+
+	shift 2
+	opt_left=$# opt_before=0
+	# Operands go behind the words that are left to be looked at.
+	while [ "$opt_left" -gt 0 ]; do
+		opt_n=1
+		case $opt_end$1 in
+		0--) opt_end=1 ;;
+		0-*)
+			opt_take "$@"
+			[ "$opt_n" -gt 0 ] || {
+				opt_n=1
+				"$opt_own" "$@"
+			}
+			[ "$opt_n" -le "$opt_left" ] || opt_need "$1" ;;
+		*)
+			[ "$opt_end" -eq 1 ] || opt_before=$((opt_before + 1))
+			set -- "$@" "$1" ;;
+		esac
+		shift "$opt_n"
+		opt_left=$((opt_left - opt_n))
+	done
+	"$opt_then" "$@"
+}
 
 # opt_take ARG...: handles ARG if it is a common flag. opt_n is set to the
 # number of words used, 0 if it is none of ours.
@@ -63,24 +95,6 @@ opt_take()
 	esac
 }
 
-# opt_all ARG...: for a command that has no flag but the common ones. opt_n is
-# set to the number of words before its operands.
-opt_all()
-{
-	local all=$#
-
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
-	opt_n=$((all - $#))
-}
-
 opt_allowed()
 {
 	case " $opt_flags " in
@@ -103,10 +117,13 @@ opt_unknown()
 # opt_none ARG...: the command takes no (more) operands.
 opt_none()
 {
-	case ${1:-} in
-	-*) opt_unknown "$1" ;;
-	esac
 	[ $# -eq 0 ] || die 64 "unexpected operand '$1'; see -h"
+}
+
+# opt_command ARG...: the operands are a command, so they come after a --.
+opt_command()
+{
+	[ "$opt_before" -eq 0 ] || die 64 "'$1': a command comes after --; see -h"
 }
 
 # opt_usage: prints the header comment of the running script.

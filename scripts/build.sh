@@ -40,23 +40,20 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 tools='make gcc musl-gcc cpio xz zstd strip'
 kernel_tools='flex bison bc'
 
-parse()
+option()
 {
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--tree) opt_need "$@"; build_tree=$2; shift 2 ;;
-		--driver) opt_need "$@"; rootfs_version=$2; shift 2 ;;
-		--run) opt_need "$@"; rootfs_run=$2; shift 2 ;;
-		--print) print=1; shift ;;
-		--list) list=1; shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
-	words=$#
+	case $1 in
+	--tree) opt_need "$@"; build_tree=$2 opt_n=2 ;;
+	--driver) opt_need "$@"; rootfs_version=$2 opt_n=2 ;;
+	--run) opt_need "$@"; rootfs_run=$2 opt_n=2 ;;
+	--print) print=1 ;;
+	--list) list=1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+wanted()
+{
 	[ "$list$opt_json" != 01 ] || die 64 '--json wants --list; see -h'
 	if [ "$list" -eq 1 ]; then
 		opt_none "$@"
@@ -151,19 +148,15 @@ need_tools()
 	"$TOP/scripts/setup.sh" "$@" || die "$?" "setting up failed, see above"
 }
 
-main()
+work()
 {
-	list=0 print=0
-	base_init "$0"
-	opt_flags='dry-run json'
-	parse "$@"
+	wanted "$@"
 	conf_load "$opt_conf"
 	assets_init
 	if [ "$list" -eq 1 ]; then
 		show
 		leave 0
 	fi
-	shift $(($# - words))
 	# shellcheck disable=SC2046 # a list of names
 	case " $* " in
 	*' all '*) set -- $(build_all_targets) ;;
@@ -171,6 +164,14 @@ main()
 	[ "$print" -eq 0 ] || where "$@"
 	need_tools "$@"
 	build_all "$@"
+}
+
+main()
+{
+	list=0 print=0
+	base_init "$0"
+	opt_flags='dry-run json'
+	opt_parse option work "$@"
 }
 
 # build_all TARGET...: as the calling user, one build of this checkout at a time.

@@ -19,22 +19,16 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/opt.sh"
 . "$TOP/lib/conf.sh"
 
-main()
+option()
 {
-	base_init "$0"
-	nonfree=
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--no-nonfree)
-			nonfree=$1
-			shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	case $1 in
+	--no-nonfree) nonfree=$1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	opt_none "$@"
 	conf_load "$opt_conf"
 
@@ -50,6 +44,13 @@ main()
 	}
 	step_end
 	"$TOP/test/run.sh" all || leave $?
+}
+
+main()
+{
+	base_init "$0"
+	nonfree=
+	opt_parse option work "$@"
 }
 
 main "$@"

@@ -17,16 +17,19 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/opt.sh"
 . "$TOP/lib/conf.sh"
 
-main()
+work()
 {
-	base_init "$0"
-	opt_all "$@"
-	shift "$opt_n"
 	name=${1:-}
 	[ $# -eq 0 ] || shift
 	opt_none "$@"
 	conf_load "$opt_conf"
 	conf_print "$name"
+}
+
+main()
+{
+	base_init "$0"
+	opt_parse opt_unknown work "$@"
 }
 
 main "$@"

@@ -75,13 +75,8 @@ abandon()
 	[ "$done" -eq 1 ] || tmux kill-session -t "=$session" 2>/dev/null || :
 }
 
-main()
+work()
 {
-	done=0
-	base_init "$0"
-	opt_flags='instance'
-	opt_all "$@"
-	shift "$opt_n"
 	opt_none "$@"
 	vm_init
 	command -v tmux >/dev/null ||
@@ -109,6 +104,14 @@ main()
 		log_info "to look at it: tmux attach -t $session"
 		log_info "to stop it: tmux kill-session -t $session"
 	fi
+}
+
+main()
+{
+	done=0
+	base_init "$0"
+	opt_flags='instance'
+	opt_parse opt_unknown work "$@"
 }
 
 main "$@"

@@ -312,43 +312,32 @@ what_to_type()
 	base_set "$1" "${SUDO_UID:+sudo }$2"
 }
 
-parse()
+option()
 {
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--keep) keep=1; shift ;;
-		--nvidia)
-			opt_need "$@"
-			conf_set_flag NVIDIA_BRANCH "$2"
-			asked=$2
-			shift 2 ;;
-		--no-nonfree)
-			conf_set_flag NONFREE no
-			export ISOSPIN_NONFREE=no
-			shift ;;
-		--workers)
-			opt_need "$@"
-			case $2 in
-			[1-9] | 1[0-6]) workers=$2 ;;
-			*) die 64 "--workers: '$2': 1 to 16" ;;
-			esac
-			shift 2 ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
+	case $1 in
+	--keep) keep=1 ;;
+	--nvidia)
+		opt_need "$@"
+		conf_set_flag NVIDIA_BRANCH "$2"
+		asked=$2
+		opt_n=2 ;;
+	--no-nonfree)
+		conf_set_flag NONFREE no
+		export ISOSPIN_NONFREE=no ;;
+	--workers)
+		opt_need "$@"
+		case $2 in
+		[1-9] | 1[0-6]) workers=$2 ;;
+		*) die 64 "--workers: '$2': 1 to 16" ;;
 		esac
-	done
-	opt_none "$@"
+		opt_n=2 ;;
+	*) opt_unknown "$1" ;;
+	esac
 }
 
-main()
+work()
 {
-	keep=0 workers=2 names='' kept=0 child_pid='' asked=''
-	base_init "$0"
-	opt_flags='json instance'
-	parse "$@"
+	opt_none "$@"
 	exec 3>&1
 	[ "$opt_json" -eq 0 ] || exec 3>&2
 	for n in $(seq "$workers"); do
@@ -389,6 +378,14 @@ main()
 		log_info "$smi ran in $workers workers; stopping the VMs" \
 			"($me demo --keep leaves them running)"
 	fi
+}
+
+main()
+{
+	keep=0 workers=2 names='' kept=0 child_pid='' asked=''
+	base_init "$0"
+	opt_flags='json instance'
+	opt_parse option work "$@"
 }
 
 main "$@"

@@ -122,12 +122,8 @@ check_gpu()
 	doctor_gpu_image
 }
 
-main()
+work()
 {
-	base_init "$0"
-	opt_flags='json instance'
-	opt_all "$@"
-	shift "$opt_n"
 	doctor_target=${1:-}
 	[ $# -eq 0 ] || shift
 	opt_none "$@"
@@ -170,6 +166,13 @@ main()
 		check_programs
 	fi
 	leave "$doctor_failed"
+}
+
+main()
+{
+	base_init "$0"
+	opt_flags='json instance'
+	opt_parse opt_unknown work "$@"
 }
 
 main "$@"

@@ -190,33 +190,29 @@ register()
 	EOT
 }
 
-main()
+option()
 {
-	name=gpu0 detach=0 owner='' exec_in=''
-	base_init "$0"
-	opt_flags='dry-run json instance'
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--name) opt_need "$@"; name=$2; shift 2 ;;
-		--driver)
-			opt_need "$@"
-			conf_set_flag GPU_DRIVER "$2"
-			shift 2 ;;
-		--device)
-			opt_need "$@"
-			vm_devices="$vm_devices${vm_devices:+ }$2"
-			shift 2 ;;
-		--detach) detach=1; shift ;;
-		--owner) opt_need "$@"; owner=$2; shift 2 ;;
-		--exec) opt_need "$@"; exec_in=$2; shift 2 ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	case $1 in
+	--name) opt_need "$@"; name=$2 opt_n=2 ;;
+	--driver)
+		opt_need "$@"
+		conf_set_flag GPU_DRIVER "$2"
+		opt_n=2 ;;
+	--device)
+		opt_need "$@"
+		vm_devices="$vm_devices${vm_devices:+ }$2"
+		opt_n=2 ;;
+	--detach) detach=1 ;;
+	--owner) opt_need "$@"; owner=$2 opt_n=2 ;;
+	--exec) opt_need "$@"; exec_in=$2 opt_n=2 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	[ -n "$exec_in" ] || opt_none "$@"
+	opt_command "$@"
 	vm_init
 	if [ -n "$exec_in" ]; then
 		vm_pass_through "$exec_in" gpu "$@"
@@ -239,6 +235,14 @@ main()
 	[ "$detach" -eq 1 ] || boot_stay 'GPU VM'
 	vm_keep "$owner"
 	vm_show "$vm_name"
+}
+
+main()
+{
+	name=gpu0 detach=0 owner='' exec_in=''
+	base_init "$0"
+	opt_flags='dry-run json instance'
+	opt_parse option work "$@"
 }
 
 main "$@"

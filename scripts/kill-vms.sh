@@ -56,13 +56,8 @@ stop_bridge()
 	bridge_remove
 }
 
-main()
+work()
 {
-	stopped=''
-	base_init "$0"
-	opt_flags='dry-run instance'
-	opt_all "$@"
-	shift "$opt_n"
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
 	if [ -d "$proc_dir" ]; then
@@ -85,6 +80,14 @@ main()
 	elif [ "$DRY_RUN" -eq 0 ]; then
 		log_info "stopped:$stopped"
 	fi
+}
+
+main()
+{
+	stopped=''
+	base_init "$0"
+	opt_flags='dry-run instance'
+	opt_parse opt_unknown work "$@"
 }
 
 main "$@"

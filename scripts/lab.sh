@@ -98,40 +98,31 @@ keep_disk()
 	vm_exec "$vm_name" -- sync </dev/null
 }
 
-parse()
+option()
 {
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--name) opt_need "$@"; name=$2; shift 2 ;;
-		--disk) opt_need "$@"; lab_disk=$2; shift 2 ;;
-		--tty) tty=1; shift ;;
-		--detach) detach=1; shift ;;
-		--owner) opt_need "$@"; owner=$2; shift 2 ;;
-		--exec) opt_need "$@"; exec_in=$2; shift 2 ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) die 64 "'$1': a command comes after --; see -h" ;;
-		esac
-	done
-	words=$#
+	case $1 in
+	--name) opt_need "$@"; name=$2 opt_n=2 ;;
+	--disk) opt_need "$@"; lab_disk=$2 opt_n=2 ;;
+	--tty) tty=1 ;;
+	--detach) detach=1 ;;
+	--owner) opt_need "$@"; owner=$2 opt_n=2 ;;
+	--exec) opt_need "$@"; exec_in=$2 opt_n=2 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+wanted()
+{
+	opt_command "$@"
 	[ "$detach" -eq 0 ] || opt_none "$@"
 	if [ "$detach$DRY_RUN" = 00 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
 		die 64 'no terminal for a shell: give a command after --, or --detach'
 	fi
 }
 
-main()
+work()
 {
-	name='' lab_disk='' tty=0 detach=0 owner='' exec_in=''
-	base_init "$0"
-	opt_flags='dry-run json instance'
-	for word; do
-		[ "$word" != -- ] || base_own_status=125
-	done
-	parse "$@"
-	shift $(($# - words))
+	wanted "$@"
 	# What the lab is for must be the same on any machine.
 	conf_set_flag ACCEL tcg
 	vm_init
@@ -157,6 +148,17 @@ main()
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" lab "$@"
 	vm_keep "$owner"
 	vm_show "$vm_name"
+}
+
+main()
+{
+	name='' lab_disk='' tty=0 detach=0 owner='' exec_in=''
+	base_init "$0"
+	opt_flags='dry-run json instance'
+	for word; do
+		[ "$word" != -- ] || base_own_status=125
+	done
+	opt_parse option work "$@"
 }
 
 main "$@"

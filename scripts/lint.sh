@@ -178,13 +178,10 @@ lint_places()
 	report 'a place of one machine or archive' "$out"
 }
 
-main()
+work()
 {
 	local tool
 
-	base_init "$0"
-	opt_all "$@"
-	shift "$opt_n"
 	opt_none "$@"
 	[ -z "$opt_conf" ] || opt_unknown -c
 	for tool in shellcheck "${CC:-cc}"; do
@@ -199,6 +196,12 @@ main()
 	lint_commands
 	lint_places
 	[ "$found" -eq 0 ] || leave 1
+}
+
+main()
+{
+	base_init "$0"
+	opt_parse opt_unknown work "$@"
 }
 
 main "$@"

@@ -76,21 +76,16 @@ show()
 	fi
 }
 
-main()
+option()
 {
-	follow=0 files=''
-	base_init "$0"
-	opt_flags='instance'
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		-f | --follow) follow=1; shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	case $1 in
+	-f | --follow) follow=1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
 	if [ $# -gt 0 ]; then
@@ -101,6 +96,14 @@ main()
 		collect_all
 	fi
 	show
+}
+
+main()
+{
+	follow=0 files=''
+	base_init "$0"
+	opt_flags='instance'
+	opt_parse option work "$@"
 }
 
 main "$@"

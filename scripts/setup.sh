@@ -65,30 +65,23 @@ procps lists processes
 strace watches the sandbox
 '
 
-main()
+option()
 {
-	base_init "$0"
-	set_name=
-	opt_flags=dry-run
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--no-nonfree)
-			conf_set_flag NONFREE no
-			shift ;;
-		--lock-wait)
-			opt_need "$@"
-			case $2 in
-			'' | *[!0-9]* | ?????*) die 64 "--lock-wait: '$2' is no number of seconds" ;;
-			esac
-			apt_lock_wait=$2
-			shift 2 ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
+	case $1 in
+	--no-nonfree) conf_set_flag NONFREE no ;;
+	--lock-wait)
+		opt_need "$@"
+		case $2 in
+		'' | *[!0-9]* | ?????*) die 64 "--lock-wait: '$2' is no number of seconds" ;;
 		esac
-	done
+		apt_lock_wait=$2
+		opt_n=2 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	set_name=${1:-demo}
 	[ $# -eq 0 ] || shift
 	opt_none "$@"
@@ -112,6 +105,14 @@ main()
 	on_exit rm -f "$apt_log"
 	[ -z "$tools" ] || install_tools
 	[ -z "$kernels$branches$lab$source" ] || fetch_assets
+}
+
+main()
+{
+	base_init "$0"
+	set_name=
+	opt_flags=dry-run
+	opt_parse option work "$@"
 }
 
 # What this machine is: sets debian (12 or 13), codename and the other Debian,

@@ -45,12 +45,8 @@ nothing_runs()
 	fi
 }
 
-main()
+work()
 {
-	base_init "$0"
-	opt_flags='json instance'
-	opt_all "$@"
-	shift "$opt_n"
 	opt_none "$@"
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
@@ -63,6 +59,13 @@ main()
 	done
 	[ "$running" -eq 0 ] || nothing_runs
 	leave "$running"
+}
+
+main()
+{
+	base_init "$0"
+	opt_flags='json instance'
+	opt_parse opt_unknown work "$@"
 }
 
 main "$@"

@@ -201,28 +201,19 @@ clock()
 	base_set "$1" "${up%.*}${up#*.}"
 }
 
-main()
+option()
 {
-	all=0 force=0 function_only=0 persist=0
-	base_init "$0"
-	operands=0
-	opt_flags='dry-run'
-	while [ $# -gt "$operands" ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--all-nvidia) all=1; shift ;;
-		--force) force=1; shift ;;
-		--function-only) function_only=1; shift ;;
-		--persist) persist=1; shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*)
-			set -- "$@" "$1"
-			shift
-			operands=$((operands + 1)) ;;
-		esac
-	done
+	case $1 in
+	--all-nvidia) all=1 ;;
+	--force) force=1 ;;
+	--function-only) function_only=1 ;;
+	--persist) persist=1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	conf_load "$opt_conf"
 	vfio_init
 	if [ "$all" -eq 1 ]; then
@@ -251,6 +242,14 @@ main()
 	clock ended
 	log_debug "hundredths of a second: checks $((checked - begun)), \
 writes $((ended - checked))"
+}
+
+main()
+{
+	all=0 force=0 function_only=0 persist=0
+	base_init "$0"
+	opt_flags='dry-run'
+	opt_parse option work "$@"
 }
 
 main "$@"

@@ -322,27 +322,16 @@ all_gpus()
 	! pci_exists "$counts" || add "$counts"
 }
 
-main()
+option()
 {
-	tab='	' devices='' counts='' recs=''
-	base_init "$0"
-	operands=0
-	opt_flags='json'
-	while [ $# -gt "$operands" ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--no-users)
-			users_skip=1
-			shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*)
-			set -- "$@" "$1"
-			shift
-			operands=$((operands + 1)) ;;
-		esac
-	done
+	case $1 in
+	--no-users) users_skip=1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	if [ $# -eq 0 ] || [ -n "$opt_conf" ]; then
 		conf_load "$opt_conf"
 	fi
@@ -359,6 +348,14 @@ main()
 		die 69 "$counts, the GPU of the configuration (GPU_BDF), is not there"
 	fi
 	leave "$verdict"
+}
+
+main()
+{
+	tab='	' devices='' counts='' recs=''
+	base_init "$0"
+	opt_flags='json'
+	opt_parse option work "$@"
 }
 
 main "$@"

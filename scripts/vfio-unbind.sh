@@ -231,29 +231,20 @@ at the next boot; vfio-unbind --persist ends that"
 	done
 }
 
-main()
+option()
 {
-	all=0 function_only=0 persist=0 reset='' rescan=0
-	base_init "$0"
-	operands=0
-	opt_flags='dry-run'
-	while [ $# -gt "$operands" ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--all-nvidia) all=1; shift ;;
-		--function-only) function_only=1; shift ;;
-		--persist) persist=1; shift ;;
-		--reset) reset=1; shift ;;
-		--rescan) rescan=1; shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*)
-			set -- "$@" "$1"
-			shift
-			operands=$((operands + 1)) ;;
-		esac
-	done
+	case $1 in
+	--all-nvidia) all=1 ;;
+	--function-only) function_only=1 ;;
+	--persist) persist=1 ;;
+	--reset) reset=1 ;;
+	--rescan) rescan=1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	conf_load "$opt_conf"
 	vfio_init
 	if [ "$all" -eq 1 ]; then
@@ -270,6 +261,14 @@ main()
 	free
 	if [ "$DRY_RUN" -eq 1 ]; then show; else give_back_all; fi
 	saved_all
+}
+
+main()
+{
+	all=0 function_only=0 persist=0 reset='' rescan=0
+	base_init "$0"
+	opt_flags='dry-run'
+	opt_parse option work "$@"
 }
 
 main "$@"

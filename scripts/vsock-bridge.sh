@@ -77,23 +77,18 @@ bridge_abandon()
 	[ "$owner" -ne "$$" ] || proc_stop bridge
 }
 
-main()
+option()
 {
-	detach=0 owner='' stop=0
-	base_init "$0"
-	opt_flags='dry-run instance'
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--detach) detach=1; shift ;;
-		--owner) opt_need "$@"; owner=$2; shift 2 ;;
-		--stop) stop=1; shift ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) break ;;
-		esac
-	done
+	case $1 in
+	--detach) detach=1 ;;
+	--owner) opt_need "$@"; owner=$2 opt_n=2 ;;
+	--stop) stop=1 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+work()
+{
 	opt_none "$@"
 	vm_init
 	if [ "$stop" -eq 1 ]; then
@@ -114,6 +109,14 @@ main()
 	else
 		rm -rf -- "$proc_dir/bridge/owner"
 	fi
+}
+
+main()
+{
+	detach=0 owner='' stop=0
+	base_init "$0"
+	opt_flags='dry-run instance'
+	opt_parse option work "$@"
 }
 
 main "$@"

@@ -103,28 +103,26 @@ register()
 	EOT
 }
 
-parse()
+option()
 {
-	while [ $# -gt 0 ]; do
-		opt_take "$@"
-		if [ "$opt_n" -gt 0 ]; then shift "$opt_n"; continue; fi
-		case $1 in
-		--name) opt_need "$@"; name=$2; shift 2 ;;
-		--gpu)
-			opt_need "$@"
-			conf_set_flag GPU_VM "$2"
-			shift 2 ;;
-		--tty) tty=1; shift ;;
-		--detach) detach=1; shift ;;
-		--stay) stay=1; shift ;;
-		--owner) opt_need "$@"; owner=$2; shift 2 ;;
-		--exec) opt_need "$@"; exec_in=$2; shift 2 ;;
-		--) shift; break ;;
-		-*) opt_unknown "$1" ;;
-		*) die 64 "'$1': a command comes after --; see -h" ;;
-		esac
-	done
-	words=$#
+	case $1 in
+	--name) opt_need "$@"; name=$2 opt_n=2 ;;
+	--gpu)
+		opt_need "$@"
+		conf_set_flag GPU_VM "$2"
+		opt_n=2 ;;
+	--tty) tty=1 ;;
+	--detach) detach=1 ;;
+	--stay) stay=1 ;;
+	--owner) opt_need "$@"; owner=$2 opt_n=2 ;;
+	--exec) opt_need "$@"; exec_in=$2 opt_n=2 ;;
+	*) opt_unknown "$1" ;;
+	esac
+}
+
+wanted()
+{
+	opt_command "$@"
 	[ "$detach$stay" != 11 ] || die 64 '--detach and --stay exclude each other'
 	[ "$detach$stay" = 00 ] || opt_none "$@"
 	if [ "$detach$stay$DRY_RUN" = 000 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
@@ -132,16 +130,9 @@ parse()
 	fi
 }
 
-main()
+work()
 {
-	name='' gpu='' tty=0 detach=0 stay=0 owner='' exec_in=''
-	base_init "$0"
-	opt_flags='dry-run json instance'
-	for word; do
-		[ "$word" != -- ] || base_own_status=125
-	done
-	parse "$@"
-	shift $(($# - words))
+	wanted "$@"
 	vm_init
 	[ -z "$exec_in" ] || vm_pass_through "$exec_in" worker "$@"
 	vm_role=worker
@@ -157,6 +148,17 @@ main()
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"
 	vm_keep "$owner"
 	vm_show "$vm_name"
+}
+
+main()
+{
+	name='' gpu='' tty=0 detach=0 stay=0 owner='' exec_in=''
+	base_init "$0"
+	opt_flags='dry-run json instance'
+	for word; do
+		[ "$word" != -- ] || base_own_status=125
+	done
+	opt_parse option work "$@"
 }
 
 main "$@"

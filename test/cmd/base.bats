@@ -288,3 +288,49 @@ clean" "$output"
 	[ "${lines[0]}" != "${lines[1]}" ]
 	equal "$ISOSPIN_RUN_DIR/mine" "${lines[2]}"
 }
+
+@test "options are taken wherever they stand, operands keep their order" {
+	# shellcheck disable=SC2016 # the inner shell's
+	parse='opt_flags=dry-run
+		own() { case $1 in
+			--name) opt_need "$@"; name=$2 opt_n=2 ;;
+			*) opt_unknown "$1" ;; esac; }
+		say() { printf "%s|" "$DRY_RUN" "${name:-}" "$opt_before" "$@"; echo; }
+		name=; opt_parse own say '
+	anywhere()
+	{
+		run -0 --separate-stderr sh_lib "$parse a --name x 'b c' '' -n d"
+		equal '1|x|4|a|b c||d|' "$output"
+		run -0 --separate-stderr sh_lib "$parse a -- b -n -- '*' --name"
+		equal '0||1|a|b|-n|--|*|--name|' "$output"
+		run -0 --separate-stderr sh_lib "$parse --name -- -- a"
+		equal '0|--|0|a|' "$output"
+		run -0 --separate-stderr sh_lib "$parse"
+		equal '0||0|' "$output"
+	}
+	with_shells anywhere
+}
+
+@test "an operand is no value of the last option, and no option is unknown in silence" {
+	strict()
+	{
+		for args in 'a --name' '--name' 'a -c' 'a b --config'; do
+			run -64 --separate-stderr sh_lib "$parse $args"
+			has "$stderr" 'wants a value'
+		done
+		for args in '--json' 'a --nonsense' '-' 'a -x b'; do
+			run -64 --separate-stderr sh_lib "$parse $args"
+			has "$stderr" 'unknown option'
+		done
+		run -64 --separate-stderr sh_lib 'opt_parse opt_unknown opt_none a'
+		has "$stderr" "unexpected operand 'a'"
+		run -64 --separate-stderr sh_lib 'opt_parse opt_unknown opt_command a -- b'
+		has "$stderr" "'a': a command comes after --"
+	}
+	# shellcheck disable=SC2016 # the inner shell's
+	parse='own() { case $1 in
+			--name) opt_need "$@"; opt_n=2 ;;
+			*) opt_unknown "$1" ;; esac; }
+		opt_parse own : '
+	with_shells strict
+}
