@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # doctor_gpu.sh - what would fail later: the checks of a real GPU
 #
-# Needs doctor.sh, pci.sh, users.sh, judge.sh. doctor_cpu, doctor_kvm and
-# doctor_vmm come first: the guest's address space follows from them.
+# Needs doctor.sh, pci.sh, users.sh, judge.sh, gpu.sh. doctor_cpu, doctor_kvm
+# and doctor_vmm come first: the guest's address space follows from them.
 
 # doctor_gpu_device: sets doctor_bdf, empty if GPU_BDF is not there.
 doctor_gpu_device()
@@ -404,6 +404,15 @@ doctor_gpu_pair()
 # doctor_gpu_image: the GPU VM's.
 doctor_gpu_image()
 {
-	doctor_say fail image "a GPU VM with real hardware needs an image with NVIDIA's driver, which isospin cannot build yet" \
-		'the soft driver needs none: isospin demo'
+	local version release
+
+	conf_get version DRIVER_VERSION
+	# Without a kernel doctor_kernel has said so.
+	release=$(assets_kernel) || return 0
+	if gpu_image_find "$release" "$version"; then
+		doctor_say ok image "$vm_disk has driver $version"
+	else
+		doctor_say fail image "no image with NVIDIA's driver $version for kernel $release" \
+			"isospin build --driver $version gpu-rootfs"
+	fi
 }

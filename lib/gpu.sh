@@ -42,11 +42,18 @@ ${driver:-no driver}; bind it: isospin vfio-bind $1"
 	die 69 "$1 cannot be handed to a VM ($judge_state)"
 }
 
-# gpu_image RELEASE VERSION: sets vm_disk to the image with that driver.
-gpu_image()
+# gpu_image_find RELEASE VERSION: sets vm_disk to the image with that driver, which
+# runs in that kernel; 1 if there is none.
+gpu_image_find()
 {
 	vm_disk=$image_dir/gpu-rootfs-$2-$1.ext4
-	[ -f "$vm_disk" ] || die 66 "no image with NVIDIA's driver $2 for kernel \
+	[ -f "$vm_disk" ]
+}
+
+# gpu_image RELEASE VERSION: the same, or ends the command.
+gpu_image()
+{
+	gpu_image_find "$1" "$2" || die 66 "no image with NVIDIA's driver $2 for kernel \
 $1; make it: isospin build --driver $2 gpu-rootfs"
 }
 

@@ -25,6 +25,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/poll.sh"
 . "$TOP/lib/proc.sh"
 . "$TOP/lib/assets.sh"
+. "$TOP/lib/image.sh"
 . "$TOP/lib/vmm.sh"
 . "$TOP/lib/qemu.sh"
 . "$TOP/lib/fc.sh"
@@ -34,6 +35,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/pci.sh"
 . "$TOP/lib/users.sh"
 . "$TOP/lib/judge.sh"
+. "$TOP/lib/gpu.sh"
 . "$TOP/lib/doctor.sh"
 . "$TOP/lib/doctor_gpu.sh"
 

@@ -18,6 +18,8 @@ setup()
 	mkdir -m 700 run
 	: >dev/kvm
 	: >dev/vhost-vsock
+	mkdir -p top/build/images
+	: >top/build/images/gpu-rootfs-580.95.05-6.12.0-test.ext4
 	host_files
 	host_proc
 	host_card
@@ -198,15 +200,15 @@ lacks()
 	}
 }
 
-@test "a host where all is well fails only for the image that cannot be built" {
+@test "on a host where all is well a GPU VM would start" {
 	with_shells well
 }
 
 well()
 {
 	only=$shell
-	finds gpu fail image "NVIDIA's driver"
-	equal 1 "$(grep -c '^fail' <<<"$output")"
+	finds gpu ok image 'gpu-rootfs-580.95.05-6.12.0-test.ext4 has driver 580.95.05'
+	equal '' "$(grep '^fail' <<<"$output")"
 	equal '' "$(grep '^warn' <<<"$output" | grep -v ' users: ')"
 	for name in tools state disk cpu kvm vmm vsock cids memory hugepages \
 		commands kernel programs iommu remapping parameters gpu bind msix bars \
@@ -226,7 +228,7 @@ well()
 }
 
 @test "without a word it checks for the GPU where there is an NVIDIA one" {
-	run -1 --separate-stderr doctor
+	run -0 --separate-stderr doctor
 	has "$stderr" 'checking for gpu'
 	has "$output" 'bars: '
 	echo 0x1002 >"$dev/vendor"
@@ -486,6 +488,11 @@ path_without()
 	finds gpu fail pair 'set DRIVER_VERSION=550.163.01'
 	rm -r assets/nvidia/5*
 	finds gpu fail pair 'none; isospin setup demo'
+}
+
+@test "image: none with the driver for this kernel, with the command that makes it" {
+	rm top/build/images/*
+	finds gpu fail image "no image with NVIDIA's driver 580.95.05 for kernel 6.12.0-test; isospin build --driver 580.95.05 gpu-rootfs"
 }
 
 @test "pair: the soft driver wants a table of the branch" {
