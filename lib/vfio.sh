@@ -443,9 +443,9 @@ vfio_saved()
 # written.
 vfio_save()
 {
-	vfio_save_files "$@" || {
+	vfio_save_files "$@" 2>/dev/null || {
 		umask 077
-		log_error "$ETC_ROOT: cannot be written"
+		log_error "$ETC_ROOT: cannot be written; it may be read-only, or full"
 		return 1
 	}
 }
@@ -491,21 +491,32 @@ vfio_revoke()
 		if ! vfio_recall "$bdf" || [ "$vfio_was_saved" != new ]; then
 			continue
 		fi
-		vfio_unsave "$bdf"
+		vfio_unsave "$bdf" || continue
 		vfio_settle "$bdf"
 	done
 }
 
-# vfio_unsave BDF...: they are not. The rule goes with the last of them.
+# vfio_unsave BDF...: they are not. The rule goes with the last of them. 1 if that
+# cannot be done.
 vfio_unsave()
 {
 	local bdf file
 
 	for bdf; do
-		run rm -f -- "$ETC_ROOT/driverctl.d/pci-$bdf"
+		vfio_remove "$ETC_ROOT/driverctl.d/pci-$bdf" || return 1
 	done
 	for file in "$ETC_ROOT"/driverctl.d/pci-*; do
 		[ ! -e "$file" ] || return 0
 	done
-	run rm -f -- "$vfio_rule"
+	vfio_remove "$vfio_rule"
+}
+
+# vfio_remove FILE: 1, and says so, if it cannot be removed.
+vfio_remove()
+{
+	[ -e "$1" ] || return 0
+	run rm -f -- "$1" 2>/dev/null || {
+		log_error "$1: cannot be removed; $ETC_ROOT may be read-only"
+		return 1
+	}
 }

@@ -149,11 +149,14 @@ plan_all()
 	done
 }
 
-# remember_all: records what is there, and what --persist adds to it.
+# remember_all: records what is there, and what --persist adds to it. What this
+# makes is forgotten if the command ends before anything else is written.
 remember_all()
 {
 	local bdf saved
 
+	made=
+	on_exit forget_made
 	for bdf in $vfio_devices; do
 		saved=
 		if [ "$persist" -eq 1 ]; then
@@ -162,8 +165,19 @@ remember_all()
 		fi
 		pci_load "$bdf" || die 69 "$bdf: it has just gone"
 		case "$targets $saved " in
-		*" $bdf "* | *' new ') vfio_remember "$bdf" "$saved" ;;
+		*" $bdf "* | *' new ')
+			[ -f "$vfio_dir/$bdf" ] || made="$made $bdf"
+			vfio_remember "$bdf" "$saved" ;;
 		esac
+	done
+}
+
+forget_made()
+{
+	local bdf
+
+	for bdf in $made; do
+		vfio_forget "$bdf"
 	done
 }
 
@@ -176,7 +190,7 @@ bind_all()
 	remember_all
 	# shellcheck disable=SC2086 # lists of addresses
 	if { [ "$persist" -eq 0 ] || vfio_save $vfio_devices; } &&
-		vfio_bind $targets
+		made='' && vfio_bind $targets
 	then
 		vfio_settle $vfio_devices
 		base_go

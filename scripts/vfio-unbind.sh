@@ -87,7 +87,9 @@ aim()
 		wanted=${vfio_was_driver:-none}
 		return 0
 	fi
-	wanted=any
+	# A setting recorded while vfio-pci had it was that of vfio-pci, which
+	# takes it back itself.
+	wanted=any vfio_was_control=
 	[ -n "$vfio_was_override" ] || vfio_saved vfio_was_override "$1"
 	[ "$vfio_was_override" != vfio-pci ] || vfio_was_override=
 }
@@ -221,7 +223,7 @@ saved_all()
 
 	if [ "$persist" -eq 1 ]; then
 		# shellcheck disable=SC2086 # a list of addresses
-		vfio_unsave $vfio_devices
+		vfio_unsave $vfio_devices || leave 74
 		return
 	fi
 	for bdf in $vfio_devices; do

@@ -269,9 +269,8 @@ on devices/$audio/power/control" "$(writes)"
 	{
 		before=$(pci_state)
 		echo "$audio devices/$audio/driver/unbind" >"$KERNEL/sleep"
-		SECONDS=0
-		run -74 --separate-stderr bind $gpu
-		[ "$SECONDS" -le 10 ]
+		ISOSPIN_VFIO_TIMEOUT=3 run -74 --separate-stderr bind $gpu
+		has "$stderr" 'did not end within 3 s'
 		has "$stderr" "$audio: the write to $pci/devices/$audio/driver/unbind"
 		equal "$before" "$(pci_state)"
 		rm "$KERNEL/sleep"
@@ -333,6 +332,38 @@ on devices/$audio/power/control" "$(writes)"
 	refused 69 "driverctl gives $gpu to nouveau" --persist $gpu
 	bind $gpu
 	equal nouveau "$(cat "$ETC_ROOT/driverctl.d/pci-$gpu")"
+}
+
+@test "what cannot be saved leaves nothing behind, and is one line" {
+	no_save()
+	{
+		before=$(pci_state)
+		: >"$ETC_ROOT/driverctl.d"
+		run -74 --separate-stderr bind --persist $gpu
+		equal "vfio-bind: error: $ETC_ROOT: cannot be written; it may be read-only, or full" \
+			"$stderr"
+		equal '' "$(writes)"
+		rm "$ETC_ROOT/driverctl.d"
+		equal "$before" "$(pci_state)"
+		equal '' "$(ls "$ISOSPIN_RUN_DIR"/pci/0* 2>/dev/null)"
+	}
+	with_shells no_save
+}
+
+@test "what cannot be recorded is not bound, and no record is left of the rest" {
+	no_record()
+	{
+		before=$(pci_state)
+		mkdir -p -m 700 "$ISOSPIN_RUN_DIR/pci"
+		mkdir "$ISOSPIN_RUN_DIR/pci/$audio.new"
+		run -74 --separate-stderr bind $gpu
+		has "$stderr" "$ISOSPIN_RUN_DIR/pci/$audio: cannot be written"
+		equal '' "$(writes)"
+		equal "$before" "$(pci_state)"
+		rmdir "$ISOSPIN_RUN_DIR/pci/$audio.new"
+		equal '' "$(ls "$ISOSPIN_RUN_DIR"/pci/0* 2>/dev/null)"
+	}
+	with_shells no_record
 }
 
 @test "--persist undoes its files if the bind fails" {

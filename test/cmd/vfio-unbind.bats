@@ -35,10 +35,29 @@ taken()
 		run -0 --separate-stderr unbind $gpu
 		equal '' "$output"
 		has "$stderr" "$gpu: given back to nvidia"
-		equal "$gpu: nvidia (null) auto 1
-$audio: snd_hda_intel (null) auto 1" "$(pci_state)"
+		equal "$gpu: nvidia (null) on 1
+$audio: snd_hda_intel (null) on 1" "$(pci_state)"
 	}
 	with_shells kernel_picks
+}
+
+@test "what --persist wrote and cannot be removed is named" {
+	bdf=$gpu
+	stays()
+	{
+		mkdir -p "$ETC_ROOT/driverctl.d/pci-$bdf"
+		run -74 --separate-stderr unbind --persist --function-only $bdf
+		has "$stderr" "$ETC_ROOT/driverctl.d/pci-$bdf: cannot be removed"
+	}
+	with_shells stays
+}
+
+@test "what vfio-pci had before vfio-bind does not keep the power setting of vfio-pci" {
+	taken
+	pci_cmd vfio-bind $gpu
+	unbind $gpu
+	equal "$gpu: nvidia (null) on 1
+$audio: snd_hda_intel (null) on 1" "$(pci_state)"
 }
 
 @test "a card that vfio-pci lists is left alone, and the list is named" {

@@ -35,7 +35,11 @@ kernel_write()
 	local dev="devices/$value" override
 
 	case $file in
-	devices/*/driver/unbind) rm "${file%/unbind}" ;;
+	devices/*/driver/unbind)
+		case $(readlink "${file%/unbind}") in
+		*/vfio-pci) echo on >"${file%/driver/unbind}/power/control" ;;
+		esac
+		rm "${file%/unbind}" ;;
 	drivers/*/bind)
 		file=${file%/bind}
 		read -r override <"$dev/driver_override"
