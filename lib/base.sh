@@ -226,9 +226,11 @@ sys_write()
 
 # base_alone: this subshell, which may outlive us, holds nothing that somebody
 # waits for: no lock, no test's fd, not our stderr. With a redirection of the
-# function that it runs the shell would keep copies.
+# function that it runs the shell would keep copies. A Ctrl-C, which the terminal
+# sends to it too, is for us to act on; it and what it runs end by SIGKILL only.
 base_alone()
 {
+	trap '' HUP INT TERM
 	exec </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 }
 

@@ -56,7 +56,7 @@ sysfs_ask()
 	# of busybox's timeout for a second, whose shell tells on stderr what
 	# it has ended.
 	sysfs_answers=$base_nl$(base_alone
-		{ sysfs_child "$@" & } | timeout 1 cat || :)$base_nl
+		{ sysfs_child "$@" & } | timeout -s KILL 1 cat || :)$base_nl
 	for file; do
 		shift
 		sysfs_answered "$file" || set -- "$@" "$file"
@@ -65,7 +65,7 @@ sysfs_ask()
 	sysfs_answers=$sysfs_answers$(base_alone
 		for file; do
 			sysfs_child "$file" &
-		done | timeout "$sysfs_deadline" cat || :)$base_nl
+		done | timeout -s KILL "$sysfs_deadline" cat || :)$base_nl
 }
 
 # sysfs_child FILE...: prints "+FILE LINE" for each line, then "=FILE".

@@ -147,8 +147,9 @@ vfio_recall()
 # vfio_note BDF: records vfio_was_*.
 vfio_note()
 {
-	{ dd conv=fsync of="$vfio_dir/$1.new" && mv -f -- "$vfio_dir/$1.new" \
-		"$vfio_dir/$1"; } 2>/dev/null <<-EOT || die 74 "$vfio_dir/$1: cannot be written"
+	(trap '' HUP INT TERM
+	dd conv=fsync of="$vfio_dir/$1.new" && mv -f -- "$vfio_dir/$1.new" \
+		"$vfio_dir/$1") 2>/dev/null <<-EOT || die 74 "$vfio_dir/$1: cannot be written"
 	driver=$vfio_was_driver
 	override=$vfio_was_override
 	power_control=$vfio_was_control
@@ -179,10 +180,18 @@ vfio_remember()
 	vfio_note "$1"
 }
 
+# vfio_run COMMAND [ARG...]: run, and a Ctrl-C does not end it: between base_hold
+# and base_go one that is done by half would be taken for one that failed.
+vfio_run()
+{
+	(trap '' HUP INT TERM
+	run "$@")
+}
+
 # vfio_forget BDF
 vfio_forget()
 {
-	run rm -f -- "$vfio_dir/$1"
+	vfio_run rm -f -- "$vfio_dir/$1"
 }
 
 vfio_plan_write()
@@ -309,7 +318,7 @@ vfio_execute()
 		{
 			vfio_writer "$1" &
 			echo "pid $!"
-		} | timeout "$vfio_timeout" cat || :)
+		} | timeout -s KILL "$vfio_timeout" cat || :)
 	vfio_pid=${said#*pid }
 	vfio_pid=${vfio_pid%%"$base_nl"*}
 	vfio_at=${said##*at }
@@ -348,7 +357,7 @@ vfio_driver_module()
 	case $1 in
 	none | any) return 0 ;;
 	esac
-	[ -d "$SYSFS_ROOT/bus/pci/drivers/$1" ] || run modprobe -q -- "$1" ||
+	[ -d "$SYSFS_ROOT/bus/pci/drivers/$1" ] || vfio_run modprobe -q -- "$1" ||
 		log_warn "driver '$1' is not there any more"
 }
 
@@ -455,15 +464,15 @@ vfio_save_files()
 	local bdf
 
 	umask 022
-	run mkdir -p -- "$ETC_ROOT/driverctl.d" "${vfio_rule%/*}" || return 1
+	vfio_run mkdir -p -- "$ETC_ROOT/driverctl.d" "${vfio_rule%/*}" || return 1
 	if ! cmp -s "$TOP/share/udev/${vfio_rule##*/}" "$vfio_rule"; then
-		run install -m 644 -- "$TOP/share/udev/${vfio_rule##*/}" \
+		vfio_run install -m 644 -- "$TOP/share/udev/${vfio_rule##*/}" \
 			"$vfio_rule.new" &&
-			run mv -f -- "$vfio_rule.new" "$vfio_rule" || return 1
+			vfio_run mv -f -- "$vfio_rule.new" "$vfio_rule" || return 1
 	fi
 	for bdf; do
 		sys_write "$ETC_ROOT/driverctl.d/pci-$bdf" vfio-pci &&
-			run sync "$ETC_ROOT/driverctl.d/pci-$bdf" || return 1
+			vfio_run sync "$ETC_ROOT/driverctl.d/pci-$bdf" || return 1
 	done
 	umask 077
 }
@@ -515,7 +524,7 @@ vfio_unsave()
 vfio_remove()
 {
 	[ -e "$1" ] || return 0
-	run rm -f -- "$1" 2>/dev/null || {
+	vfio_run rm -f -- "$1" 2>/dev/null || {
 		log_error "$1: cannot be removed; $ETC_ROOT may be read-only"
 		return 1
 	}

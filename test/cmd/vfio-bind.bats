@@ -301,6 +301,29 @@ on devices/$audio/power/control" "$(writes)"
 	with_shells dies_anywhere
 }
 
+@test "a Ctrl-C at any write, which all its children get too, undoes all of it" {
+	ends_anywhere()
+	{
+		before=$(pci_state)
+		writes
+		bind --persist $gpu
+		all=$(writes)
+		pci_cmd vfio-unbind --persist $gpu
+		while IFS= read -r write; do
+			echo "$write" >"$KERNEL/ctrl-c"
+			run -130 --separate-stderr bind --persist $gpu
+			equal 'vfio-bind: warning: undoing what was done' \
+				"$(grep -v '^$' <<<"$stderr" || :)"
+			rm "$KERNEL/ctrl-c"
+			equal "$before" "$(pci_state)"
+			equal '' "$(ls "$ISOSPIN_RUN_DIR"/pci/0* 2>/dev/null)"
+		done <<-EOT
+		$(printf '%s\n' "$all" | sed '/ devices.*control$/q')
+		EOT
+	}
+	with_shells ends_anywhere
+}
+
 @test "killed and run again, it still knows what was there at first" {
 	before=$(pci_state)
 	echo "$gpu drivers/vfio-pci/bind" >"$KERNEL/stop"

@@ -2,9 +2,9 @@
 # kernel.sh - what Linux does when its PCI files are written, on a tree of files
 #
 # Stands after base.sh in a copy of lib/ that tests run commands with. KERNEL is
-# a directory: `log` gets every write; in `refuse`, `sleep` and `stop`, if they
-# are there, a line "VALUE PATH" names a write that fails, does not come back,
-# or ends the command's process group as SIGKILL would.
+# a directory: `log` gets every write; in `refuse`, `sleep`, `stop` and `ctrl-c`,
+# if they are there, a line "VALUE PATH" names a write that fails, does not come
+# back, or at which the command's process group gets SIGKILL or SIGINT.
 
 sys_write()
 {
@@ -17,6 +17,7 @@ sys_write()
 	fi
 	printf '%s %s\n' "$value" "$file" >>"$KERNEL/log"
 	! kernel_says stop || kill -KILL 0
+	! kernel_says ctrl-c || kill -INT 0
 	! kernel_says refuse || return 1
 	! kernel_says sleep || exec sleep 1000
 	case $file in
