@@ -163,6 +163,35 @@ refused()
 	cmd vfio-unbind $vga
 }
 
+@test "a write that the kernel refuses undoes what was done" {
+	refused_write=$pci/devices/$audio/driver/unbind
+	run -74 --separate-stderr strace -f -qq -o /dev/null -P "$refused_write" \
+		-e trace=write -e inject=write:error=EIO scripts/vfio-bind.sh $vga
+	has "$stderr" "$audio: the write to $refused_write failed"
+	has "$stderr" 'undoing what was done'
+	equal "$before" "$(state)"
+}
+
+@test "bound by hand before, a card comes back as it was" {
+	echo vfio-pci >$pci/devices/$disk/driver_override
+	echo $disk >$pci/devices/$disk/driver/unbind
+	echo $disk >$pci/drivers/vfio-pci/bind
+	cmd vfio-bind $disk
+	cmd vfio-unbind $disk
+	equal "$before" "$(state)"
+}
+
+@test "on an /etc that is read-only nothing is bound, and nothing recorded" {
+	# shellcheck disable=SC2016 # the inner shell's
+	run -74 --separate-stderr unshare -m sh -c '
+		mount --bind /etc /etc && mount -o remount,bind,ro /etc
+		exec "$@"' sh scripts/vfio-bind.sh --persist $disk
+	equal 'vfio-bind: error: /etc: cannot be written; it may be read-only, or full' \
+		"$stderr"
+	equal "$before" "$(state)"
+	[ ! -e /run/isospin/pci/$disk ]
+}
+
 @test "removed from the bus and found again, a card has its driver" {
 	cmd vfio-bind $disk
 	cmd vfio-unbind --rescan $disk
