@@ -289,7 +289,7 @@ check-long: check fuzz
 lint:
 	sh scripts/lint.sh
 
-bench: all kmod guest-tests $(BENCH:%=$(B)/bench/%)
+bench: all kmod guest-tests lab $(BENCH:%=$(B)/bench/%)
 	sh test/bench/run.sh
 
 # ---- install --------------------------------------------------------------

@@ -6,7 +6,8 @@
 # Runs build/bench/bench_NAME and test/bench/NAME.sh (all of them without NAME),
 # one after the other. Each prints a JSON object a line, with `bench`, what was
 # measured, `ratio` with its quartiles, the limit (`at_most` or `at_least`) and
-# whether it was `kept`; or why it was `skipped`. They go to build/bench/results.jsonl, and to stdout as a
+# whether it was `kept`; only `ms` with its quartiles, where there is no limit; or
+# why it was `skipped`. They go to build/bench/results.jsonl, and to stdout as a
 # table. Exit status 1 if a limit was not kept or a benchmark failed.
 set -eu
 
@@ -53,11 +54,12 @@ run_one()
 
 table()
 {
-	jq -r '[.bench, .n, .ratio, .ratio_q1, .ratio_q3,
-		(if .at_most then "<= \(.at_most)"
+	jq -r '[.bench, .n, .ratio // .ms, .ratio_q1 // .ms_q1,
+		.ratio_q3 // .ms_q3, (if .at_most then "<= \(.at_most)"
 		elif .at_least then ">= \(.at_least)" else "-" end),
 		(if .skipped then "skipped: \(.skipped)"
-		elif .kept == false then "NOT KEPT" else "kept" end)] | @tsv' \
+		elif .ms then "ms" elif .kept == false then "NOT KEPT"
+		else "kept" end)] | @tsv' \
 		"$results" | awk -F '\t' '
 	BEGIN {
 		form = "%-32s %4s %7s %15s %8s  %s\n"
