@@ -58,7 +58,7 @@ cmd()
 
 	shift
 	# shellcheck disable=SC2086 # busybox ash is two words
-	timeout 60 $shell "scripts/$name.sh" "$@"
+	timeout 300 $shell "scripts/$name.sh" "$@"
 }
 
 # refused STATUS TEXT [ARG...]: vfio-bind ends so, and changes nothing.

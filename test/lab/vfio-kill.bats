@@ -33,26 +33,43 @@ state()
 	find /etc/driverctl.d /run/isospin/pci -type f ! -name lock 2>/dev/null || :
 }
 
-# writes: what a dry run prints, "PATH N" each: N counts those of the same path.
+# writes: what a dry run prints, "VALUE PATH" each.
 writes()
 {
-	scripts/vfio-bind.sh -n "$vga" | sed -n "s|^+ printf .* > \(/sys/.*\)|\1|p" |
-		awk '{ print $0, ++n[$0] }'
+	scripts/vfio-bind.sh -n "$vga" |
+		sed -n "s|^+ printf '%s\\\\n' \(.*\) > \(/sys/.*\)|\1 \2|p"
 }
 
-# kill_at PATH N HOW: the N-th write to PATH stops, with HOW ",error=EIO" before
-# it is made; then its process group, a session of its own, is killed.
+# stopped_at VALUE: reads a trace of writes that stop who makes them; lets go on
+# who has written something else, and is true at VALUE. The checks write to
+# power/control too, what no device takes.
+stopped_at()
+{
+	local pid what value=
+
+	while read -r pid what; do
+		case $what in
+		write\(*) value=${what#*\"} value=${value%%\\n*} ;;
+		*'stopped by SIGSTOP'*)
+			[ "$value" != "$1" ] || return 0
+			kill -CONT "$pid" ;;
+		esac
+	done
+	return 1
+}
+
+# kill_at VALUE PATH HOW: the write of VALUE to PATH stops, with HOW ",error=EIO"
+# before it is made; then its process group, a session of its own, is killed.
 kill_at()
 {
 	local group
 
 	: >"$trace"
-	setsid strace -f -qq -o "$trace" -P "$1" -e trace=write \
-		-e inject="write$3:signal=SIGSTOP:when=$2" \
+	setsid strace -f -qq -s 100 -o "$trace" -P "$2" -e trace=write \
+		-e inject="write$3:signal=SIGSTOP" \
 		scripts/vfio-bind.sh "$vga" >/dev/null 2>&1 3>&- &
 	group=$!
-	timeout 60 tail -n +1 -f --pid="$group" "$trace" |
-		grep -qm 1 'stopped by SIGSTOP'
+	timeout 300 tail -n +1 -f --pid="$group" "$trace" | stopped_at "$1"
 	kill -KILL -- "-$group"
 	wait "$group" || :
 }
@@ -62,9 +79,9 @@ kill_at()
 	list=$(writes)
 	[ "$(printf '%s\n' "$list" | wc -l)" -ge 8 ]
 	[ -n "${LONG:-}" ] || list=$(printf '%s\n' "$list" | grep -m 1 bind)
-	while read -r path n; do
+	while read -r value path; do
 		for how in '' :error=EIO; do
-			kill_at "$path" "$n" "$how"
+			kill_at "$value" "$path" "$how"
 			[ "$before" != "$(state)" ]
 			scripts/vfio-unbind.sh "$vga"
 			equal "$before" "$(state)"
