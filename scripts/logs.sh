@@ -70,7 +70,11 @@ show()
 	set +f
 	unset IFS
 	if [ "$follow" -eq 1 ]; then
-		/usr/bin/tail -n 20 -F --pid="$$" -- "$@" 2>/dev/null | vm_printable
+		# In the background, so that a signal to us is heard at once.
+		/usr/bin/tail -n 20 -F --pid="$$" -- "$@" 2>/dev/null |
+			vm_printable &
+		on_exit kill "$!"
+		wait "$!" || :
 	else
 		tail -n +1 -v -- "$@" | vm_printable
 	fi
