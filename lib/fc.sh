@@ -66,8 +66,9 @@ needed, and a kernel packed with it); Firecracker boots no packed one"
 	vm_kernel=$image_file
 }
 
-# fc_place: sets fc_dir and fc_at. What others make in `v`, as the bridge its
-# socket, is the group's, root's, and so is what Firecracker makes.
+# fc_place: sets fc_dir and fc_at. What anybody makes in `v` is of the group of
+# this VM's user: so Firecracker may connect to the socket that the bridge makes,
+# which has no capability to give it away.
 fc_place()
 {
 	fc_dir=$vm_home fc_at=$vm_home
@@ -79,7 +80,7 @@ fc_place()
 	[ "${#vm_home}" -le 87 ] ||
 		die 78 "$vm_home: too long for a socket's address; set RUN_DIR"
 	if ! mkdir -- "$fc_dir" "$vm_home/jail" ||
-		! chown "$fc_uid:0" -- "$fc_dir" || ! chmod 2770 -- "$fc_dir"; then
+		! chown "0:$fc_uid" -- "$fc_dir" || ! chmod 2770 -- "$fc_dir"; then
 		die 74 "$fc_dir: cannot be made"
 	fi
 	vm_note UDS "$vm_uds"

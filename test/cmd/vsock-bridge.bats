@@ -97,9 +97,10 @@ wait_line()
 	has "$(tr -d '\0' <ident)" w1
 }
 
-@test "the bridge's sockets are for its user alone" {
+@test "the bridge's sockets are for its user and the group of the directory alone" {
 	start_bridge
-	equal 700 "$(stat -c %a s/vms/w1)"
+	equal 770 "$(stat -c %a s/vms/w1)"
+	equal "$(stat -c %g s/vms)" "$(stat -c %g s/vms/w1)"
 }
 
 @test "vsock-bridge runs without capabilities, under a filter" {
