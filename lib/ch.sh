@@ -2,7 +2,9 @@
 # ch.sh - Cloud Hypervisor; the functions are vmm.sh's
 #
 # Its own seccomp filter and Landlock rules stay on: it reaches the files that its
-# command line names, and for a snapshot the directory of that.
+# command line names, and for a snapshot the directory of that. The node of a
+# device's IOMMU group is named too: Cloud Hypervisor 53 itself allows one with the
+# name of the device, which does not exist.
 
 ch_bin=cloud-hypervisor
 
@@ -27,21 +29,25 @@ ch_kernel()
 
 ch_start()
 {
-	local device huge=''
+	local device group rules='' huge=''
 
 	set --
 	[ "$vm_hugepages" = no ] || huge=',hugepages=on,hugepage_size=2M'
 	for device in $vm_devices; do
-		set -- "$@" "path=/sys/bus/pci/devices/$device/"
+		device=/sys/bus/pci/devices/$device
+		set -- "$@" "path=$device"
+		group=$(readlink -- "$device/iommu_group") || group=
+		rules="$rules path=/dev/vfio/${group##*/},access=rw"
 	done
 	[ $# -eq 0 ] || set -- --device "$@"
 	[ -z "$vm_disk" ] || set -- "$@" --disk path=/proc/self/fd/5,readonly=on
+	# shellcheck disable=SC2086 # a list of rules
 	ch_spawn --kernel "$vm_kernel" --initramfs "$vm_initrd" \
 		--cmdline "console=ttyS0 quiet panic=-1${vm_append:+ $vm_append}" \
 		--cpus "boot=$vm_cpus" --memory "size=$((vm_mem >> 20))M$huge" \
 		--serial "file=$vm_home/console.log" --console off \
 		--vsock "cid=$vm_cid,socket=$vm_home/vsock.sock" \
-		--landlock --landlock-rules "path=$vm_home,access=rw" "$@"
+		--landlock --landlock-rules "path=$vm_home,access=rw" $rules "$@"
 	vmm_await_api "$vm_home/api.sock"
 }
 
