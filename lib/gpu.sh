@@ -12,8 +12,7 @@ gpu_devices()
 {
 	local bdf
 
-	pci_iommu_load
-	users_scan
+	gpu_look
 	for bdf in $(pci_slot_functions "$1"); do
 		gpu_device "$bdf"
 		vm_devices="$vm_devices${vm_devices:+ }$bdf"
@@ -23,6 +22,14 @@ gpu_devices()
 vfio-status shows what there is"
 }
 
+# gpu_look: once before gpu_device.
+gpu_look()
+{
+	pci_iommu_load
+	users_scan
+}
+
+# gpu_device BDF: ends the command unless a VM can have it.
 gpu_device()
 {
 	local code severity message remedy driver
@@ -70,9 +77,10 @@ gpu_memory()
 of 2 MiB wanted, $free are free; reserve them: sysctl vm.nr_hugepages=$want"
 }
 
-# gpu_start NAME COMMAND [ARG...]: proc_spawn with the image as fd 5, since the
-# monitor has no capability and what belongs to the user behind sudo is closed to
-# it, and with room to lock the VM's memory, which VFIO counts.
+# gpu_start NAME COMMAND [ARG...]: proc_spawn for a VM that is handed devices: with
+# room to lock its memory, which VFIO counts, and the image, if it has one, as fd
+# 5: the monitor has no capability, so what belongs to the user behind sudo is
+# closed to it.
 gpu_start()
 {
 	local name="$1" kib=$(((vm_mem >> 10) + 1048576))
@@ -82,7 +90,8 @@ gpu_start()
 	proc_spawn "$name" sh -c 'disk=$1 kib=$2
 		shift 2
 		ulimit -l unlimited 2>/dev/null || ulimit -l "$kib" 2>/dev/null || :
-		exec "$@" 5<"$disk"' sh "$vm_disk" "$kib" "$@"
+		[ -z "$disk" ] || exec 5<"$disk"
+		exec "$@"' sh "$vm_disk" "$kib" "$@"
 }
 
 # gpu_remedy: for boot_explain, what nvidia.ko's ENODEV means.

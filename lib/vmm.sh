@@ -181,18 +181,23 @@ vmm_remedy()
 {
 	case $1 in
 	*'isospin: failed: nvidia.ko: No such device'*) "${vm_remedy:-:}" ;;
-	*/dev/vfio/*'Device or resource busy'*)
-		echo 'another process has the device; isospin vfio-status names it' ;;
+	*/dev/vfio/*'Device or resource busy'* | */dev/vfio/*'ermission denied'*)
+		# Under Landlock Cloud Hypervisor gets the second for the first.
+		echo 'another process or user has the device; isospin vfio-status names it' ;;
 	*/dev/vfio/*'No such file or directory'*)
 		echo "the device is not bound to vfio-pci; isospin vfio-bind${vm_devices:+ $vm_devices}" ;;
 	*'DMA map'*'nvalid argument'* | *'DMA map'*EINVAL*)
 		echo "the IOMMU has too few address bits for the device's BARs" ;;
-	*'DMA map'*'annot allocate memory'* | *'DMA map'*ENOMEM*)
+	*'DMA map'*'ut of memory'* | *dma_map*'annot allocate memory'*)
 		echo "the VM's memory may not be locked: run this as root, or raise the limit (ulimit -l)" ;;
 	*'not multiple of 2MiB'* | *'not a multiple of 2MiB'*)
 		echo 'the size of shared memory must be a multiple of 2 MiB' ;;
+	*'guest cid'*'ddress already in use'*)
+		echo 'another VM of this machine, or the machine itself, has that CID; choose where the search begins: WORKER_CID, GPU_VM_CID' ;;
 	*'ddress in use'* | *AddrInUse* | *'ddress already in use'*)
 		echo "something else has the VM's socket; isospin kill-vms $vm_name" ;;
+	*'ernel Loader'* | *'ernel loader'* | *KernelLoad*)
+		echo "this monitor does not boot that kernel; isospin build fc-gpu-kernel makes one that it does" ;;
 	*[Ll]andlock*)
 		echo "this kernel has no Landlock switched on: it must be in lsm= on the kernel's command line" ;;
 	*/dev/kvm*'ermission denied'*)

@@ -82,20 +82,18 @@ is not bound to vfio-pci; bind it: isospin vfio-bind $found; for the soft driver
 # check_devices: those that --device names can be handed on.
 check_devices()
 {
-	local bdf at
+	local bdf
 
+	[ -z "$vm_devices" ] || gpu_look
 	for bdf in $vm_devices; do
 		case $bdf in
-		[!0-9a-f]* | *[!0-9a-f:.]*) at= ;;
-		????:??:??.[0-7]) at=$sysfs/bus/pci/devices/$bdf ;;
-		*) at= ;;
-		esac
-		[ -n "$at" ] ||
-			die 64 "--device: '$bdf' is no address as 0000:01:00.0"
-		[ -e "$at" ] || die 69 "there is no PCI device $bdf"
-		at=$(readlink -- "$at/driver") || at=none
-		[ "${at##*/}" = vfio-pci ] || die 69 "$bdf is not bound to \
-vfio-pci but to ${at##*/}; bind it: isospin vfio-bind $bdf"
+		[!0-9a-f]* | *[!0-9a-f:.]*) false ;;
+		????:??:??.[0-7]) ;;
+		*) false ;;
+		esac || die 64 "--device: '$bdf' is no address as 0000:01:00.0"
+		[ -e "$sysfs/bus/pci/devices/$bdf" ] ||
+			die 69 "there is no PCI device $bdf"
+		gpu_device "$bdf"
 	done
 }
 
@@ -157,9 +155,9 @@ prepare()
 		conf_get version DRIVER_VERSION "$vm_name"
 		gpu_image "$release" "$version"
 		gpu_memory
-		boot_start=gpu_start
 		vm_remedy=gpu_remedy
 	fi
+	[ -z "$vm_devices" ] || boot_start=gpu_start
 	vm_claim "$owner"
 	conf_get cid GPU_VM_CID "$vm_name"
 	boot_take_cid "$cid"
