@@ -38,7 +38,8 @@ lab_init()
 lab_init_vmms()
 {
 	conf_get_path lab_vmms LAB_VMMS
-	[ -d "$lab_vmms" ] || die 78 "LAB_VMMS: $lab_vmms is no directory"
+	[ -f "$lab_vmms/firecracker" ] || [ -f "$lab_vmms/cloud-hypervisor" ] ||
+		die 78 "LAB_VMMS: $lab_vmms has no firecracker or cloud-hypervisor"
 	qemu_cpu_off=
 	case $(command -v "$qemu_bin" >/dev/null && "$qemu_bin" --version) in
 	'QEMU emulator version '[1-9][0-9].*) return 0 ;;
@@ -92,7 +93,7 @@ lab_module_files()
 	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
 }
 
-# lab_checkout FILE: the checkout as a file system, with one kernel of the VMs.
+# lab_checkout FILE: the checkout as a file system, with a kernel for the VMs.
 lab_checkout()
 {
 	local stage="$vm_home/checkout"
@@ -127,6 +128,10 @@ lab_files()
 	dir=.vm-assets/kernels/$release
 	find "$dir/boot" "$dir/lib" "$dir/vmlinuz" -print0
 	[ -n "$lab_vmms" ] || return 0
+	if release=$(assets_own_kernel); then
+		dir=.vm-assets/kernels/$release
+		find "$dir/lib" "$dir/vmlinuz" -print0
+	fi
 	# For a stack in the lab: NVIDIA's programs of the newest version.
 	release=$(assets_nvidia_versions | head -n 1)
 	[ -z "$release" ] || find ".vm-assets/nvidia/$release" \( -type d -o \
