@@ -140,6 +140,61 @@ nothing_left()
 	equal '' "$output"
 }
 
+@test "a monitor that is too old for what is asked is named, with its version" {
+	old()
+	{
+		fake cloud-hypervisor <<<'echo cloud-hypervisor v40.0'
+		run -69 vmm 'vmm_version cloud-hypervisor
+			vmm_needs cloud-hypervisor 41 0 --landlock'
+		has "$output" "cloud-hypervisor: version 41.0 is the first with \
+--landlock; this is 'cloud-hypervisor v40.0'"
+		fake firecracker <<<'echo Firecracker v1.12.1; echo; echo more'
+		run -69 vmm 'vmm_version firecracker
+			vmm_needs firecracker 1 13 --enable-pci'
+		has "$output" "this is 'Firecracker v1.12.1'"
+		fake firecracker <<<'echo Firecracker v1.17.0-dev'
+		run -0 vmm 'vmm_version firecracker
+			vmm_needs firecracker 1 13 --enable-pci'
+		fake firecracker <<<'echo nonsense'
+		run -69 vmm 'vmm_version firecracker'
+		has "$output" "firecracker --version said 'nonsense'"
+	}
+	with_shells old
+}
+
+# vmm TEXT: runs it with the functions of vmm.sh.
+vmm()
+{
+	sh_lib ". \"\$TOP/lib/vmm.sh\"; $1"
+}
+
+@test "what a monitor says is told what to do about" {
+	local said want
+
+	while IFS='|' read -r said want; do
+		run -0 vmm "vm_name=w1 vm_devices=0000:01:00.0
+			vmm_remedy '$said' 'see isospin logs w1'"
+		has "$output" "$want"
+	done <<-'EOT'
+	failed to open /dev/vfio/5 group: Device or resource busy|isospin vfio-status names it
+	failed to open /dev/vfio/5 group: Permission denied (os error 13)|isospin vfio-status names it
+	failed to open /dev/vfio/5 group: No such file or directory|isospin vfio-bind 0000:01:00.0
+	Failed to DMA map: Invalid argument (os error 22)|too few address bits
+	Failed to DMA map: EINVAL|too few address bits
+	vfio_container_dma_map(0x1, 0x0, 0xa0000, 0x7f) = -12 (Cannot allocate memory)|ulimit -l
+	Failed to DMA map VFIO device 4: failed to add guest memory map into iommu table: Out of memory (os error 12)|ulimit -l
+	Trying to use a size that is not multiple of 2MiB|must be a multiple of 2 MiB
+	Error binding to the host-side Unix socket: Address in use (os error 98)|isospin kill-vms w1
+	vhost-vsock: unable to set guest cid: Address already in use|WORKER_CID
+	Cannot create backend: UnixBind(Os { code: 98, kind: AddrInUse })|isospin kill-vms w1
+	Kernel Loader: failed to load ELF kernel image: Invalid Elf magic number|isospin build fc-gpu-kernel
+	Error applying landlock|lsm= on the kernel
+	/dev/kvm: Permission denied|group of /dev/kvm
+	Cannot allocate memory|not enough free memory
+	something new|see isospin logs w1
+	EOT
+}
+
 @test "a worker without a GPU VM or a bridge says what to start" {
 	run -69 --separate-stderr cmd worker-vm --detach
 	has "$stderr" 'isospin gpu-vm --detach --name gpu0'
@@ -199,6 +254,35 @@ nothing_left()
 	with_shells round
 }
 
+@test "logs -f goes on as they grow, and ends at a signal with all it started" {
+	follows()
+	{
+		fake_qemu 'Broker running' 'until [ -e "$BATS_TEST_TMPDIR/more" ]
+			do sleep 0.1; done; echo and more >>"$console"; exec sleep 1000'
+		run -0 cmd gpu-vm --detach
+		# shellcheck disable=SC2086 # busybox ash is two words
+		$shell "$TOP/scripts/logs.sh" --instance t -f gpu0 \
+			>"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+		pid=$!
+		poll 20 grep -q 'Broker running' "$BATS_TEST_TMPDIR/said"
+		touch "$BATS_TEST_TMPDIR/more"
+		poll 20 grep -q 'and more' "$BATS_TEST_TMPDIR/said"
+		kill -TERM "$pid"
+		local rc=0
+		wait "$pid" || rc=$?
+		equal 143 "$rc"
+		poll 5 no_follower
+		rm "$BATS_TEST_TMPDIR/more"
+		cmd kill-vms
+	}
+	with_shells follows
+}
+
+no_follower()
+{
+	! pgrep -f "tail.* $home/gpu0/console.log" >/dev/null
+}
+
 @test "the monitor reads only from its VM's own directory" {
 	fake_qemu 'Broker running' \
 		'printf "%s\n" "$@" >"$BATS_TEST_TMPDIR/args"; exec sleep 1000'
@@ -237,6 +321,66 @@ nothing_left()
 	run -75 --separate-stderr cmd gpu-vm --detach
 	has "$stderr" 'isospin kill-vms gpu0'
 	run -0 cmd status
+}
+
+@test "of two admins who start the same VM at once one gets it" {
+	local one two rcs
+
+	once()
+	{
+		: >"$BATS_TEST_TMPDIR/started"
+		fake_qemu 'Broker running' \
+			'echo one >>"$BATS_TEST_TMPDIR/started"; exec sleep 1000'
+		start_gpu_vm
+		one=$pid
+		start_gpu_vm
+		two=$pid
+		rcs=
+		for pid in "$one" "$two"; do
+			rc=0
+			wait "$pid" || rc=$?
+			rcs="$rcs $rc"
+		done
+		case $rcs in
+		' 0 75' | ' 75 0') ;;
+		*) equal '0 and 75' "$rcs" ;;
+		esac
+		equal one "$(cat "$BATS_TEST_TMPDIR/started")"
+		run -0 cmd status
+		cmd kill-vms
+		nothing_left
+	}
+	with_shells once
+}
+
+# boot_before PID-FILE: the record says that it is of another boot.
+boot_before()
+{
+	sed -i '2s/.*/00000000-0000-4000-8000-000000000000/' "$1"
+}
+
+@test "after a reboot the stack starts over what the boot before has left" {
+	local pids file
+
+	fake_qemu 'Broker running'
+	cmd gpu-vm --detach
+	cmd vsock-bridge --detach
+	cmd gpu-vm --name gpu1 --detach
+	pids=$(cat "$ISOSPIN_RUN_DIR"/t/{bridge,vms/*/vmm}/pid | awk 'NF == 2 { print $1 }')
+	# A reboot ends them all, and says nothing to anybody.
+	# shellcheck disable=SC2086 # a list of numbers
+	kill -KILL $pids
+	for file in "$ISOSPIN_RUN_DIR"/t/{bridge,vms/*/vmm}/pid; do
+		boot_before "$file"
+	done
+	run -1 --separate-stderr cmd status --json
+	equal 'ended ended ended' "$(jq -r .state <<<"$output" | paste -sd ' ')"
+	run -0 --separate-stderr cmd gpu-vm --detach --json
+	has "$stderr" "removing what is left of VM 'gpu1'"
+	equal 3 "$(jq .cid <<<"$output")"
+	run -0 cmd vsock-bridge --detach
+	equal 'bridge gpu0' "$(cmd status --json |
+		jq -r 'select(.state == "running").name' | paste -sd ' ')"
 }
 
 @test "two instances have CIDs of their own" {
