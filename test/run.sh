@@ -10,7 +10,8 @@
 #   long   the fuzz targets, ten minutes each, and test/long: kernels
 #
 # JOBS (2) files of the fast ones run side by side. Under sudo they run as the
-# calling user. A skip that test/skips.txt does not list is a failure. The last
+# calling user. A skip that test/skips.txt does not list is a failure. A test says
+# in a line `# with ...` which programs of the admin's it ran with. The last
 # line is `N passed, N failed, N skipped`; exit status 1 if any failed.
 set -eu
 
@@ -39,6 +40,7 @@ run_one()
 	read -r passed failed skipped <"$tap.count"
 	printf '%s: %d passed, %d failed, %d skipped (%d s)\n' "$file" \
 		"$passed" "$failed" "$skipped" "$((now - since))"
+	grep '^# with ' "$tap" || :
 	# One write, so that files side by side do not mix.
 	if [ "$failed" -gt 0 ]; then
 		printf '%s\n' "$(grep -v '^ok ' "$tap")"

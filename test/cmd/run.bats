@@ -52,6 +52,13 @@ unit()
 	equal '0 passed, 1 failed, 1 skipped' "${lines[-1]}"
 }
 
+@test "what a test ran with is shown" {
+	unit a <<<'printf "1..1\n# with Monitor v1\n# more\nok 1 - x\n"'
+	run -0 --separate-stderr sh test/run.sh fast
+	has "$output" '# with Monitor v1'
+	run ! grep more <<<"$output"
+}
+
 @test "no test at all is no success" {
 	run -1 --separate-stderr sh test/run.sh fast
 	equal '0 passed, 0 failed, 0 skipped' "${lines[-1]}"

@@ -137,13 +137,14 @@ list_host()
 		2>/dev/null | while IFS= read -r dir; do
 		pid=${dir//[!0-9]/}
 		case $(cat "/proc/$pid/comm" 2>/dev/null) in
-		qemu* | vsock-* | vmctl | *.sh)
+		qemu* | cloud-hyp* | firecracker | vsock-* | vmctl | *.sh)
 			list_process "$pid" ;;
 		esac
 	done | sort
 	awk -v "dir=$ISOSPIN_RUN_DIR/" 'index($NF, dir) == 1 {
 		print "socket", $6, $NF }' /proc/net/unix | sort
-	sed 's/^/mount /' /proc/self/mounts
+	awk -v "dir=$ISOSPIN_RUN_DIR/" 'index($2, dir) == 1 {
+		print "mount", $0 }' /proc/self/mounts
 	find "$ISOSPIN_RUN_DIR" -path "$ISOSPIN_RUN_DIR/*/log" -prune -o \
 		-printf 'file %y %p\n' | sort
 }
