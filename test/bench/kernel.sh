@@ -1,0 +1,55 @@
+#!/bin/sh
+# kernel.sh - the workers' own kernel against Debian's, to init's first line
+#
+# usage: test/bench/kernel.sh [PAIRS]
+#
+# In turn the same VM with the one and the other, each with its worker's initrd,
+# but an /init that does nothing else.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
+. "$TOP/lib/base.sh"
+. "$TOP/lib/opt.sh"
+. "$TOP/lib/conf.sh"
+. "$TOP/lib/poll.sh"
+. "$TOP/lib/proc.sh"
+. "$TOP/lib/assets.sh"
+. "$TOP/lib/image.sh"
+. "$TOP/lib/vmm.sh"
+. "$TOP/lib/qemu.sh"
+. "$TOP/lib/fc.sh"
+. "$TOP/lib/ch.sh"
+. "$TOP/lib/vm.sh"
+. "$TOP/lib/boot.sh"
+. "$TOP/test/lib/bare.sh"
+
+main()
+{
+	local pairs='' n=0 own debian ours theirs
+
+	base_init bench
+	opt_conf='' opt_instance=bench-kernel opt_json=0
+	vm_init
+	debian=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
+	if ! own=$(assets_own_kernel); then
+		printf '{"bench":"kernel","skipped":"fc-gpu-kernel is not built"}\n'
+		leave 0
+	fi
+	while [ "$n" -lt "${1:-15}" ]; do
+		bare_boot "$own" ''
+		ours=$bare_ms
+		bare_boot "$debian" ''
+		theirs=$bare_ms
+		pairs="$pairs$ours $theirs$base_nl"
+		n=$((n + 1))
+	done
+	pairs=$(printf %s "$pairs" | jq -Rnc -f "$TOP/test/bench/pairs.jq" \
+		--arg bench kernel --arg ours own_ms --arg theirs debian_ms \
+		--argjson at_most 0.4)
+	printf '%s\n' "$pairs"
+	case $pairs in
+	*'"kept":false'*) leave 1 ;;
+	esac
+}
+
+main "$@"
