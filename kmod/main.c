@@ -23,6 +23,8 @@ static struct shim the_shim = {
 	.cid = VMADDR_CID_HOST,
 	.port = ISO_BROKER_PORT,
 	.open_wait_ms = 5000,
+	/* "hold" may be set before shim_init(). */
+	.up_wait = __WAIT_QUEUE_HEAD_INITIALIZER(the_shim.up_wait),
 };
 
 module_param_named(cid, the_shim.cid, uint, 0444);
@@ -31,6 +33,25 @@ module_param_named(port, the_shim.port, ushort, 0444);
 MODULE_PARM_DESC(port, "vsock port of the broker");
 module_param_named(open_wait_ms, the_shim.open_wait_ms, uint, 0644);
 MODULE_PARM_DESC(open_wait_ms, "how long open() waits for the broker");
+
+static int hold_set(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_bool(val, kp);
+
+	if (!err)
+		wake_up_all(&the_shim.up_wait);
+	return err;
+}
+
+static const struct kernel_param_ops hold_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
+	.set = hold_set,
+	.get = param_get_bool,
+};
+
+module_param_cb(hold, &hold_ops, &the_shim.hold, 0644);
+__MODULE_PARM_TYPE(hold, "bool");
+MODULE_PARM_DESC(hold, "make no new connection to the broker");
 
 static bool thread_due(const struct shim_link *link)
 {
@@ -179,6 +200,13 @@ static int link_thread(void *data)
 	unsigned int delay_ms = RETRY_MIN_MS;
 
 	while (!kthread_should_stop()) {
+		if (READ_ONCE(shim->hold)) {
+			wait_event_idle(shim->up_wait,
+					!READ_ONCE(shim->hold) ||
+					kthread_should_stop());
+			delay_ms = RETRY_MIN_MS;
+			continue;
+		}
 		if (run_link(shim))
 			delay_ms = RETRY_MIN_MS;
 		wait_event_idle_timeout(shim->up_wait, kthread_should_stop(),
@@ -194,7 +222,6 @@ static int __init shim_init(void)
 	int err;
 
 	spin_lock_init(&shim->lock);
-	init_waitqueue_head(&shim->up_wait);
 	INIT_LIST_HEAD(&shim->pci_buses);
 	shim->thread = kthread_create(link_thread, shim, "nvidia-shim");
 	if (IS_ERR(shim->thread))

@@ -65,11 +65,12 @@ struct shim {
 	unsigned int cid;
 	unsigned short port;
 	unsigned int open_wait_ms;
+	bool hold;			/* no new link; ends: up_wait */
 
 	struct task_struct *thread;
 	spinlock_t lock;		/* guards link */
 	struct shim_link *link;		/* the one that is up, or NULL */
-	wait_queue_head_t up_wait;	/* for link to be set */
+	wait_queue_head_t up_wait;	/* for link to be set, hold to end */
 
 	/* The thread's own: */
 	DECLARE_BITMAP(gpus, SHIM_MINOR_CTL);	/* nodes that exist */

@@ -183,7 +183,7 @@ c_options()
 }
 
 @test "nvidia-shim(4) names every parameter of the module" {
-	taken=$(sed -n 's/^module_param\(_named\)\{0,1\}(\([a-z_]*\),.*/\2/p' \
+	taken=$(sed -n 's/^module_param\(_[a-z]*\)\{0,1\}(\([a-z_]*\),.*/\2/p' \
 		kmod/*.c | sort)
 	has "$taken" port
 	same 'nvidia-shim(4)' "$taken" "$(sed -n \

@@ -51,16 +51,21 @@ static inline void stop(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-static inline int load(const char *module)
+static inline int load_with(const char *module, const char *params)
 {
 	int fd = open(module, O_RDONLY | O_CLOEXEC);
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	r = (int)syscall(SYS_finit_module, fd, "cid=1", 0) ? -errno : 0;
+	r = (int)syscall(SYS_finit_module, fd, params, 0) ? -errno : 0;
 	close(fd);
 	return r;
+}
+
+static inline int load(const char *module)
+{
+	return load_with(module, "cid=1");
 }
 
 static inline int unload(void)

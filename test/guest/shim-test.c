@@ -502,6 +502,49 @@ static void test_restart(void)
 	close(fd);
 }
 
+/* ---- held ----------------------------------------------------------------- */
+
+static bool hold(const char *value)
+{
+	int fd = open("/sys/module/nvidia_shim/parameters/hold",
+		      O_WRONLY | O_CLOEXEC);
+	bool done = fd >= 0 && write(fd, value, strlen(value)) > 0;
+
+	close_fd(&fd);
+	return done;
+}
+
+static bool refused(void)
+{
+	return open_ctl() < 0 && errno == ENODEV;
+}
+
+static void test_hold(void)
+{
+	uint64_t since;
+	int fd;
+
+	ok(unload() == 0 &&
+		   load_with(module_path,
+			     "cid=1 open_wait_ms=500 hold=1") == 0,
+	   "it loads on hold");
+	since = now_ns();
+	ok(refused() && now_ns() - since >= 500 * MS,
+	   "then no broker is asked, though there is one");
+	ok(access("/proc/driver/nvidia/version", F_OK) != 0,
+	   "and nothing is shown of it");
+	ok(hold("0"), "it can be let go");
+	fd = open_ctl();
+	ok(echo(fd) == 0, "and connects at once");
+	ok(hold("1") && echo(fd) == 0, "a link that is up stays up");
+	close_fd(&fd);
+	stop(broker_pid);
+	broker_pid = start(broker_path, BROKER_ADDR, "2");
+	ok(refused(), "one that was lost does not come back");
+	ok(unload() == 0, "it unloads on hold");
+	ok(load(module_path) == 0 && heals(), "and loads without it");
+}
+
 /* ---- unload --------------------------------------------------------------- */
 
 static void test_unload(void)
@@ -542,7 +585,8 @@ static const struct {
 	void (*run)(void);
 } alone[] = {
 	{ "devices", test_devices }, { "passed", test_pass },
-	{ "restart", test_restart }, { "unload", test_unload },
+	{ "restart", test_restart }, { "hold", test_hold },
+	{ "unload", test_unload },
 };
 
 int main(int argc, char **argv)

@@ -117,6 +117,10 @@ group()
 	group restart
 }
 
+@test "on hold it makes no connection; let go, it makes one at once" {
+	group hold
+}
+
 @test "an answer that breaks the protocol ends the link, which heals" {
 	group hostile
 }
