@@ -17,7 +17,15 @@
  *   SIGNAL, WINSIZE --------->
  *        <--------------------  EXIT     the last frame; then the host closes
  *
- * Or POWEROFF in the place of EXEC: the machine ends.
+ * Or POWEROFF in the place of EXEC: the machine ends. Or, in a template:
+ *
+ *   ADOPT ------------------->           who it is from now on
+ *        <--------------------  ADOPTED  the last frame; then the host closes
+ *
+ * A template is a worker that is saved, and then goes on as many others at once,
+ * each of them a stranger to itself: until one ADOPT it executes nothing, and
+ * from then on it takes the secret that came with it, no longer the template's.
+ * Whatever else has a connection then has lost it. Nobody else takes ADOPT.
  *
  * Until AUTH is there the agent reads no more than its bytes, and not for long.
  *
@@ -36,9 +44,11 @@
 #include <linux/types.h>
 
 #define AGENT_MAJOR		1
-#define AGENT_MINOR		0
+#define AGENT_MINOR		1
 #define AGENT_PORT		9998	/* default vsock port */
 #define AGENT_SECRET_LEN	32
+#define AGENT_ENTROPY_LEN	64
+#define AGENT_NAME_LEN		40	/* with at least one NUL */
 
 /* Largest frame, header included: bounds argv and environment. */
 #define AGENT_MAX_FRAME		(128u * 1024u)
@@ -58,6 +68,8 @@ enum agent_type {
 	AGENT_WINSIZE = 8,
 	AGENT_EXIT = 9,
 	AGENT_POWEROFF = 10,
+	AGENT_ADOPT = 11,
+	AGENT_ADOPTED = 12,
 };
 
 enum agent_stream { AGENT_STDIN, AGENT_STDOUT, AGENT_STDERR, AGENT_STREAMS };
@@ -122,6 +134,13 @@ struct agent_exit {
 	__le32 value;
 };
 
+struct agent_adopt {
+	__u8 secret[AGENT_SECRET_LEN];		/* in the place of the old */
+	__u8 entropy[AGENT_ENTROPY_LEN];	/* for the kernel's generator */
+	__le64 realtime_ns;			/* CLOCK_REALTIME */
+	char name[AGENT_NAME_LEN];		/* of the VM; the rest is zero */
+};
+
 #ifndef __cplusplus
 _Static_assert(sizeof(struct agent_hdr) == 8, "agent_hdr");
 _Static_assert(sizeof(struct agent_auth) == 40, "agent_auth");
@@ -131,6 +150,7 @@ _Static_assert(sizeof(struct agent_credit) == 4, "agent_credit");
 _Static_assert(sizeof(struct agent_signal) == 4, "agent_signal");
 _Static_assert(sizeof(struct agent_winsize) == 4, "agent_winsize");
 _Static_assert(sizeof(struct agent_exit) == 8, "agent_exit");
+_Static_assert(sizeof(struct agent_adopt) == 144, "agent_adopt");
 #endif
 
 #endif /* ISO_AGENT_H */

@@ -4,8 +4,8 @@
  *
  * init.c brings the machine up, boot.c reads what the host said, serve.c takes
  * connections, session.c runs one command for each of them, exec.c starts its
- * process, service.c keeps gpu-broker running and watches for the shim, image.c
- * brings NVIDIA's own driver up.
+ * process, service.c keeps gpu-broker running and watches for the shim, adopt.c
+ * makes a worker of a template, image.c brings NVIDIA's own driver up.
  */
 #ifndef ISO_AGENT_AGENT_H
 #define ISO_AGENT_AGENT_H
@@ -33,6 +33,7 @@ struct agent_boot {
 	char image[32];			/* the disk with NVIDIA's driver, or "" */
 	uint32_t agent_port;
 	uint32_t broker_port;
+	bool template;	/* ROLE_WORKER: to be saved; see iso_agent.h */
 	bool reset;	/* end the machine by a reset, not by power-off */
 };
 
@@ -58,6 +59,9 @@ struct agent {
 	struct iso_ev listen;
 	struct iso_ev sigchld;
 	void (*poweroff)(struct agent *a);	/* a session asked for it */
+	/* Takes over what it was given, but for the secret. 0 or -errno: what
+	 * goes on then is neither. */
+	int (*adopt)(struct agent *a, const struct agent_adopt *who);
 	struct agent_service *service;		/* ROLE_GPU, else NULL */
 };
 
@@ -82,6 +86,15 @@ int init_load_module(const char *dir, const char *file, const char *params);
 /* One whole line `isospin: TEXT at=NS` on the console. */
 void init_say(const char *fmt, ...) _printf_(1, 2);
 _noreturn_ void init_end_machine(bool reset);
+
+/* ---- adopt.c */
+
+/* Checks an ADOPT body. 0 or -EPROTO. */
+int adopt_parse(struct rd body, struct agent_adopt *ret_who);
+/* Name, entropy, clock; lets the shim go and says when it is ready. 0, or -errno
+ * with *ret_what naming what failed. */
+int adopt_machine(struct agent *a, const struct agent_adopt *who,
+		  const char **ret_what);
 
 /* ---- image.c */
 

@@ -105,6 +105,8 @@ static int set_key(struct agent_boot *b, const char *key, const char *v)
 		return set_string(b->image, sizeof(b->image), v);
 	if (strcmp(key, "POWEROFF") == 0)
 		return set_choice(v, "acpi", "reset", &b->reset);
+	if (strcmp(key, "TEMPLATE") == 0)
+		return set_choice(v, "no", "yes", &b->template);
 	/* the host's own notes */
 	return strcmp(key, "CID") == 0 ? 0 : -EINVAL;
 }
@@ -137,8 +139,9 @@ int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
 		.broker_port = ISO_BROKER_PORT,
 	};
 	const char *end = text + n;
+	uint32_t line;
 
-	for (uint32_t line = 1; text < end; line++) {
+	for (line = 1; text < end; line++) {
 		const char *nl = memchr(text, '\n', (size_t)(end - text));
 		size_t len = (size_t)((nl ? nl : end) - text);
 
@@ -147,6 +150,10 @@ int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
 			return -EINVAL;
 		}
 		text += len + 1;
+	}
+	if (b.template && b.role != ROLE_WORKER) {
+		*ret_line = line - 1;
+		return -EINVAL;
 	}
 	*ret_boot = b;
 	return 0;

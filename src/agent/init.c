@@ -124,8 +124,8 @@ static int load_list(char *list, const struct agent_boot *boot,
 		if (params)
 			*params++ = 0;
 		if (params && strcmp(params, "shim") == 0) {
-			snprintf(shim, sizeof(shim), "cid=2 port=%u",
-				 boot->broker_port);
+			snprintf(shim, sizeof(shim), "cid=2 port=%u hold=%d",
+				 boot->broker_port, boot->template);
 			params = shim;
 		}
 		r = init_load_module(MODULE_DIR, line, params ? params : "");

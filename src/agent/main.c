@@ -5,6 +5,7 @@
  *
  *	isospin: agent ready at=NS	commands are taken
  *	isospin: shim ready at=NS	a worker's GPU devices answer
+ *	isospin: template ready at=NS	it can be saved, and then adopted
  *	isospin: kernel up at=NS	in a GPU VM with real hardware, and
  *	isospin: module FILE at=NS	NVIDIA's is loaded
  *	isospin: failed: REASON at=NS
@@ -42,6 +43,17 @@ static void read_boot_conf(struct agent *a)
 	}
 }
 
+/* What is left of an adoption that failed is nobody, and must not go on. */
+static int on_adopt(struct agent *a, const struct agent_adopt *who)
+{
+	const char *what;
+	int r = adopt_machine(a, who, &what);
+
+	if (r < 0)
+		fail(a, what, r);
+	return 0;
+}
+
 static void start_role(struct agent *a, const uint8_t *broker_secret)
 {
 	int r;
@@ -50,6 +62,8 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 		r = service_start(a, broker_secret, BROKER_SECRET_LEN);
 		if (r < 0)
 			fail(a, "gpu-broker", r);
+	} else if (a->boot.template) {
+		init_say("template ready");
 	} else if (a->boot.role == ROLE_WORKER &&
 		   access("/sys/module/nvidia_shim", F_OK) == 0) {
 		r = service_await_shim(a);
@@ -102,6 +116,7 @@ int main(int argc, char **argv)
 	r = agent_init(a, secret);
 	a->boot = boot;
 	a->poweroff = service_stop_then_end;
+	a->adopt = on_adopt;
 	if (r == 0)
 		r = agent_listen(a, boot.agent_port);
 	if (r < 0)

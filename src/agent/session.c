@@ -4,8 +4,8 @@
  *
  *	STRANGER -> READY -> RUNNING -> LEFT -> OVER
  *
- * LEFT: the process is gone, what it wrote is still being sent. OVER: EXIT is
- * queued; the host closes. Any state may turn dead, and the session is freed
+ * LEFT: the process is gone, what it wrote is still being sent. OVER: EXIT or
+ * ADOPTED is queued; the host closes. Any state may turn dead, and the session is freed
  * after the batch of events.
  */
 #include <endian.h>
@@ -285,8 +285,44 @@ static int on_auth(struct session *s, const struct chan_frame *f)
 	return chan_put(&s->chan, AGENT_READY, 0, &ready, sizeof(ready));
 }
 
+/* Who knew the template's secret is a stranger to the worker. */
+static void end_others(struct session *s)
+{
+	for (struct session *t = s->a->sessions; t; t = t->next)
+		if (t != s)
+			session_kill(t);
+}
+
+static int on_adopt(struct session *s, const struct chan_frame *f)
+{
+	struct agent *a = s->a;
+	struct agent_adopt who;
+	int r = a->boot.template ? adopt_parse(f->body, &who) : -EPROTO;
+
+	if (r < 0)
+		return r;
+	r = a->adopt(a, &who);
+	if (r == 0) {
+		memcpy(a->secret, who.secret, sizeof(a->secret));
+		a->boot.template = false;
+		end_others(s);
+		s->state = OVER;
+		loop_timer_set(s->timer.fd, AGENT_LINGER_MS);
+		r = chan_put(&s->chan, AGENT_ADOPTED, 0, NULL, 0);
+	}
+	explicit_bzero(&who, sizeof(who));
+	return r;
+}
+
 static int on_request(struct session *s, const struct chan_frame *f)
 {
+	if (f->type == AGENT_ADOPT)
+		return on_adopt(s, f);
+	if (f->type == AGENT_EXEC && s->a->boot.template) {
+		leave(s, AGENT_NOT_RUN, EPERM);
+		finish(s);
+		return 0;
+	}
 	if (f->type == AGENT_EXEC)
 		return start(s, &f->body);
 	if (f->type == AGENT_POWEROFF && rd_done(&f->body)) {

@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -14,6 +15,7 @@
 #include "base/rd.h"
 
 #define CONNECT_MS 10000
+#define RETRY_MS 10
 
 int guest_option(struct guest *g, int letter, const char *value)
 {
@@ -112,32 +114,93 @@ static const char *why(int err)
 	}
 }
 
-int guest_connect(struct guest *g, int status)
+void guest_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN],
+		  int status)
 {
-	const struct timeval tv = { .tv_sec = CONNECT_MS / 1000 };
-	const struct timeval never = { 0 };
-	uint8_t secret[AGENT_SECRET_LEN];
-	int fd, r;
+	int r = read_secret(path, secret);
 
+	if (r < 0)
+		die(status, "%s: %s", path, r == -EINVAL ?
+		    "neither 32 bytes nor 64 hexadecimal digits" :
+		    strerror(-r));
+}
+
+static void check_options(struct guest *g, int status)
+{
 	if (!g->have_addr || !g->port || !g->secret_file)
 		die(status, "--uds or --vsock, --port and --secret-file are "
 			    "needed; see -h");
 	g->addr.port = g->port;
-	r = read_secret(g->secret_file, secret);
-	if (r < 0)
-		die(status, "%s: %s", g->secret_file, r == -EINVAL ?
-		    "neither 32 bytes nor 64 hexadecimal digits" :
-		    strerror(-r));
-	fd = sock_connect(&g->addr, CONNECT_MS);
+}
+
+/* The fd, or -errno with *ret_met: somebody took the connection. */
+static int try_connect(struct guest *g, const uint8_t *secret, int timeout_ms,
+		       bool *ret_met)
+{
+	const struct timeval tv = { timeout_ms / 1000,
+				    timeout_ms % 1000 * 1000 };
+	const struct timeval never = { 0 };
+	int fd, r;
+
+	*ret_met = false;
+	fd = sock_connect(&g->addr, timeout_ms);
 	if (fd < 0)
-		die(status, "no agent answers: %s", strerror(-fd));
+		return fd;
+	*ret_met = true;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	r = send_auth(fd, secret);
-	explicit_bzero(secret, sizeof(secret));
 	if (r == 0)
 		r = read_ready(fd);
-	if (r < 0)
-		die(status, "%s", why(r));
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &never, sizeof(never));
+	return fd;
+}
+
+static _noreturn_ void no_guest(int err, bool met, int status)
+{
+	if (met)
+		die(status, "%s", why(err));
+	die(status, "no agent answers: %s", strerror(-err));
+}
+
+int guest_connect(struct guest *g, int status)
+{
+	uint8_t secret[AGENT_SECRET_LEN];
+	bool met;
+	int fd;
+
+	check_options(g, status);
+	guest_secret(g->secret_file, secret, status);
+	fd = try_connect(g, secret, CONNECT_MS, &met);
+	explicit_bzero(secret, sizeof(secret));
+	if (fd < 0)
+		no_guest(fd, met, status);
+	return fd;
+}
+
+int guest_await(struct guest *g, uint64_t deadline, int status)
+{
+	uint8_t secret[AGENT_SECRET_LEN];
+	uint64_t now;
+	bool met;
+	int fd;
+
+	check_options(g, status);
+	guest_secret(g->secret_file, secret, status);
+	while (1) {
+		now = now_ns();
+		fd = try_connect(g, secret, now < deadline ?
+				 (int)((deadline - now) / 1000000 + 1) : 1,
+				 &met);
+		if (fd >= 0 || now >= deadline)
+			break;
+		poll(NULL, 0, RETRY_MS);
+	}
+	explicit_bzero(secret, sizeof(secret));
+	if (fd < 0)
+		no_guest(fd, met, status);
 	return fd;
 }

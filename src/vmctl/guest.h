@@ -3,6 +3,7 @@
 #ifndef ISO_VMCTL_GUEST_H
 #define ISO_VMCTL_GUEST_H
 
+#include "abi/iso_agent.h"
 #include "base/base.h"
 #include "base/sock.h"
 
@@ -22,8 +23,16 @@ int guest_option(struct guest *g, int letter, const char *value);
 	{ "port", required_argument, NULL, 'p' }, \
 	{ "secret-file", required_argument, NULL, 's' }
 
+/* A secret's file: 32 bytes, or 64 hexadecimal digits; or ends the program with
+ * `status`. */
+void guest_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN],
+		  int status);
+
 /* Connects and has READY read. The fd (blocking), or ends the program with
  * `status`. */
 int guest_connect(struct guest *g, int status);
+/* The same for a guest that may not be there yet: tries again until the time
+ * (now_ns) is up, also if it is sent away. */
+int guest_await(struct guest *g, uint64_t deadline, int status);
 
 #endif /* ISO_VMCTL_GUEST_H */

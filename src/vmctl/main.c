@@ -30,9 +30,16 @@ static const char usage[] =
 "            own failure, 126 cannot be run, 127 not found, 128+n signal n\n"
 "  poweroff  (--uds PATH | --vsock CID) --port N --secret-file FILE\n"
 "            end the guest\n"
+"  adopt     (--uds PATH | --vsock CID) --port N --secret-file FILE\n"
+"            --name NAME --new-secret-file FILE [--timeout-ms N]\n"
+"            make the worker NAME of a template that goes on: its secret is the\n"
+"            new one from then on; waits for it (10000 ms)\n"
 "  api       --socket PATH [--timeout-ms N] METHOD PATH [BODY]\n"
 "            one request to a monitor's API; prints what it answers; 0 it did\n"
 "            it, 1 it refused, 69 nobody is there, 75 at the deadline (30000)\n"
+"  qmp       --socket PATH [--pass FILE] [--timeout-ms N] REQUEST...\n"
+"            requests to QEMU, up to the first that it refuses, with FILE open\n"
+"            beside the first; prints each answer; status as api's\n"
 "\n"
 "  -h, --help, -V\n";
 
@@ -57,7 +64,9 @@ static const struct {
 	{ "signal", signal_main },
 	{ "exec", exec_main },
 	{ "poweroff", poweroff_main },
+	{ "adopt", adopt_main },
 	{ "api", api_main },
+	{ "qmp", qmp_main },
 };
 
 uint64_t option_u64(const char *name, const char *value, uint64_t min,

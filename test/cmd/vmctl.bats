@@ -15,12 +15,13 @@ teardown()
 	[ -z "${agent_pid:-}" ] || kill "$agent_pid"
 }
 
-# agent: a served socket at $dir/uds; exec_in is the command that talks to it.
+# agent [template]: a served socket at $dir/uds; exec_in is the command that talks
+# to it.
 agent()
 {
 	: >"$dir/log"
 	"$TOP/build/test/unit/test_agent" serve "$dir/uds" "$dir/secret" \
-		>"$dir/log" 2>&1 3>&- &
+		"$@" >"$dir/log" 2>&1 3>&- &
 	agent_pid=$!
 	"$vmctl" wait --file "$dir/log" --line ready --timeout-ms 10000
 	exec_in=("$vmctl" exec --uds "$dir/uds" --port 1
@@ -295,4 +296,51 @@ stop_answering()
 	run -64 "$vmctl" api --socket "$dir/api" GET
 	run -64 "$vmctl" api --socket "$dir/api" GET / x y
 	run -64 "$vmctl" api --socket "$(printf '%0200d' 1)" GET /
+}
+
+# adopt [ARG...]: w1, with the secret in $dir/new.
+adopt()
+{
+	head -c 32 /dev/urandom >"$dir/new"
+	"$vmctl" adopt --uds "$dir/uds" --port 1 --secret-file "$dir/secret" \
+		--name w1 --new-secret-file "$dir/new" "$@"
+}
+
+@test "adopt gives a template a secret, which is the only one from then on" {
+	agent template
+	run -126 --separate-stderr "${exec_in[@]}" -- true
+	has "$stderr" 'Operation not permitted'
+	run -0 adopt
+	equal '' "$output"
+	run -125 --separate-stderr "${exec_in[@]}" -- true
+	has "$stderr" 'wrong secret'
+	run -0 "$vmctl" exec --uds "$dir/uds" --port 1 \
+		--secret-file "$dir/new" -- echo well
+	equal well "$output"
+}
+
+@test "adopt says that a guest is no template, and changes nothing in it" {
+	agent
+	run -69 --separate-stderr adopt
+	has "$stderr" 'it is no template, or has one'
+	run -0 "${exec_in[@]}" -- echo well
+}
+
+@test "adopt waits for a guest, but not for longer than it is told" {
+	run -69 --separate-stderr adopt --timeout-ms 200
+	has "$stderr" 'no agent answers'
+	adopt --timeout-ms 60000 3>&- &
+	local pid=$!
+	agent template
+	ends "$pid" 0
+	run -69 --separate-stderr adopt --timeout-ms 200
+	has "$stderr" 'wrong secret'
+}
+
+@test "adopt wants a name that is one, and all of its options" {
+	run -64 adopt --name 'a b'
+	run -64 adopt --timeout-ms 0
+	run -64 adopt extra
+	run -64 "$vmctl" adopt --uds "$dir/uds" --port 1 \
+		--secret-file "$dir/secret" --name w1
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/agent */
 /*
- * What the agent parses: the first byte picks frames with their EXEC bodies, or
- * boot.conf.
+ * What the agent parses: the first byte picks frames with their EXEC and
+ * ADOPT bodies, or boot.conf.
  */
 #include <string.h>
 
@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static void frames(const uint8_t *data, size_t n)
 {
 	struct chan_frame f;
+	struct agent_adopt who;
 	struct exec_spec spec;
 	struct chan_in in;
 	struct chan c;
@@ -26,6 +27,9 @@ static void frames(const uint8_t *data, size_t n)
 	while (chan_next(&c, &f) > 0) {
 		if (f.type == AGENT_DATA && chan_in_take(&in, &f.body) < 0)
 			break;
+		if (f.type == AGENT_ADOPT && adopt_parse(f.body, &who) == 0 &&
+		    (!who.name[0] || who.name[AGENT_NAME_LEN - 1]))
+			abort();
 		if (f.type != AGENT_EXEC || exec_parse(f.body, &spec) < 0)
 			continue;
 		if (!spec.argv[0] || !spec.cwd)

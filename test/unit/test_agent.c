@@ -3,8 +3,8 @@
 /*
  * The agent's sessions without a guest: a process of its own runs the agent's
  * loop and takes connections from a Unix socket, behind the handshake that a
- * VMM would do. `test_agent serve UDS SECRET` is that process alone, for tests
- * of vmctl.
+ * VMM would do. `test_agent serve UDS SECRET [template]` is that process alone,
+ * for tests of vmctl.
  */
 #include <endian.h>
 #include <errno.h>
@@ -23,6 +23,7 @@
 #include "base/sock.h"
 
 static const uint8_t secret[AGENT_SECRET_LEN] = "0123456789abcdef0123456789abcdef";
+static const uint8_t fresh[AGENT_SECRET_LEN] = "fedcba9876543210fedcba9876543210";
 static char uds[SOCK_PATH_MAX];
 
 /* ---- the agent's side */
@@ -50,7 +51,14 @@ static void on_poweroff(struct agent *a)
 	loop_stop(&a->loop);
 }
 
-static int serve(const char *path, const uint8_t *key)
+/* Takes every name but "refuse", and tells nobody what it got. */
+static int on_adopt(struct agent *a, const struct agent_adopt *who)
+{
+	(void)a;
+	return strcmp(who->name, "refuse") == 0 ? -EIO : 0;
+}
+
+static int serve(const char *path, const uint8_t *key, bool template)
 {
 	struct sock_addr addr = { .kind = SOCK_UNIX };
 	static struct agent a;
@@ -59,6 +67,8 @@ static int serve(const char *path, const uint8_t *key)
 	if (agent_init(&a, key) < 0)
 		return 1;
 	a.poweroff = on_poweroff;
+	a.adopt = on_adopt;
+	a.boot.template = template;
 	a.listen = (struct iso_ev){ .fd = sock_listen(&addr, 64),
 				    .fn = on_accept };
 	if (a.listen.fd < 0 || loop_set(&a.loop, &a.listen, EPOLLIN) < 0)
@@ -112,7 +122,7 @@ static bool closed(int fd)
 	return poll(&p, 1, 10000) == 1 && read(fd, &c, 1) <= 0;
 }
 
-static int greet(void)
+static int greet_as(const uint8_t *key)
 {
 	struct agent_auth auth = { .major = htole16(AGENT_MAJOR) };
 	uint8_t buf[AGENT_MAX_DATA];
@@ -120,12 +130,17 @@ static int greet(void)
 	size_t n;
 	int fd = dial();
 
-	memcpy(auth.secret, secret, sizeof(auth.secret));
+	memcpy(auth.secret, key, sizeof(auth.secret));
 	put(fd, AGENT_AUTH, 0, &auth, sizeof(auth));
 	if (get(fd, &stream, buf, &n) == AGENT_READY)
 		return fd;
 	close(fd);
 	return -1;
+}
+
+static int greet(void)
+{
+	return greet_as(secret);
 }
 
 static void ask(int fd, uint32_t flags, const char *const *argv)
@@ -394,6 +409,116 @@ static void test_hostile(void)
 	close(fd);
 }
 
+/* ---- templates */
+
+static struct agent_adopt adoption(const char *name)
+{
+	struct agent_adopt who = { 0 };
+
+	memcpy(who.secret, fresh, sizeof(who.secret));
+	snprintf(who.name, sizeof(who.name), "%s", name);
+	return who;
+}
+
+static void adopt(int fd, const struct agent_adopt *who)
+{
+	put(fd, AGENT_ADOPT, 0, who, sizeof(*who));
+}
+
+static void test_no_template(void)
+{
+	const struct agent_adopt who = adoption("w1");
+	struct answer a;
+	int fd = greet();
+
+	adopt(fd, &who);
+	ok(closed(fd), "who is somebody already is not adopted");
+	close(fd);
+	ok(greet_as(fresh) < 0, "and does not take the secret that came");
+	fd = greet();
+	ASK(fd, 0, "echo", "well");
+	collect(fd, &a);
+	ok(strcmp(a.text[1], "well\n") == 0, "but its own, as before");
+	close(fd);
+}
+
+static void refuses(const struct agent_adopt *who, size_t n, const char *what)
+{
+	int fd = greet();
+
+	put(fd, AGENT_ADOPT, 0, who, n);
+	ok(closed(fd), "an adoption %s is refused", what);
+	close(fd);
+}
+
+static void test_bad_adoptions(void)
+{
+	struct {
+		struct agent_adopt who;
+		char more;
+	} m = { adoption("w1"), 0 };
+
+	refuses(&m.who, sizeof(m.who) - 1, "that is too short");
+	refuses(&m.who, offsetof(struct agent_adopt, name), "without a name");
+	refuses(&m.who, sizeof(m.who) + 1, "that is too long");
+	m.who.name[sizeof(m.who.name) - 1] = 'x';
+	refuses(&m.who, sizeof(m.who), "with bytes after the name");
+	memset(m.who.name, 'x', sizeof(m.who.name));
+	refuses(&m.who, sizeof(m.who), "whose name does not end");
+	m.who = adoption("a b");
+	refuses(&m.who, sizeof(m.who), "with a name that is none");
+	m.who = adoption("");
+	refuses(&m.who, sizeof(m.who), "with an empty name");
+	m.who = adoption("refuse");
+	refuses(&m.who, sizeof(m.who), "that cannot be done");
+}
+
+static void test_template(void)
+{
+	const struct agent_adopt who = adoption("w1");
+	uint8_t buf[AGENT_MAX_DATA];
+	struct answer a;
+	uint16_t stream;
+	size_t n;
+	int fd = greet(), other;
+
+	ASK(fd, 0, "echo", "never");
+	collect(fd, &a);
+	ok(a.how == AGENT_NOT_RUN && a.value == EPERM && !a.n[1],
+	   "a template executes nothing");
+	close(fd);
+	fd = dial();
+	adopt(fd, &who);
+	ok(closed(fd), "nor is it adopted without its secret");
+	close(fd);
+	test_bad_adoptions();
+
+	other = greet();
+	fd = greet();
+	ok(other >= 0 && fd >= 0, "after all that it still is a template");
+	adopt(fd, &who);
+	ok(get(fd, &stream, buf, &n) == AGENT_ADOPTED && n == 0,
+	   "it is adopted");
+	ok(closed(other), "who knew the template's secret is sent away");
+	close(other);
+	adopt(fd, &who);
+	ok(closed(fd), "twice on one connection is refused");
+	close(fd);
+	ok(greet() < 0, "the template's secret is no longer taken");
+	fd = greet_as(fresh);
+	adopt(fd, &who);
+	ok(closed(fd), "a second time is refused");
+	close(fd);
+	fd = greet_as(fresh);
+	ASK(fd, 0, "echo", "well");
+	collect(fd, &a);
+	ok(strcmp(a.text[1], "well\n") == 0,
+	   "by the new secret it runs commands");
+	close(fd);
+}
+
+/* ---- */
+
 static void test_boot_conf(void)
 {
 	static const char good[] = "# c\nROLE=gpu\nNAME=gpu0\nAGENT_PORT=7\n"
@@ -401,7 +526,7 @@ static void test_boot_conf(void)
 				   "IMAGE=/dev/vda";
 	static const char *const bad[] = {
 		"ROLE=king", "NAME=a b", "NAME=", "AGENT_PORT=0", "=", "X=1",
-		"AGENT_PORT", "POWEROFF=maybe", "IMAGE=",
+		"AGENT_PORT", "POWEROFF=maybe", "IMAGE=", "TEMPLATE=1",
 	};
 	struct agent_boot b;
 	uint32_t line;
@@ -410,46 +535,66 @@ static void test_boot_conf(void)
 	   b.role == ROLE_GPU && b.agent_port == 7 && b.broker_port == 8 &&
 	   strcmp(b.driver_version, "535.309.01") == 0 &&
 	   strcmp(b.image, "/dev/vda") == 0, "boot.conf is read");
+	ok(boot_parse("TEMPLATE=yes\n", 13, &b, &line) == 0 && b.template,
+	   "boot.conf makes a template of a worker");
+	ok(boot_parse("TEMPLATE=yes\nROLE=gpu\n", 22, &b, &line) == -EINVAL &&
+	   line == 2, "but of nothing else");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ok(boot_parse(bad[i], strlen(bad[i]), &b, &line) == -EINVAL &&
 		   line == 1, "boot.conf: '%s' is refused", bad[i]);
 }
 
-int main(int argc, char **argv)
+/* Another process that serves. */
+static pid_t spawn(bool template)
 {
 	char ready[8];
-	uint8_t key[AGENT_SECRET_LEN];
-	int p[2];
 	pid_t pid;
+	int p[2];
 
-	log_init("test_agent");
-	if (argc == 4 && strcmp(argv[1], "serve") == 0) {
-		if (boot_read_file(argv[3], key, sizeof(key)) != sizeof(key))
-			return 1;
-		return serve(argv[2], key);
-	}
-	snprintf(uds, sizeof(uds), "/tmp/test_agent.%d", getpid());
 	if (pipe(p) < 0)
-		return 1;
+		exit(1);
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(p[1], STDOUT_FILENO);
-		_exit(serve(uds, secret));
+		_exit(serve(uds, secret, template));
 	}
 	close(p[1]);
-	signal(SIGPIPE, SIG_IGN);
 	if (read(p[0], ready, sizeof(ready)) <= 0)
-		return 1;
+		exit(1);
+	close(p[0]);
+	return pid;
+}
+
+int main(int argc, char **argv)
+{
+	uint8_t key[AGENT_SECRET_LEN];
+	pid_t pid;
+
+	log_init("test_agent");
+	if (argc >= 4 && strcmp(argv[1], "serve") == 0) {
+		if (boot_read_file(argv[3], key, sizeof(key)) != sizeof(key))
+			return 1;
+		return serve(argv[2], key, argc == 5);
+	}
+	snprintf(uds, sizeof(uds), "/tmp/test_agent.%d", getpid());
+	signal(SIGPIPE, SIG_IGN);
+	pid = spawn(false);
 	test_strangers();
 	test_commands();
 	test_signals();
 	test_peer_gone();
 	test_windows();
 	test_hostile();
+	test_no_template();
 	test_boot_conf();
 	put(greet(), AGENT_POWEROFF, 0, NULL, 0);
 	ok(waitpid(pid, NULL, 0) == pid, "power-off ends it");
+	unlink(uds);
+	pid = spawn(true);
+	test_template();
+	put(greet_as(fresh), AGENT_POWEROFF, 0, NULL, 0);
+	ok(waitpid(pid, NULL, 0) == pid, "power-off ends what was a template");
 	unlink(uds);
 	return done_testing();
 }
