@@ -7,6 +7,7 @@
 
 vm_kept=0
 vm_append=
+boot_restored=0
 boot_log_max=16777216
 boot_start=proc_spawn
 
@@ -118,18 +119,26 @@ boot_tie_to()
 
 # boot_vm LINE SECONDS: starts the selected VM and waits until the console says
 # LINE. Takes vm_role, vm_cpus, vm_mem (bytes), vm_cid, vm_kernel, vm_initrd and
-# vm_kept (1: it outlives this command). Sets vm_boot_ns.
+# vm_kept (1: it outlives this command). With boot_restored=1 it goes on from
+# vm_snapshot instead. Sets vm_boot_ns.
 boot_vm()
 {
 	local from rc=0 said=console.log
 
 	[ "$DRY_RUN" -eq 1 ] || : >"$vm_home/console.log"
 	[ "$DRY_RUN" -eq 1 ] || vm_now from
-	vmm_start
+	if [ "$boot_restored" -eq 1 ]; then
+		vmm_restore
+		boot_adopt "$2"
+	else
+		vmm_start
+	fi
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	boot_await vmm console.log "$1" "$2" || rc=$?
 	if [ "$rc" -ne 0 ]; then
 		[ -s "$vm_home/$said" ] || said=vmm/log
+		[ ! -s "$vm_home/adopt.log" ] ||
+			log_error "$(tail -n 1 -- "$vm_home/adopt.log")"
 		boot_explain "$rc" "its console said '$1'" "$said" \
 			"see isospin logs $vm_name"
 	fi
@@ -139,6 +148,25 @@ boot_vm()
 	vm_boot_ns=$((vm_at - from))
 	vm_note BOOT_NS "$vm_boot_ns"
 	vm_note READY_NS "$vm_at"
+}
+
+# boot_adopt SECONDS: what goes on from a snapshot becomes the selected VM. In the
+# background: that it did, or failed, the guest says on its console.
+boot_adopt()
+{
+	local address port
+
+	if [ "$DRY_RUN" -eq 1 ]; then
+		run "$vm_vmctl" adopt --name "$vm_name" \
+			--new-secret-file "$vm_home/agent.secret"
+		return
+	fi
+	vm_address address "$vm_name"
+	vm_get port AGENT_PORT
+	/usr/bin/setpriv --pdeathsig TERM "$vm_vmctl" adopt "$address" \
+		--port "$port" --secret-file "$vm_snapshot/agent.secret" \
+		--name "$vm_name" --new-secret-file "$vm_home/agent.secret" \
+		--timeout-ms "$(($1 * 1000))" >"$vm_home/adopt.log" 2>&1 &
 }
 
 # boot_stay WHAT: shows the console of the selected VM, which is up, until it ends or
@@ -159,7 +187,7 @@ boot_stay()
 # boot_seconds VAR: how long a boot may take.
 boot_seconds()
 {
-	conf_get "$1" BOOT_TIMEOUT "$vm_name"
+	conf_get "$1" BOOT_TIMEOUT "$vm_conf"
 }
 
 # boot_register SUFFIX: tells the bridge about the selected VM; stdin is the text.
@@ -199,7 +227,7 @@ boot_note()
 {
 	local port
 
-	conf_get port AGENT_PORT "$vm_name"
+	conf_get port AGENT_PORT "$vm_conf"
 	vm_note NAME "$vm_name"
 	vm_note AGENT_PORT "$port"
 	vm_note VMM "$vmm"
@@ -215,36 +243,48 @@ boot_note()
 # the user behind sudo is closed to it.
 boot_initrd()
 {
-	local nonfree private='boot.conf agent.secret'
+	local private='boot.conf agent.secret'
 
 	boot_secret "$vm_home/agent.secret"
-	if [ "$vm_role" = gpu ]; then
-		private="$private broker.secret isospin.conf"
-		image_gpu "$1"
-		set -- "$image_file"
-	elif [ "$vm_role" = lab ]; then
-		image_lab "$1"
-		set -- "$image_file"
-	else
-		conf_get nonfree NONFREE "$vm_name"
-		image_worker "$1"
-		set -- "$image_file"
-		if [ "$nonfree" = yes ] &&
-			[ -n "$vm_version" ] &&
+	[ "$vm_role" != gpu ] || private="$private broker.secret isospin.conf"
+	# shellcheck disable=SC2086 # a list of names
+	image_boot "$vm_home/boot.cpio" "$vm_home" $private ||
+		die 74 "$vm_home/boot.cpio: cannot be made; is the disk full?"
+	boot_pieces "$1" boot_concat
+	rm -f -- "$vm_home/boot.cpio"
+	cp -- "$vm_kernel" "$vm_home/kernel" ||
+		die 74 "$vm_home/kernel: cannot be made; is the disk full?"
+	vm_kernel=$vm_home/kernel
+}
+
+boot_concat()
+{
+	image_concat "$vm_initrd" "$@" "$vm_home/boot.cpio" ||
+		die 74 "$vm_initrd: cannot be made; is the disk full?"
+}
+
+# boot_pieces RELEASE COMMAND [ARG...]: makes the images of an initrd, up to the
+# boot's own part, and calls COMMAND with their files added.
+boot_pieces()
+{
+	local nonfree release="$1"
+
+	shift
+	case $vm_role in
+	gpu) image_gpu "$release" ;;
+	lab) image_lab "$release" ;;
+	*) image_worker "$release" ;;
+	esac
+	set -- "$@" "$image_file"
+	if [ "$vm_role" = worker ]; then
+		conf_get nonfree NONFREE "$vm_conf"
+		if [ "$nonfree" = yes ] && [ -n "$vm_version" ] &&
 			[ -d "$(assets_nvidia_dir "$vm_version")" ]; then
 			image_nvidia "$vm_version"
 			set -- "$@" "$image_file"
 		fi
 	fi
-	# shellcheck disable=SC2086 # a list of names
-	image_boot "$vm_home/boot.cpio" "$vm_home" $private ||
-		die 74 "$vm_home/boot.cpio: cannot be made; is the disk full?"
-	image_concat "$vm_initrd" "$@" "$vm_home/boot.cpio" ||
-		die 74 "$vm_initrd: cannot be made; is the disk full?"
-	rm -f -- "$vm_home/boot.cpio"
-	cp -- "$vm_kernel" "$vm_home/kernel" ||
-		die 74 "$vm_home/kernel: cannot be made; is the disk full?"
-	vm_kernel=$vm_home/kernel
+	"$@"
 }
 
 # boot_conf: what the guest's agent is told, KEY=value lines on stdout.
@@ -252,8 +292,8 @@ boot_conf()
 {
 	local agent broker
 
-	conf_get agent AGENT_PORT "$vm_name"
-	conf_get broker BROKER_PORT "$vm_name"
+	conf_get agent AGENT_PORT "$vm_conf"
+	conf_get broker BROKER_PORT "$vm_conf"
 	printf '%s\n' "ROLE=$vm_role" "NAME=$vm_name" "CID=$vm_cid" \
 		"AGENT_PORT=$agent" "BROKER_PORT=$broker"
 }

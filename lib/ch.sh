@@ -60,7 +60,15 @@ ch_spawn()
 ch_place() { :; }
 ch_ready() { :; }
 
-# ch_snapshot DIR: a device of the host's cannot be in it, and Cloud Hypervisor
+ch_saves() { :; }
+
+ch_key()
+{
+	printf '%s\n' "$ch_text"
+	vmm_file "$ch_bin"
+}
+
+# ch_snapshot: a device of the host's cannot be in it, and Cloud Hypervisor
 # says so.
 ch_snapshot()
 {
@@ -70,14 +78,14 @@ ch_snapshot()
 	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.pause
 	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.snapshot \
 		"$(jq -cn --arg url "file://$new" '{destination_url: $url}')"
-	run mv -T -- "$new" "$1"
+	run mv -T -- "$new" "$vm_snapshot"
 }
 
-# ch_restore DIR: sockets and console are at the paths of the VM it was made from,
+# ch_restore: sockets and console are at the paths of the VM it was made from,
 # so only one of that name can be.
 ch_restore()
 {
-	ch_spawn --restore "source_url=file://$1"
+	ch_spawn --restore "source_url=file://$vm_snapshot"
 	vmm_await_api "$vm_home/api.sock"
 	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.resume
 }

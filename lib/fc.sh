@@ -3,9 +3,9 @@
 #
 # It is told by its API what to run; its own seccomp filter stays on. As root the
 # jailer starts it (FIRECRACKER_JAIL): another user, an empty root, no capability.
-# What it shares with the host is then the directory `v` of the VM's home and the
-# VM's log, bound into a file system of its own that nothing else sees and that
-# ends with it.
+# What it shares with the host is then the directory `v` of the VM's home, the VM's
+# log and the files of a snapshot, bound into a file system of its own that nothing
+# else sees and that ends with it.
 #
 # fc_dir is that directory as the host sees it, fc_at as Firecracker does.
 
@@ -111,18 +111,22 @@ fc_spawn_jailed()
 	shift 4
 	# shellcheck disable=SC2016 # the inner shell's words
 	set -- -c 'set -e
-		home=$1 root=$1/jail/$2 uid=$3
-		shift 3
+		home=$1 root=$1/jail/$2 uid=$3 snapshot=$4
+		shift 4
 		mount -t tmpfs -o mode=0755,size=64m jail "$home/jail"
 		mkdir -p "$root/v"
 		: >"$root/log"
 		mount --bind "$home/v" "$root/v"
 		mount --bind "$home/vmm/log" "$root/log"
 		chown "$uid" "$home/vmm/log"
+		[ -z "$snapshot" ] || for file in state memory; do
+			: >"$root/$file"
+			mount --bind "$snapshot/$file" "$root/$file"
+		done
 		umask 007
 		exec "$@" >>"$home/console.log"' sh \
 		"$vm_home" "$name/$vm_name/root" "$fc_uid" \
-		jailer --id "$vm_name" --exec-file "$bin" --uid "$fc_uid" \
+		"$vm_snapshot" jailer --id "$vm_name" --exec-file "$bin" --uid "$fc_uid" \
 		--gid "$fc_uid" --chroot-base-dir "$vm_home/jail" -- \
 		--api-sock /v/api.sock --log-path /log "$@"
 	trap '' XFSZ
@@ -141,6 +145,8 @@ fc_api()
 fc_start()
 {
 	fc_place
+	[ "$fc_jail" -eq 0 ] || [ -z "$vm_snapshot" ] ||
+		run chown "$fc_uid" -- "$vm_snapshot/state" "$vm_snapshot/memory"
 	fc_spawn
 	if [ "$fc_jail" -eq 1 ]; then
 		run chmod 644 -- "$vm_kernel" "$vm_initrd"
@@ -175,31 +181,44 @@ fc_ready()
 	[ "$fc_jail" -eq 0 ] || rm -f -- "$fc_dir/kernel" "$fc_dir/initrd"
 }
 
-# fc_snapshot DIR: `state` and `memory` in it.
-fc_snapshot()
+fc_saves()
 {
-	fc_place
-	fc_api PATCH /vm '{"state":"Paused"}'
-	fc_api PUT /snapshot/create "$(jq -cn --arg at "$fc_at" \
-		'{snapshot_type: "Full", snapshot_path: ($at + "/state"),
-		mem_file_path: ($at + "/memory")}')"
-	run mkdir -p -- "$1"
-	run mv -f -- "$fc_dir/state" "$fc_dir/memory" "$1"
+	vmm_needs "$fc_bin" 1 16 'a name for the vsock of a restored VM'
 }
 
-# fc_restore DIR: memory is read as it is touched, so its file must stay; the
-# vsock's sockets are where this VM's belong.
+fc_key()
+{
+	printf '%s\n' "$fc_text" "$fc_pci" "$(fc_append)"
+	vmm_file "$fc_bin"
+}
+
+# fc_files: sets fc_state and fc_memory, as Firecracker sees them.
+fc_files()
+{
+	fc_state=/proc/self/fd/5 fc_memory=/proc/self/fd/6
+	[ "$fc_jail" -eq 0 ] || fc_state=/state fc_memory=/memory
+}
+
+fc_snapshot()
+{
+	fc_files
+	fc_api PATCH /vm '{"state":"Paused"}'
+	fc_api PUT /snapshot/create "$(jq -cn --arg state "$fc_state" \
+		--arg memory "$fc_memory" '{snapshot_type: "Full",
+		snapshot_path: $state, mem_file_path: $memory}')"
+}
+
+# fc_restore: memory is read as it is touched, and shared as long as it is not
+# written; the vsock's sockets are where this VM's belong. Its CID as the guest
+# sees it is the template's, and nobody else's business.
 fc_restore()
 {
 	fc_place
-	run cp -- "$1/state" "$fc_dir/state"
-	run ln -f -- "$1/memory" "$fc_dir/memory" 2>/dev/null ||
-		run cp -- "$1/memory" "$fc_dir/memory"
-	[ "$fc_jail" -eq 0 ] ||
-		run chown "$fc_uid" -- "$fc_dir/state" "$fc_dir/memory"
+	fc_files
 	fc_spawn
-	fc_api PUT /snapshot/load "$(jq -cn --arg at "$fc_at" \
-		'{snapshot_path: ($at + "/state"), resume_vm: true,
-		mem_backend: {backend_type: "File", backend_path: ($at + "/memory")},
-		vsock_override: {uds_path: ($at + "/vsock.sock")}}')"
+	fc_api PUT /snapshot/load "$(jq -cn --arg state "$fc_state" \
+		--arg memory "$fc_memory" --arg uds "$fc_at/vsock.sock" \
+		'{snapshot_path: $state, resume_vm: true,
+		mem_backend: {backend_type: "File", backend_path: $memory},
+		vsock_override: {uds_path: $uds}}')"
 }

@@ -77,13 +77,74 @@ qemu_ready()
 	fi
 }
 
-# A guest with a vsock-device cannot be saved by QEMU at all.
-qemu_snapshot()
+qemu_saves()
 {
-	die 69 'QEMU guests are not saved; Firecracker saves its own'
+	[ "$vmm_vsock" = vhost ] || die 69 "a worker of QEMU cannot start from a \
+snapshot here: QEMU saves no guest whose vsock is vhost-user, and this one's is \
+($vmm_vsock_why); with /dev/vhost-vsock (VSOCK=vhost) it can"
 }
 
-qemu_restore() { qemu_snapshot; }
+# qemu_key: the command line, but for what each VM has of its own, and its size.
+qemu_key()
+{
+	local vm_name=- vm_cid=- vm_home=- vm_kernel=- vm_initrd=- vm_snapshot=
+	local vm_cpus=- vm_mem=0
+
+	qemu_describe
+	vmm_file "$qemu_bin"
+	qemu_vm printf '%s\n'
+}
+
+# qemu_snapshot: all of it goes into the state; its memory is no file of its own. It
+# is paused by QEMU when the rest is written: what had been paused before would stay
+# so where it goes on.
+qemu_snapshot()
+{
+	qemu_qmp --pass "$vm_snapshot/state" \
+		'{"execute":"getfd","arguments":{"fdname":"state"}}' \
+		'{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1099511627776}}' \
+		'{"execute":"migrate","arguments":{"uri":"fd:state"}}'
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	poll_until 120 qemu_saved || qemu_answer='it is not done in time'
+	case $qemu_answer in
+	*'"status": "completed"'*) ;;
+	*)
+		step_stop
+		die 69 "VM '$vm_name' was not saved: QEMU says: $qemu_answer" ;;
+	esac
+}
+
+# qemu_saved: it has been, or will not be.
+qemu_saved()
+{
+	qemu_qmp '{"execute":"query-migrate"}'
+	case $qemu_answer in
+	*'"status": "completed"'* | *'"status": "failed"'*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# qemu_qmp [--pass FILE] REQUEST...: sets qemu_answer. A refusal ends the command.
+qemu_qmp()
+{
+	if [ "$DRY_RUN" -eq 1 ]; then
+		run "$vm_vmctl" qmp --socket "$vm_home/qmp.sock" "$@"
+		return
+	fi
+	qemu_answer=$("$vm_vmctl" qmp --socket "$vm_home/qmp.sock" "$@" \
+		2>&1 </dev/null) || {
+		step_stop
+		die 69 "VM '$vm_name' was not saved: QEMU says: $qemu_answer"
+	}
+}
+
+qemu_restore()
+{
+	run cp -- "$vm_kernel" "$vm_home/kernel" ||
+		die 74 "$vm_home/kernel: cannot be made; is the disk full?"
+	vm_kernel=$vm_home/kernel
+	qemu_vm boot_spawn_vmm
+}
 
 qemu_choose_accel()
 {
@@ -221,8 +282,8 @@ qemu_append()
 
 # qemu_vm COMMAND [ARG...]: calls COMMAND with QEMU's command line added, for
 # the VM that vm_name, vm_role (worker: microvm; else q35), vm_cpus, vm_mem (in
-# bytes), vm_cid, vm_home, vm_kernel, vm_append (words for the kernel) and
-# vm_initrd describe.
+# bytes), vm_cid, vm_home, vm_kernel, vm_append (words for the kernel), vm_initrd and
+# vm_snapshot describe.
 #
 # QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off. It runs
 # `rep movsb` byte by byte, and a kernel with erms copies with nothing else.
@@ -257,12 +318,21 @@ qemu_vm()
 		set -- "$@" -chardev "socket,id=vsock,path=$vm_home/vhost.sock" \
 			-device "vhost-user-vsock-$bus,chardev=vsock"
 	fi
+	if [ -z "$vm_snapshot" ]; then
+		:
+	elif [ "$boot_restored" -eq 1 ]; then
+		set -- "$@" -incoming fd:5
+	else
+		set -- "$@" -qmp "unix:$vm_home/qmp.sock,server=on,wait=off"
+	fi
 	[ -z "$vm_disk" ] || set -- "$@" -add-fd fd=5,set=1 \
 		-blockdev driver=file,node-name=image,filename=/dev/fdset/1,read-only=on \
 		-device virtio-blk-pci,drive=image
 	for device in $vm_devices; do
 		set -- "$@" -device "vfio-pci,host=$device"
 	done
-	"$@" -kernel "$vm_kernel" -initrd "$vm_initrd" \
-		-append "$qemu_append${vm_append:+ $vm_append}"
+	# What is restored has all this in memory; but by the kernel QEMU chooses
+	# its ROMs, which must be the same.
+	[ "$boot_restored" -eq 1 ] || set -- "$@" -initrd "$vm_initrd"
+	"$@" -kernel "$vm_kernel" -append "$qemu_append${vm_append:+ $vm_append}"
 }

@@ -58,7 +58,8 @@ vm_tool()
 	base_set "$1" "$vm_path"
 }
 
-# vm_select NAME: sets vm_name, vm_key (for proc_*) and vm_home.
+# vm_select NAME: sets vm_name, vm_key (for proc_*), vm_home, and vm_conf, the name
+# for which its configuration is looked up.
 vm_select()
 {
 	case $1 in
@@ -66,6 +67,7 @@ vm_select()
 		die 64 "'$1' is no name for a VM: 1 to 32 of a-z, 0-9 and -" ;;
 	esac
 	vm_name=$1
+	vm_conf=$1
 	vm_key=vms/$1
 	vm_home=$proc_dir/vms/$1
 	# The longest name of a socket: vsock.sock_65535.

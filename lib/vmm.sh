@@ -12,20 +12,25 @@
 #	start          starts the VM that vm_* describe, as process vmm; its
 #	               console goes to console.log
 #	ready          the guest is up: what is to go on beside it
-#	snapshot DIR   pauses the running VM and writes it to DIR
-#	restore DIR    instead of start: goes on from there
+#	saves          it can snapshot and restore this VM, or the command ends
+#	key            prints what of it, and of how it starts any VM here, must be
+#	               as it was for restore
+#	snapshot       pauses the running VM and writes it to vm_snapshot
+#	restore        instead of start: goes on from vm_snapshot
 #	describe       prints name and version
 #
 # Every one of them ends at SIGTERM; vm_remove is the stop for all. A VM's
 # description: vm_name, vm_role (gpu, worker, lab), vm_cpus, vm_mem (bytes),
 # vm_cid, vm_home, vm_kernel, vm_initrd, vm_append (words for the kernel),
 # vm_devices (PCI addresses handed to it), vm_disk (not empty: fd 5 of the monitor
-# is a disk to be read), vm_hugepages, vm_remedy (see vmm_remedy), vm_kept (1: it
-# outlives this command).
+# is a disk to be read), vm_snapshot (not empty: see snapshot.sh; fds 5 and 6 of
+# the monitor are its state and memory), vm_hugepages, vm_remedy (see vmm_remedy),
+# vm_kept (1: it outlives this command).
 # Needs base conf proc; qemu fc ch boot, of which it is called.
 
 vm_devices=
 vm_disk=
+vm_snapshot=
 vm_hugepages=no
 vm_remedy=
 
@@ -93,8 +98,10 @@ vmm_kernel() { "${vmm_prefix}_kernel" "$@"; }
 vmm_place() { "${vmm_prefix}_place"; }
 vmm_start() { "${vmm_prefix}_start"; }
 vmm_ready() { "${vmm_prefix}_ready"; }
-vmm_snapshot() { "${vmm_prefix}_snapshot" "$@"; }
-vmm_restore() { "${vmm_prefix}_restore" "$@"; }
+vmm_saves() { "${vmm_prefix}_saves"; }
+vmm_key() { "${vmm_prefix}_key"; }
+vmm_snapshot() { "${vmm_prefix}_snapshot"; }
+vmm_restore() { "${vmm_prefix}_restore"; }
 vmm_describe() { "${vmm_prefix}_describe"; }
 
 # vmm_version PROGRAM: sets vmm_major, vmm_minor and vmm_text (its first line); or
@@ -123,6 +130,14 @@ vmm_needs()
 	[ "$vmm_major" -gt "$2" ] ||
 		{ [ "$vmm_major" -eq "$2" ] && [ "$vmm_minor" -ge "$3" ]; } ||
 		die 69 "$1: version $2.$3 is the first with $4; this is '$vmm_text'"
+}
+
+# vmm_file PROGRAM: prints what no other file of that path has.
+vmm_file()
+{
+	local bin
+
+	bin=$(command -v "$1") && stat -L -c '%i %s %Y' -- "$bin"
 }
 
 # vmm_no_devices: ends the command if the VM is to get a PCI device.

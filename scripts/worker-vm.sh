@@ -2,7 +2,8 @@
 # worker-vm - run a command in a fresh VM that sees the GPU
 #
 # usage: isospin worker-vm [-hnVv] [-c FILE] [--instance NAME] [--json]
-#                          [--name NAME] [--gpu NAME] [--tty] [-- COMMAND [ARG...]]
+#                          [--name NAME] [--gpu NAME] [--from-snapshot] [--tty]
+#                          [-- COMMAND [ARG...]]
 #        isospin worker-vm [...] --detach [--owner PID] | --stay
 #        isospin worker-vm --exec NAME [--tty] [-- COMMAND [ARG...]]
 #
@@ -13,6 +14,8 @@
 #
 #   --name NAME     its name (the first free of w1, w2, ...)
 #   --gpu NAME      the GPU VM that serves it, in the place of GPU_VM
+#   --from-snapshot go on from a worker that was booted once and saved, instead of
+#                   booting one; makes the snapshot if there is none that fits
 #   --tty           give COMMAND a terminal, as the shell has
 #   --detach        leave it running; isospin kill-vms stops it
 #   --stay          run nothing: show its console until Ctrl-C, which stops it
@@ -41,6 +44,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/ch.sh"
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
+. "$TOP/lib/snapshot.sh"
 
 # need_others: the GPU VM and the bridge. A worker without them would wait for
 # a link that never comes.
@@ -57,34 +61,50 @@ start it: isospin gpu-vm --detach --name $gpu"
 		die 69 'the bridge does not run; start it: isospin vsock-bridge --detach'
 }
 
+# describe: what the selected worker is, or will be, made of.
+describe()
+{
+	need_others
+	vmm_init
+	log_debug "$(vmm_said)"
+	vmm_kernel "$release"
+	conf_get vm_cpus WORKER_CPUS "$vm_name"
+	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
+	vm_version=
+	vm_get vm_version DRIVER_VERSION "$gpu" || :
+}
+
 prepare()
 {
-	local release cid
+	local cid snapshot
 
-	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	if [ -n "$name" ]; then
 		vm_select "$name"
 		vm_claim "$owner"
 	else
 		vm_claim_next w "$owner"
 	fi
-	need_others
-	vmm_init
-	log_debug "$(vmm_said)"
-	vmm_kernel "$release"
+	boot_seconds seconds
+	describe
 	vm_initrd=$vm_home/initrd
-	conf_get vm_cpus WORKER_CPUS "$vm_name"
-	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
 	conf_get cid WORKER_CID "$vm_name"
 	boot_take_cid "$cid"
+	conf_get snapshot WORKER_SNAPSHOT "$vm_name"
+	boot_start=proc_spawn boot_restored=0 vm_snapshot=
+	[ "$snapshot" = no ] || snapshot_prepare "$release"
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	vm_get vm_version DRIVER_VERSION "$gpu" || :
 	vm_note ROLE worker
 	vm_note GPU "$gpu"
 	vm_note DRIVER_VERSION "$vm_version"
 	boot_note "$release"
-	boot_conf >"$vm_home/boot.conf"
-	boot_initrd "$release"
+	if [ "$snapshot" = yes ]; then
+		vm_note SNAPSHOT "$snapshot_name"
+		boot_secret "$vm_home/agent.secret"
+		boot_start=snapshot_open
+	else
+		boot_conf >"$vm_home/boot.conf"
+		boot_initrd "$release"
+	fi
 }
 
 # register: before the boot, so that the shim's first connection finds the way.
@@ -111,6 +131,7 @@ option()
 		opt_need "$@"
 		conf_set_flag GPU_VM "$2"
 		opt_n=2 ;;
+	--from-snapshot) conf_set_flag WORKER_SNAPSHOT yes ;;
 	--tty) tty=1 ;;
 	--detach) detach=1 ;;
 	--stay) stay=1 ;;
@@ -130,20 +151,29 @@ wanted()
 	fi
 }
 
+# start: the worker, up to the moment when commands can run.
+start()
+{
+	local what=booting
+
+	prepare
+	register
+	[ "$boot_restored" -eq 0 ] || what=restoring
+	step_begin "$what worker VM '$vm_name'"
+	boot_vm 'isospin: shim ready' "$seconds"
+	[ "$DRY_RUN" -eq 0 ] || leave 0
+	step_end
+}
+
 work()
 {
 	wanted "$@"
 	vm_init
 	[ -z "$exec_in" ] || vm_pass_through "$exec_in" worker "$@"
 	vm_role=worker
+	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	vm_kept=$detach
-	prepare
-	register
-	boot_seconds seconds
-	step_begin "booting worker VM '$vm_name'"
-	boot_vm 'isospin: shim ready' "$seconds"
-	[ "$DRY_RUN" -eq 0 ] || leave 0
-	step_end
+	start
 	[ "$stay" -eq 0 ] || boot_stay 'worker VM'
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"
 	vm_keep "$owner"

@@ -1,0 +1,229 @@
+#!/usr/bin/env bats
+# When a snapshot of workers is used, made, and removed; with a QEMU that only says
+# what the test wants.
+
+load ../lib/common.sh
+
+setup()
+{
+	unset SUDO_UID SUDO_GID
+	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run
+	export ISOSPIN_ASSETS_DIR=$BATS_TEST_TMPDIR/assets
+	export ISOSPIN_ACCEL=tcg ISOSPIN_VSOCK=vhost-user
+	kernel=$ISOSPIN_ASSETS_DIR/kernels/6.12.0-test/vmlinuz
+	mkdir -p "${kernel%/*}" "$ISOSPIN_RUN_DIR"
+	chmod 700 "$ISOSPIN_RUN_DIR"
+	echo one >"$kernel"
+	cpu=$BATS_TEST_TMPDIR/cpuinfo
+	printf '%s\n' 'model name : A' 'flags : fpu' 'cpu MHz : 1' '' \
+		'model name : B' >"$cpu"
+	root=$ISOSPIN_ASSETS_DIR/snapshots
+	fake qemu-system-x86_64 <<<"echo 'QEMU emulator version 7.2.22'"
+	shell=sh
+}
+
+# worker TEXT: runs TEXT under $shell as worker-vm would, for worker w1 or W. The
+# image is a file; a template is made by writing words.
+worker()
+{
+	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
+	# is for that shell
+	TOP=$TOP CPU=$cpu $shell -c 'set -eu
+		for lib in base opt conf poll proc assets image vmm qemu fc ch \
+			vm boot snapshot; do
+			. "$TOP/lib/$lib.sh"
+		done
+		base_init t
+		opt_conf= opt_instance=t seconds=10
+		vm_init
+		snapshot_cpuinfo=$CPU
+		boot_pieces() { shift; "$@" "$assets_dir/image"; }
+		boot_take_cid() { :; }
+		snapshot_boot()
+		{
+			echo booted >&2
+			echo secret >"$vm_snapshot/agent.secret"
+		}
+		vmm_snapshot()
+		{
+			echo state >"$vm_snapshot/state"
+			echo memory >"$vm_snapshot/memory"
+		}
+		vmm_saves() { :; }
+		vm_role=worker vm_cid=5 vm_version= vm_cpus=1 vm_mem=268435456
+		vm_select ${W:-w1}
+		vm_claim
+		vmm_init
+		vm_kernel=$assets_dir/kernels/6.12.0-test/vmlinuz
+		'"$1"
+}
+
+prepare()
+{
+	echo stamp >"$ISOSPIN_ASSETS_DIR/image.stamp"
+	worker "${1:-}"'
+	snapshot_prepare 6.12.0-test
+	printf "%s\n" "$vm_name $vm_snapshot"'
+}
+
+# made, found: `run` with prepare, which made one or found one; $output is where.
+made()
+{
+	run -0 --separate-stderr prepare "$@"
+	has "$stderr" booted
+	where=${output#w1 }
+	[ -d "$where" ]
+}
+
+found()
+{
+	run -0 --separate-stderr prepare "$@"
+	equal '' "$stderr"
+	equal "w1 $where" "$output"
+}
+
+@test "a snapshot is made once, whole and private, and found again" {
+	round()
+	{
+		rm -rf "$root"
+		made
+		equal 700 "$(stat -c %a "$root")"
+		equal 700 "$(stat -c %a "$where")"
+		equal 444 "$(stat -c %a "$where/memory")"
+		equal 600 "$(stat -c %a "$where/agent.secret")"
+		equal state "$(cat "$where/state")"
+		found
+		equal "$(basename "$where")" "$(ls "$root")"
+	}
+	with_shells round
+}
+
+@test "of another kernel, image, monitor, processor or size it is another" {
+	changed()
+	{
+		before=$where
+		made "${1:-}"
+		[ "$where" != "$before" ]
+	}
+	made
+	echo two >"$kernel.new"
+	mv "$kernel.new" "$kernel"
+	changed
+	changed 'boot_pieces() { shift; "$@" "$assets_dir/other"; }
+		echo other >"$assets_dir/other.stamp"
+		'
+	changed 'vm_mem=536870912
+		'
+	changed 'vm_cpus=2
+		'
+	ISOSPIN_BROKER_PORT=9000 changed
+	sed -i 's/fpu/fpu vme/' "$cpu"
+	changed
+	fake qemu-system-x86_64 <<<"echo 'QEMU emulator version 7.2.23'"
+	changed
+}
+
+@test "what is not of this machine or monitor goes when one is made, and the oldest" {
+	made
+	sed -i 's/: A/: C/' "$cpu"
+	made
+	equal "$(basename "$where")" "$(ls "$root")"
+	for mem in 1 2 3 4; do
+		touch -d "-$((10 - mem)) minutes" "$root"/*
+		made "vm_mem=$((mem << 29))
+		"
+	done
+	equal 4 "$(ls "$root" | wc -l)"
+	[ -d "$where" ]
+}
+
+@test "how fast the processor runs at the moment makes no other snapshot" {
+	made
+	sed -i 's/MHz : 1/MHz : 2/' "$cpu"
+	found
+}
+
+@test "one that is damaged is not used, and made again" {
+	local damage
+
+	made
+	for damage in 'rm -f "$where/memory"' 'echo x >>"$where/state"' \
+		'echo STATE >"$where/state"; touch -d @1 "$where/state"' \
+		'rm "$where/agent.secret"' ': >"$where/about"' \
+		'chmod u+w "$where/memory"; echo MEMORY >"$where/memory"'; do
+		eval "$damage"
+		run -0 --separate-stderr prepare
+		has "$stderr" 'is damaged, and is not used'
+		has "$stderr" booted
+		equal memory "$(cat "$where/memory")"
+		found
+	done
+	rm "$where/about"
+	made
+}
+
+@test "one that was not finished is never seen, and cleared away" {
+	mkdir -p "$root/.new.123"
+	made
+	equal "$(basename "$where")" "$(ls -A "$root" | grep -v lock)"
+	run -75 --separate-stderr prepare 'vm_mem=1
+		vmm_snapshot() { echo half >"$vm_snapshot/state"; die 75 full; }
+		'
+	equal "$(basename "$where")" "$(ls -A "$root" | grep -v lock)"
+}
+
+@test "of two at once one makes it, and the other finds it" {
+	prepare >"$BATS_TEST_TMPDIR/1" 2>&1 3>&- &
+	W=w2 prepare >"$BATS_TEST_TMPDIR/2" 2>&1
+	wait "$!"
+	equal 1 "$(cat "$BATS_TEST_TMPDIR"/[12] | grep -c booted)"
+	equal 1 "$(ls "$root" | wc -l)"
+}
+
+@test "the template is a VM of its own, and gone when the worker goes on" {
+	run -0 --separate-stderr worker 'snapshot_boot()
+		{
+			printf "%s\n" "$vm_name $vm_conf $boot_restored" >&2
+			ls "$proc_dir/vms" >&2
+			echo secret >"$vm_snapshot/agent.secret"
+		}
+		echo stamp >"$assets_dir/image.stamp"
+		snapshot_prepare 6.12.0-test
+		printf "%s\n" "$vm_name $vm_cid $vm_kept $boot_restored"
+		ls "$proc_dir/vms"'
+	has "$stderr" 'template1 w1 0'
+	has "$stderr" "template1
+w1"
+	equal 'w1 5 0 1
+w1' "$output"
+}
+
+@test "QEMU with vhost-user is refused by name, before anything is made" {
+	for how in '--from-snapshot' ''; do
+		ISOSPIN_WORKER_SNAPSHOT=${how:-yes}
+		[ -z "$how" ] || ISOSPIN_WORKER_SNAPSHOT=no
+		export ISOSPIN_WORKER_SNAPSHOT
+		# shellcheck disable=SC2086 # one flag or none
+		run -69 --separate-stderr "$TOP/scripts/worker-vm.sh" \
+			--instance t -n --detach $how
+		has "$stderr" 'QEMU saves no guest whose vsock is vhost-user'
+		equal '' "$output"
+	done
+	[ ! -e "$root" ]
+}
+
+@test "a dry run shows what goes on, and makes nothing" {
+	dry()
+	{
+		# shellcheck disable=SC2086 # busybox ash is two words
+		ISOSPIN_VSOCK=vhost run -0 --separate-stderr $shell \
+			"$TOP/scripts/worker-vm.sh" --instance t -n --detach \
+			--from-snapshot
+		has "$output" '-incoming fd:5'
+		has "$output" 'vmctl adopt'
+		hasnt "$output" '-initrd'
+		[ ! -e "$root" ]
+	}
+	hasnt() { [[ $1 != *"$2"* ]]; }
+	with_shells dry
+}
