@@ -261,7 +261,7 @@ step_ticker()
 	local now every=20 shown=0
 
 	# Neither a lock nor a test's fd outlives the step in our hands.
-	exec 3>&- 8>&- 9>&-
+	exec 3>&- 6>&- 7>&- 8>&- 9>&-
 	trap - EXIT HUP INT TERM
 	[ ! -t 2 ] || every=2
 	while sleep 2 >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do

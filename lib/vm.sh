@@ -10,6 +10,7 @@
 #	console.log          what the guest says
 #	vsock.sock           host to guest: "CONNECT port"; guest to host, port P:
 #	                     vsock.sock_P
+#	pool                 it is kept for whoever wants one; what it was made of
 #	agent.secret         proves the host to the guest's agent, in this boot
 #	broker.secret        GPU VM: proves the bridge to the broker
 #	initrd
@@ -110,8 +111,9 @@ vm_names()
 	done
 }
 
-# vm_state VAR NAME: absent, starting, running, ended (its monitor is gone) or
-# stale (the command that owned it is gone).
+# vm_state VAR NAME: absent, starting, running, pooled (it runs, and nobody has
+# taken it), ended (its monitor is gone) or stale (the command that owned it is
+# gone, or a pooled one's GPU VM is, or has another driver now).
 vm_state()
 {
 	local vm_ready vm_s=ended
@@ -123,10 +125,27 @@ vm_state()
 	elif proc_alive "vms/$2/vmm"; then
 		vm_s=running
 		vm_get vm_ready READY_NS "$2" || vm_s=starting
+		[ "$vm_s" = starting ] || [ ! -e "$proc_dir/vms/$2/pool" ] ||
+			vm_pooled vm_s "$2"
 	elif proc_alive "vms/$2/owner" && ! vm_get vm_ready READY_NS "$2"; then
 		vm_s=starting
 	fi
 	base_set "$1" "$vm_s"
+}
+
+# vm_pooled VAR NAME: the state of one that runs.
+vm_pooled()
+{
+	local vm_gpu vm_was vm_is
+
+	vm_get vm_gpu GPU "$2" || :
+	vm_get vm_was DRIVER_VERSION "$2" || :
+	vm_get vm_is DRIVER_VERSION "$vm_gpu" || :
+	if proc_alive "vms/$vm_gpu/vmm" && [ "$vm_is" = "$vm_was" ]; then
+		base_set "$1" pooled
+	else
+		base_set "$1" stale
+	fi
 }
 
 # vm_lock: what makes or sweeps a VM of this instance does it alone. Whoever

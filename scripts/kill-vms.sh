@@ -3,8 +3,8 @@
 #
 # usage: isospin kill-vms [-hnVv] [-c FILE] [--instance NAME] [NAME...]
 #
-# Stops the VMs NAME..., or all of them and the bridge: workers and labs first,
-# then the bridge, then GPU VMs. Processes are known by pid and start time;
+# Stops the VMs NAME..., or all of them and the bridge: workers and labs first, also
+# those of the pool, then the bridge, then GPU VMs. Processes are known by pid and start time;
 # nothing that another checkout or anyone else started is touched.
 #
 #   -n, --dry-run   print what would be done
@@ -61,6 +61,8 @@ work()
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
 	if [ -d "$proc_dir" ]; then
+		# Before the lock, for which it may wait.
+		[ $# -gt 0 ] || proc_stop pool || die 75 'the pool is still filled'
 		vm_lock
 	fi
 	for name; do

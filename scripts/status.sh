@@ -55,7 +55,9 @@ work()
 	for name in $(vm_names); do
 		vm_show "$name"
 		vm_state state "$name"
-		[ "$state" != running ] || running=0
+		case $state in
+		running | pooled) running=0 ;;
+		esac
 	done
 	[ "$running" -eq 0 ] || nothing_runs
 	leave "$running"

@@ -5,6 +5,7 @@
 #                          [--name NAME] [--gpu NAME] [--from-snapshot] [--tty]
 #                          [-- COMMAND [ARG...]]
 #        isospin worker-vm [...] --detach [--owner PID] | --stay
+#        isospin worker-vm [...] --fill-pool
 #        isospin worker-vm --exec NAME [--tty] [-- COMMAND [ARG...]]
 #
 # Boots a worker VM, runs COMMAND there with our stdin, stdout and stderr, and
@@ -21,6 +22,8 @@
 #   --stay          run nothing: show its console until Ctrl-C, which stops it
 #   --owner PID     with --detach: leave it running as long as process PID is
 #                   there; the next command removes it after that
+#   --fill-pool     have as many workers ready as WORKER_POOL says, for those who
+#                   name none
 #   --exec NAME     run COMMAND, or a shell, in a worker that runs
 #   --json          with --detach: one object instead of a line
 #   -n, --dry-run   print the commands that would start it
@@ -45,6 +48,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/vm.sh"
 . "$TOP/lib/boot.sh"
 . "$TOP/lib/snapshot.sh"
+. "$TOP/lib/pool.sh"
 
 # need_others: the GPU VM and the bridge. A worker without them would wait for
 # a link that never comes.
@@ -86,6 +90,7 @@ prepare()
 	fi
 	boot_seconds seconds
 	describe
+	[ "$fill" -eq 0 ] || fit=$(pool_fit "$release") || leave $?
 	vm_initrd=$vm_home/initrd
 	conf_get cid WORKER_CID "$vm_name"
 	boot_take_cid "$cid"
@@ -135,6 +140,7 @@ option()
 	--tty) tty=1 ;;
 	--detach) detach=1 ;;
 	--stay) stay=1 ;;
+	--fill-pool) fill=1 ;;
 	--owner) opt_need "$@"; owner=$2 opt_n=2 ;;
 	--exec) opt_need "$@"; exec_in=$2 opt_n=2 ;;
 	*) opt_unknown "$1" ;;
@@ -145,8 +151,10 @@ wanted()
 {
 	opt_command "$@"
 	[ "$detach$stay" != 11 ] || die 64 '--detach and --stay exclude each other'
-	[ "$detach$stay" = 00 ] || opt_none "$@"
-	if [ "$detach$stay$DRY_RUN" = 000 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
+	[ "$fill" -eq 0 ] || [ "$detach$stay$DRY_RUN$name" = 000 ] ||
+		die 64 '--fill-pool excludes --name, --detach, --stay and --dry-run'
+	[ "$detach$stay$fill" = 000 ] || opt_none "$@"
+	if [ "$detach$stay$fill$DRY_RUN" = 0000 ] && [ $# -eq 0 ] && ! [ -t 0 ]; then
 		die 64 'no terminal for a shell: give a command after --, or --detach'
 	fi
 }
@@ -165,6 +173,40 @@ start()
 	step_end
 }
 
+# take: a worker of the pool, if there is one; its pool is filled again meanwhile.
+take()
+{
+	[ -z "$name" ] && [ "$DRY_RUN" -eq 0 ] && [ "$(pool_wanted)" -gt 0 ] ||
+		return 1
+	[ -n "$(pool_names)" ] && pool_take describe "$owner" || return 1
+	log_info "worker VM '$vm_name' was ready"
+	[ "$detach" -eq 1 ] || boot_tie_to "$$"
+}
+
+refill()
+{
+	[ -z "$name" ] && [ "$(pool_wanted)" -gt 0 ] || return 0
+	set -- "$TOP/scripts/worker-vm.sh" --fill-pool
+	[ -z "$opt_conf" ] || set -- "$@" -c "$opt_conf"
+	[ -z "$opt_instance" ] || set -- "$@" --instance "$opt_instance"
+	pool_refill "$@"
+}
+
+fill_pool()
+{
+	pool_enter || {
+		log_info 'another command is about to fill the pool'
+		leave 0
+	}
+	pool_sweep describe
+	vm_kept=1
+	while pool_missing; do
+		start
+		pool_give "$fit"
+	done
+	leave 0
+}
+
 work()
 {
 	wanted "$@"
@@ -172,8 +214,10 @@ work()
 	[ -z "$exec_in" ] || vm_pass_through "$exec_in" worker "$@"
 	vm_role=worker
 	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
+	[ "$fill" -eq 0 ] || fill_pool
 	vm_kept=$detach
-	start
+	take || start
+	refill
 	[ "$stay" -eq 0 ] || boot_stay 'worker VM'
 	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"
 	vm_keep "$owner"
@@ -182,7 +226,7 @@ work()
 
 main()
 {
-	name='' gpu='' tty=0 detach=0 stay=0 owner='' exec_in=''
+	name='' gpu='' tty=0 detach=0 stay=0 owner='' exec_in='' fill=0
 	base_init "$0"
 	opt_flags='dry-run json instance'
 	for word; do

@@ -1,0 +1,167 @@
+#!/usr/bin/env bats
+# Which worker of the pool is handed out, and which removed; their monitors sleep.
+
+load ../lib/common.sh
+
+setup()
+{
+	unset SUDO_UID SUDO_GID
+	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run
+	export ISOSPIN_ASSETS_DIR=$BATS_TEST_TMPDIR/assets ISOSPIN_WORKER_POOL=2
+	mkdir -p "$ISOSPIN_RUN_DIR" "$ISOSPIN_ASSETS_DIR"
+	chmod 700 "$ISOSPIN_RUN_DIR"
+	shell=sh
+}
+
+teardown()
+{
+	"$TOP/scripts/kill-vms.sh" --instance t
+}
+
+# pool TEXT: runs TEXT under $shell. `vm NAME ROLE` makes one that runs, `pooled NAME`
+# one that waits, and `describe` finds the kind that KIND says.
+pool()
+{
+	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
+	# is for that shell
+	TOP=$TOP $shell -c 'set -eu
+		for lib in base opt conf poll proc assets image vmm qemu fc ch \
+			vm boot snapshot pool; do
+			. "$TOP/lib/$lib.sh"
+		done
+		base_init t
+		opt_conf= opt_instance=t opt_json=0 KIND=${KIND:-one} release=r gpu=gpu0
+		vm_init
+		vm()
+		{
+			vm_select "$1"
+			proc_mkdir "$proc_dir/vms"
+			proc_spawn "vms/$1/vmm" sleep 1000
+			vm_note ROLE "$2"
+			vm_note GPU gpu0
+			vm_note DRIVER_VERSION 550.1
+			vm_note READY_NS 1
+		}
+		pooled()
+		{
+			vm "$1" worker
+			echo "${2:-one}" >"$vm_home/pool"
+		}
+		pool_fit() { echo "$KIND"; }
+		describe() { :; }
+		state() { vm_state state "$1"; echo "$1 $state"; }
+		'"$1"
+}
+
+@test "the first that fits is handed out, once, and is then whose command took it" {
+	take()
+	{
+		pool 'vm gpu0 gpu; pooled w1 other; pooled w2; pooled w3'
+		run -0 --separate-stderr pool '
+			pool_take describe ""
+			echo "$vm_name"
+			state w1; state w2; state w3
+			pool_take describe ""
+			echo "$vm_name"
+			pool_take describe "" || echo none'
+		equal "w2
+w1 pooled
+w2 running
+w3 pooled
+w3
+none" "$output"
+		# Its command has ended, and the VM with it.
+		run -0 pool 'state w2; state w1'
+		equal "w2 absent
+w1 pooled" "$output"
+		"$TOP/scripts/kill-vms.sh" --instance t
+	}
+	with_shells take
+}
+
+@test "one that has died, or has another driver than its GPU VM now, is swept" {
+	pool 'vm gpu0 gpu; pooled w1; pooled w2; pooled w3
+		sed -i s/550.1/550.2/ "$proc_dir/vms/w2/vm.conf"
+		proc_stop vms/w3/vmm'
+	run -0 --separate-stderr pool 'state w1; state w2; state w3
+		pool_take describe ""; echo "$vm_name"
+		state w2; state w3'
+	equal "w1 pooled
+w2 stale
+w3 ended
+w1
+w2 absent
+w3 absent" "$output"
+}
+
+@test "without its GPU VM no pooled worker is of use" {
+	pool 'vm gpu0 gpu; pooled w1; proc_stop vms/gpu0/vmm'
+	run -0 pool 'state w1; pool_take describe "" || echo none; state w1'
+	has "$output" "w1 stale"
+	has "$output" "none
+w1 absent"
+}
+
+@test "a fill ends those of another kind, and counts only what is there" {
+	pool 'vm gpu0 gpu; pooled w1; pooled w2 other'
+	run -0 --separate-stderr pool 'pool_missing && echo missing
+		pool_sweep describe
+		state w1; state w2
+		pool_missing && echo missing
+		pooled w4
+		pool_missing || echo enough'
+	equal "w1 pooled
+w2 absent
+missing
+enough" "$output"
+}
+
+@test "one fill runs and one waits; a third has nothing to do" {
+	mkfifo "$BATS_TEST_TMPDIR/go"
+	pool 'pool_enter; echo first; read -r x <"'"$BATS_TEST_TMPDIR"'/go"
+		' >"$BATS_TEST_TMPDIR/1" 3>&- &
+	poll 10 grep -q first "$BATS_TEST_TMPDIR/1"
+	pool 'pool_enter; echo second' >"$BATS_TEST_TMPDIR/2" 3>&- &
+	local second=$!
+	poll 10 waits
+	run -1 pool 'pool_enter || leave 1'
+	equal '' "$(cat "$BATS_TEST_TMPDIR/2")"
+	echo >"$BATS_TEST_TMPDIR/go"
+	wait "$second"
+	equal second "$(cat "$BATS_TEST_TMPDIR/2")"
+}
+
+# waits: a fill holds the place of who waits.
+waits()
+{
+	! flock -n "$ISOSPIN_RUN_DIR/t/pool/waits" true
+}
+
+@test "status shows who waits, and counts it as a VM that runs" {
+	pool 'vm gpu0 gpu; pooled w1'
+	run -0 "$TOP/scripts/status.sh" --instance t
+	has "$output" 'w1           worker  pooled'
+	run -125 --separate-stderr "$TOP/scripts/worker-vm.sh" --instance t \
+		--exec w1 -- true
+	has "$stderr" "VM 'w1' is pooled"
+}
+
+@test "the pool cannot be filled by name, or shown beforehand" {
+	for bad in '--name w1' --detach --stay -n 'extra' '-- true'; do
+		# shellcheck disable=SC2086 # words
+		run "$TOP/scripts/worker-vm.sh" --instance t --fill-pool $bad
+		[[ $status = 64 || $status = 125 ]]
+	done
+}
+
+# poll SECONDS COMMAND...
+poll()
+{
+	local end=$((SECONDS + $1))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.05
+	done
+}
