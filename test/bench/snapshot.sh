@@ -1,0 +1,88 @@
+#!/bin/sh
+# snapshot.sh - a worker that goes on from a snapshot, against one that boots
+#
+# usage: test/bench/snapshot.sh [PAIRS]
+#
+# For a machine where workers are Firecracker's, as the lab is with LAB_VMMS and
+# ACCEL=kvm. Starts a GPU VM and the bridge and makes the snapshot; then in turn a
+# worker of each kind, from the start of its monitor to shim ready. A nested guest
+# hangs now and then: a start that fails is tried once more.
+set -eu
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
+. "$TOP/lib/base.sh"
+
+isospin()
+{
+	local cmd="$1"
+
+	shift
+	"$TOP/scripts/$cmd.sh" --instance bench-snap "$@"
+}
+
+again()
+{
+	"$@" || "$@" || leave $?
+}
+
+# worker FLAG...: sets ms.
+worker()
+{
+	ms=$(again isospin worker-vm --name w1 --detach --json "$@") || leave $?
+	ms=$(printf '%s\n' "$ms" | jq .boot_ms)
+	isospin kill-vms w1
+}
+
+pair()
+{
+	local ours
+
+	worker --from-snapshot
+	ours=$ms
+	worker
+	pairs="$pairs$ours $ms$base_nl"
+}
+
+pair_reversed()
+{
+	local theirs
+
+	worker
+	theirs=$ms
+	worker --from-snapshot
+	pairs="$pairs$ms $theirs$base_nl"
+}
+
+main()
+{
+	local pairs='' n=0 ms
+
+	base_init bench
+	command -v firecracker >/dev/null || {
+		jq -cn '{bench: "worker_snapshot",
+			skipped: "firecracker is not on PATH"}'
+		leave 0
+	}
+	export ISOSPIN_WORKER_VMM=firecracker
+	on_exit isospin kill-vms
+	again isospin gpu-vm --driver soft --detach >&2
+	isospin vsock-bridge --detach
+	worker --from-snapshot
+	while [ "$n" -lt "${1:-5}" ]; do
+		if [ $((n % 2)) -eq 0 ]; then
+			pair
+		else
+			pair_reversed
+		fi
+		n=$((n + 1))
+	done
+	pairs=$(printf %s "$pairs" | jq -Rnc -f "$TOP/test/bench/pairs.jq" \
+		--arg bench worker_snapshot --arg ours restored_ms \
+		--arg theirs cold_ms --argjson at_most 0.15)
+	printf '%s\n' "$pairs"
+	case $pairs in
+	*'"kept":false'*) leave 1 ;;
+	esac
+}
+
+main "$@"
