@@ -12,15 +12,19 @@ boot_log_max=16777216
 boot_start=proc_spawn
 
 # boot_take_cid WANTED: sets vm_cid to the first from WANTED on that no VM of this
-# machine has.
+# machine has; of those that vhost-vsock serves nor the machine itself, which may be
+# a VM too.
 boot_take_cid()
 {
+	local own=''
+
 	vm_cid=$1
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	proc_mkdir "$proc_run/cids"
 	proc_lock "$proc_run/cids/.lock" 10 ||
 		die 75 "another command holds $proc_run/cids/.lock; try again"
-	while boot_cid_used "$vm_cid"; do
+	[ "$vmm_vsock" != vhost ] || own=$("$vm_vmctl" cid) || own=
+	while [ "$vm_cid" = "$own" ] || boot_cid_used "$vm_cid"; do
 		vm_cid=$((vm_cid + 1))
 	done
 	vm_note CID "$vm_cid"

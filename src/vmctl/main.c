@@ -12,6 +12,7 @@ static const char usage[] =
 "\n"
 "  now       print CLOCK_MONOTONIC in nanoseconds\n"
 "  tsc-khz   print the rate of the processor's time stamp counter\n"
+"  cid       print the vsock address of this machine itself; 1 if it has none\n"
 "  wait      --file LOG --line TEXT [--fail TEXT] --timeout-ms N\n"
 "            [--pid PID --start-time T]\n"
 "            wait until LOG has a line that is TEXT, or TEXT and a space and\n"
@@ -58,6 +59,7 @@ static const struct {
 } commands[] = {
 	{ "now", now_main },
 	{ "tsc-khz", tsc_main },
+	{ "cid", cid_main },
 	{ "wait", wait_main },
 	{ "stop", stop_main },
 	{ "tie", tie_main },

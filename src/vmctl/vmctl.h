@@ -16,6 +16,7 @@
 
 /* Each runs one subcommand (argv[0] is its name) and gives the exit status. */
 int tsc_main(int argc, char **argv);
+int cid_main(int argc, char **argv);
 int wait_main(int argc, char **argv);
 int stop_main(int argc, char **argv);
 int tie_main(int argc, char **argv);

@@ -392,6 +392,20 @@ boot_before()
 	run -0 cmd status --instance t2
 }
 
+@test "a guest of vhost-vsock does not get the CID of the machine itself" {
+	fake_qemu 'Broker running'
+	own=$("$TOP/build/bin/vmctl" cid) || own=2
+	# A machine that is no VM has one that no guest may have anyhow.
+	[ "$own" -ge 3 ] || own=3
+	export ISOSPIN_GPU_VM_CID=$own
+	for vsock in vhost vhost-user; do
+		ISOSPIN_VSOCK=$vsock cmd gpu-vm --detach --json >"$BATS_TEST_TMPDIR/$vsock"
+		cmd kill-vms
+	done
+	equal "$own" "$(jq .cid "$BATS_TEST_TMPDIR/vhost-user")"
+	[ "$("$TOP/build/bin/vmctl" cid || :)" != "$(jq .cid "$BATS_TEST_TMPDIR/vhost")" ]
+}
+
 @test "a guest that fails to boot is explained and leaves nothing" {
 	fake_qemu 'isospin: failed: no modules at=5'
 	run -69 --separate-stderr cmd gpu-vm --detach
