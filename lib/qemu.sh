@@ -5,7 +5,8 @@
 # something to find are kept in $RUN_DIR until the next boot.
 
 qemu_bin=qemu-system-x86_64
-qemu_probe_s=5
+# A guest within a guest on a busy machine took 7.
+qemu_probe_s=15
 # Without KVM; see qemu_vm.
 qemu_cpu=max,la57=off
 qemu_cpu_off=,cx16=off,erms=off,fsrm=off
@@ -218,7 +219,9 @@ qemu_probe_word()
 {
 	local rc=0
 
+	step_begin 'trying whether KVM runs a guest'
 	qemu_probe kvm host >/dev/null 2>&1 || rc=$?
+	step_stop
 	case $rc in
 	33) echo ran ;;
 	*) echo failed ;;

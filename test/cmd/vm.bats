@@ -305,11 +305,11 @@ no_follower()
 
 @test "an accelerator counts as usable only if its guest says so in time" {
 	fake qemu-system-x86_64 <<<'exit 33'
-	run -0 sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_word'
+	run -0 --separate-stderr sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_word'
 	equal ran "$output"
 	for end in 'exit 1' 'exec sleep 100'; do
 		fake qemu-system-x86_64 <<<"$end"
-		run -0 sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_s=1
+		run -0 --separate-stderr sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_s=1
 			qemu_probe_word'
 		equal failed "$output"
 	done
