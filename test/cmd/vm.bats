@@ -303,6 +303,24 @@ no_follower()
 	run -0 cmd status
 }
 
+json_strings()
+{
+	# shellcheck disable=SC2016 # for that shell
+	run -0 sh_lib '. "$TOP/lib/fc.sh"
+		for text in abc "" "a\"b\\c" "\\\\" "\"" "/v/x y"; do
+			fc_json json "$text"
+			printf "%s\n%s\n" "$text" "$json"
+		done'
+	equal 12 "$(wc -l <<<"$output")"
+	while IFS= read -r text && IFS= read -r json; do
+		equal "$text" "$(jq -r . <<<"$json")"
+	done <<<"$output"
+}
+
+@test "Firecracker is told any path as JSON" {
+	with_shells json_strings
+}
+
 @test "an accelerator counts as usable only if its guest says so in time" {
 	fake qemu-system-x86_64 <<<'exit 33'
 	run -0 --separate-stderr sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_word'
