@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# vfio-bind and all its children killed before and after a write to sysfs: what
-# is left, vfio-unbind restores. LONG=1 does it at every write.
+# vfio-bind and all its children killed before the first write to sysfs and after
+# another: what is left, vfio-unbind restores. LONG=1 does it after every write.
 
 load ../lib/common.sh
 load ../lib/pci.sh
@@ -58,15 +58,16 @@ stopped_at()
 	return 1
 }
 
-# kill_at VALUE PATH HOW: the write of VALUE to PATH stops, with HOW ",error=EIO"
-# before it is made; then its process group, a session of its own, is killed.
+# kill_at VALUE PATH [HOW]: the write of VALUE to PATH stops when it is made, or
+# with HOW ":error=EIO" before that; then its process group, a session of its own,
+# is killed.
 kill_at()
 {
 	local group
 
 	: >"$trace"
 	setsid strace -f -qq -s 100 -o "$trace" -P "$2" -e trace=write \
-		-e inject="write$3:signal=SIGSTOP" \
+		-e inject="write${3:-}:signal=SIGSTOP" \
 		scripts/vfio-bind.sh "$vga" >/dev/null 2>&1 3>&- &
 	group=$!
 	timeout 300 tail -n +1 -f --pid="$group" "$trace" | stopped_at "$1"
@@ -74,19 +75,24 @@ kill_at()
 	wait "$group" || :
 }
 
+# killed VALUE PATH [HOW]: what is left then, vfio-unbind restores.
+killed()
+{
+	kill_at "$@"
+	[ "$before" != "$(state)" ]
+	scripts/vfio-unbind.sh "$vga"
+	equal "$before" "$(state)"
+}
+
 @test "killed at a write with all its children, it leaves what vfio-unbind restores" {
 	before=$(state)
 	list=$(writes)
 	[ "$(printf '%s\n' "$list" | wc -l)" -ge 8 ]
+	read -r value path <<<"$list"
+	killed "$value" "$path" :error=EIO
 	[ -n "${LONG:-}" ] || list=$(printf '%s\n' "$list" | grep -m 1 bind)
+	# Before a write all is as it is after the one in front of it.
 	while read -r value path; do
-		for how in '' :error=EIO; do
-			kill_at "$value" "$path" "$how"
-			[ "$before" != "$(state)" ]
-			scripts/vfio-unbind.sh "$vga"
-			equal "$before" "$(state)"
-		done
-	done <<-EOT
-	$list
-	EOT
+		killed "$value" "$path"
+	done <<<"$list"
 }
