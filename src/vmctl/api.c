@@ -1,26 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <getopt.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/log.h"
 #include "base/num.h"
-#include "base/sock.h"
-#include "vmctl/vmctl.h"
+#include "vmctl/peer.h"
 
 #define MAX_REQUEST (64u << 10)
 #define MAX_ANSWER (64u << 10)
-#define TIMEOUT_MS 30000
 
 struct api {
-	struct sock_addr addr;
-	bool have_addr;
+	struct peer peer;
 	const char *method, *path, *body;
-	uint64_t deadline;
-	int fd;
 	char answer[MAX_ANSWER + 1];
 	size_t len;
 };
@@ -33,36 +27,14 @@ static bool is_word(const char *s, const char *allowed)
 
 static void parse_options(int argc, char **argv, struct api *a)
 {
-	static const struct option longs[] = {
-		{ "socket", required_argument, NULL, 's' },
-		{ "timeout-ms", required_argument, NULL, 'm' },
-		{ 0 },
-	};
-	uint64_t timeout_ms = TIMEOUT_MS;
-	char addr[SOCK_PATH_MAX + 8];
-	int c, n;
+	static const struct option longs[] = { PEER_LONGS, { 0 } };
+	int c;
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (c) {
-		case 's':
-			n = snprintf(addr, sizeof(addr), "unix:%s", optarg);
-			a->have_addr = n < (int)sizeof(addr) &&
-				       sock_parse(addr, &a->addr) == 0;
-			if (!a->have_addr)
-				die(ISO_EX_USAGE, "--socket: '%s': no path of "
-				    "a socket", optarg);
-			break;
-		case 'm':
-			timeout_ms = option_u64("timeout-ms", optarg, 1,
-						600000);
-			break;
-		default:
-			die(ISO_EX_USAGE, "see -h");
-		}
-	}
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
+		peer_option(&a->peer, c, optarg);
 	argc -= optind;
 	argv += optind;
-	if (!a->have_addr || argc < 2 || argc > 3 ||
+	if (!a->peer.have_addr || argc < 2 || argc > 3 ||
 	    !is_word(argv[0], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") ||
 	    !is_word(argv[1], "abcdefghijklmnopqrstuvwxyz"
 			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-"))
@@ -70,17 +42,6 @@ static void parse_options(int argc, char **argv, struct api *a)
 	a->method = argv[0];
 	a->path = argv[1];
 	a->body = argc > 2 ? argv[2] : "";
-	a->deadline = now_ns() + timeout_ms * 1000000;
-}
-
-static int left_ms(const struct api *a)
-{
-	uint64_t now = now_ns();
-
-	if (now >= a->deadline)
-		die(ISO_EX_TEMPFAIL, "%s: no answer to %s %s in time",
-		    a->addr.path, a->method, a->path);
-	return (int)((a->deadline - now + 999999) / 1000000);
 }
 
 static void ask(struct api *a)
@@ -92,40 +53,20 @@ static void ask(struct api *a)
 			 "Content-Type: application/json\r\n"
 			 "Content-Length: %zu\r\n\r\n%s",
 			 a->method, a->path, strlen(a->body), a->body);
-	int r;
 
 	if (n >= (int)sizeof(request))
 		die(ISO_EX_DATA, "the request has more than %u bytes",
 		    MAX_REQUEST);
-	a->fd = sock_connect(&a->addr, left_ms(a));
-	if (a->fd < 0)
-		die(ISO_EX_UNAVAILABLE, "%s: %s", a->addr.path,
-		    strerror(-a->fd));
-	/* the monitor takes the whole of it into its socket's buffer */
-	r = write_full(a->fd, request, (size_t)n);
-	if (r < 0)
-		die(ISO_EX_UNAVAILABLE, "%s: %s", a->addr.path, strerror(-r));
+	peer_connect(&a->peer);
+	peer_write(&a->peer, request, (size_t)n);
 }
 
 /* Reads until the answer has at least `want` bytes, or all that it may have. */
 static void read_to(struct api *a, size_t want)
 {
 	while (a->len < want && a->len < MAX_ANSWER) {
-		struct pollfd p = { .fd = a->fd, .events = POLLIN };
-		char *to = a->answer + a->len;
-		size_t room = (size_t)(a->answer + MAX_ANSWER - to);
-		ssize_t n;
-
-		if (poll(&p, 1, left_ms(a)) <= 0)
-			continue;
-		n = read(a->fd, to, room);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			die(ISO_EX_UNAVAILABLE, "%s: the monitor ended within "
-			    "its answer to %s %s", a->addr.path, a->method,
-			    a->path);
-		a->len += (size_t)n;
+		a->len += peer_read(&a->peer, a->answer + a->len,
+				    MAX_ANSWER - a->len);
 		a->answer[a->len] = 0;
 	}
 }
@@ -133,7 +74,7 @@ static void read_to(struct api *a, size_t want)
 static _noreturn_ void bad_answer(const struct api *a)
 {
 	die(ISO_EX_DATA, "%s: what answers there speaks no HTTP",
-	    a->addr.path);
+	    a->peer.addr.path);
 }
 
 /* Reads up to the end of the header; the number of its bytes. */
@@ -172,7 +113,7 @@ static uint64_t content_length(const struct api *a, char *header)
 
 int api_main(int argc, char **argv)
 {
-	static struct api a = { .fd = -1 };
+	static struct api a;
 	size_t header, length;
 	uint64_t status;
 	char code[4];
@@ -192,7 +133,7 @@ int api_main(int argc, char **argv)
 	if (length > MAX_ANSWER - header)
 		bad_answer(&a);
 	read_to(&a, header + length);
-	close_fd(&a.fd);
+	close_fd(&a.peer.fd);
 	if (length && (fwrite(a.answer + header, 1, length, stdout) != length ||
 		       puts("") < 0 || fflush(stdout) != 0))
 		die(ISO_EX_IO, "stdout: %s", strerror(errno));

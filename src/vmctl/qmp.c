@@ -6,23 +6,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/log.h"
-#include "base/sock.h"
-#include "vmctl/vmctl.h"
+#include "vmctl/peer.h"
 
 #define MAX_LINE (64u << 10)
-#define TIMEOUT_MS 30000
 
 struct qmp {
-	struct sock_addr addr;
-	bool have_addr;
-	uint64_t deadline;
-	int fd;
+	struct peer peer;
 	int pass;		/* goes with the first request; or -1 */
 	char line[MAX_LINE + 1];
 	size_t len;		/* received, of this line and the next */
@@ -32,48 +25,23 @@ struct qmp {
 static void parse_options(int argc, char **argv, struct qmp *q)
 {
 	static const struct option longs[] = {
-		{ "socket", required_argument, NULL, 's' },
+		PEER_LONGS,
 		{ "pass", required_argument, NULL, 'p' },
-		{ "timeout-ms", required_argument, NULL, 'm' },
 		{ 0 },
 	};
-	uint64_t timeout_ms = TIMEOUT_MS;
-	char addr[SOCK_PATH_MAX + 8];
-	int c, n;
+	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (c) {
-		case 's':
-			n = snprintf(addr, sizeof(addr), "unix:%s", optarg);
-			q->have_addr = n < (int)sizeof(addr) &&
-				       sock_parse(addr, &q->addr) == 0;
-			break;
-		case 'p':
-			q->pass = open(optarg, O_RDWR | O_CLOEXEC);
-			if (q->pass < 0)
-				die(ISO_EX_NOINPUT, "%s: %s", optarg,
-				    strerror(errno));
-			break;
-		case 'm':
-			timeout_ms = option_u64("timeout-ms", optarg, 1,
-						600000);
-			break;
-		default:
-			die(ISO_EX_USAGE, "see -h");
+		if (c != 'p') {
+			peer_option(&q->peer, c, optarg);
+			continue;
 		}
+		q->pass = open(optarg, O_RDWR | O_CLOEXEC);
+		if (q->pass < 0)
+			die(ISO_EX_NOINPUT, "%s: %s", optarg, strerror(errno));
 	}
-	if (!q->have_addr || optind == argc)
+	if (!q->peer.have_addr || optind == argc)
 		die(ISO_EX_USAGE, "qmp: missing or unexpected operand; see -h");
-	q->deadline = now_ns() + timeout_ms * 1000000;
-}
-
-static int left_ms(const struct qmp *q)
-{
-	uint64_t now = now_ns();
-
-	if (now >= q->deadline)
-		die(ISO_EX_TEMPFAIL, "%s: no answer in time", q->addr.path);
-	return (int)((q->deadline - now + 999999) / 1000000);
 }
 
 /* The next line, without its end. */
@@ -85,21 +53,11 @@ static const char *read_line(struct qmp *q)
 	q->len -= q->used;
 	q->used = 0;
 	while (!(end = memchr(q->line, '\n', q->len))) {
-		struct pollfd p = { .fd = q->fd, .events = POLLIN };
-		ssize_t n;
-
 		if (q->len == MAX_LINE)
 			die(ISO_EX_DATA, "%s: a line of more than %u bytes",
-			    q->addr.path, MAX_LINE);
-		if (poll(&p, 1, left_ms(q)) <= 0)
-			continue;
-		n = read(q->fd, q->line + q->len, MAX_LINE - q->len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			die(ISO_EX_UNAVAILABLE, "%s: the monitor ended",
-			    q->addr.path);
-		q->len += (size_t)n;
+			    q->peer.addr.path, MAX_LINE);
+		q->len += peer_read(&q->peer, q->line + q->len,
+				    MAX_LINE - q->len);
 	}
 	q->used = (size_t)(end - q->line) + 1;
 	*end = 0;
@@ -115,32 +73,19 @@ static bool begins(const char *line, const char *key)
 
 static void send_line(struct qmp *q, const char *text)
 {
-	int r = 0;
+	int r;
 
 	if (q->pass >= 0) {
 		/* the fd goes with the first byte */
-		char space[CMSG_SPACE(sizeof(int))] = { 0 };
-		struct iovec iov = { (void *)(uintptr_t)text, 1 };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1,
-				    .msg_control = space,
-				    .msg_controllen = sizeof(space) };
-		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &q->pass, sizeof(int));
-		if (sendmsg(q->fd, &m, MSG_NOSIGNAL) != 1)
-			r = -errno;
+		r = sock_send_fds(q->peer.fd, text, 1, &q->pass, 1);
+		if (r < 0)
+			die(ISO_EX_UNAVAILABLE, "%s: %s", q->peer.addr.path,
+			    strerror(-r));
 		close_fd(&q->pass);
 		text++;
 	}
-	if (r == 0)
-		r = write_full(q->fd, text, strlen(text));
-	if (r == 0)
-		r = write_full(q->fd, "\n", 1);
-	if (r < 0)
-		die(ISO_EX_UNAVAILABLE, "%s: %s", q->addr.path, strerror(-r));
+	peer_write(&q->peer, text, strlen(text));
+	peer_write(&q->peer, "\n", 1);
 }
 
 /* Sends it and gives the answer's line. */
@@ -157,20 +102,18 @@ static const char *ask(struct qmp *q, const char *request)
 
 int qmp_main(int argc, char **argv)
 {
-	static struct qmp q = { .fd = -1, .pass = -1 };
+	static struct qmp q = { .pass = -1 };
 	int pass;
 
 	parse_options(argc, argv, &q);
-	q.fd = sock_connect(&q.addr, left_ms(&q));
-	if (q.fd < 0)
-		die(ISO_EX_UNAVAILABLE, "%s: %s", q.addr.path, strerror(-q.fd));
+	peer_connect(&q.peer);
 	if (!begins(read_line(&q), "{\"QMP\""))
 		die(ISO_EX_DATA, "%s: what answers there is no QEMU",
-		    q.addr.path);
+		    q.peer.addr.path);
 	pass = q.pass;
 	q.pass = -1;
 	if (!begins(ask(&q, "{\"execute\":\"qmp_capabilities\"}"), "{\"return\""))
-		die(ISO_EX_DATA, "%s: %s", q.addr.path, q.line);
+		die(ISO_EX_DATA, "%s: %s", q.peer.addr.path, q.line);
 	q.pass = pass;
 	for (int i = optind; i < argc; i++) {
 		const char *answer = ask(&q, argv[i]);
