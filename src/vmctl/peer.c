@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,6 +42,8 @@ static int left_ms(const struct peer *p)
 
 void peer_connect(struct peer *p)
 {
+	/* who closes while we write is told as an error */
+	signal(SIGPIPE, SIG_IGN);
 	if (!p->timeout_ms)
 		p->timeout_ms = PEER_TIMEOUT_MS;
 	p->deadline = now_ns() + p->timeout_ms * 1000000;

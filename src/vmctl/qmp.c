@@ -84,8 +84,8 @@ static void send_line(struct qmp *q, const char *text)
 		close_fd(&q->pass);
 		text++;
 	}
+	/* without a line's end: QEMU may have quit by then */
 	peer_write(&q->peer, text, strlen(text));
-	peer_write(&q->peer, "\n", 1);
 }
 
 /* Sends it and gives the answer's line. */

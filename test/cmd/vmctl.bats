@@ -344,3 +344,47 @@ adopt()
 	run -64 "$vmctl" adopt --uds "$dir/uds" --port 1 \
 		--secret-file "$dir/secret" --name w1
 }
+
+# qemu: one without a machine, whose monitor is at $dir/qmp.
+qemu()
+{
+	qemu-system-x86_64 -M none -nodefaults -no-user-config -display none \
+		-qmp "unix:$dir/qmp,server=on,wait=off" </dev/null >"$dir/log" 2>&1 3>&- &
+	server=$!
+	for _ in {1..100}; do
+		[ ! -S "$dir/qmp" ] || return 0
+		read -rt 0.1 <> <(:) || :
+	done
+	cat "$dir/log"
+	return 1
+}
+
+@test "qmp asks QEMU, hands a file over, and stops at what QEMU refuses" {
+	qemu
+	: >"$dir/file"
+	run -0 --separate-stderr "$vmctl" qmp --socket "$dir/qmp" \
+		--pass "$dir/file" \
+		'{"execute":"getfd","arguments":{"fdname":"file"}}' \
+		'{"execute":"closefd","arguments":{"fdname":"file"}}'
+	equal '{} {}' "$(jq -c .return <<<"$output" | paste -sd ' ')"
+	run -1 --separate-stderr "$vmctl" qmp --socket "$dir/qmp" \
+		'{"execute":"closefd","arguments":{"fdname":"file"}}' \
+		'{"execute":"quit"}'
+	equal 1 "${#lines[@]}"
+	has "$output" 'not found'
+	run -0 "$vmctl" qmp --socket "$dir/qmp" '{"execute":"quit"}'
+	ends "$server" 0
+	run -69 "$vmctl" qmp --socket "$dir/qmp" '{"execute":"quit"}'
+}
+
+@test "qmp fails on what is no QEMU, and on no answer" {
+	answers '{"other":1}\r\n' 0
+	run -65 --separate-stderr "$vmctl" qmp --socket "$dir/api" '{}'
+	stop_answering
+	has "$stderr" 'no QEMU'
+	answers '{"QMP":{}}\r\n{"return":{}}\r\n' 0
+	run -75 "$vmctl" qmp --socket "$dir/api" --timeout-ms 200 '{}'
+	stop_answering
+	run -64 "$vmctl" qmp --socket "$dir/api"
+	run -66 "$vmctl" qmp --socket "$dir/api" --pass "$dir/none" '{}'
+}
