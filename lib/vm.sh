@@ -256,14 +256,21 @@ vm_remove()
 			[ "$owner" -ne "$$" ]; then
 			makers="$makers vms/$name/owner"
 		fi
-		run rm -f -- "$proc_dir/bridge.d/$name.worker" \
-			"$proc_dir/bridge.d/$name.gpu"
 		vmms="$vmms vms/$name/vmm"
 		others="$others vms/$name/vsock-device vms/$name/tie"
 	done
+	# shellcheck disable=SC2086 # a list of names
+	proc_stop $makers || rc=1
+	for name; do
+		# Also what a signal has kept from its name.
+		run rm -f -- "$proc_dir/bridge.d/$name.worker" \
+			"$proc_dir/bridge.d/.$name.worker" \
+			"$proc_dir/bridge.d/$name.gpu" \
+			"$proc_dir/bridge.d/.$name.gpu"
+	done
 	# The monitors first: one whose device is gone would complain.
 	# shellcheck disable=SC2086 # lists of names
-	{ proc_stop $makers && proc_stop $vmms && proc_stop $others; } || rc=1
+	{ proc_stop $vmms && proc_stop $others; } || rc=1
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	for name; do
 		! proc_gone "vms/$name/vmm" "vms/$name/vsock-device" \

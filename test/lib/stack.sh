@@ -77,7 +77,7 @@ state_of()
 	cat "$ISOSPIN_RUN_DIR"/*/"$1/pid"
 }
 
-# kill_hard NAME: the recorded process, by SIGKILL.
+# kill_hard NAME: the recorded process, by SIGKILL; until it is gone.
 kill_hard()
 {
 	local pid since
@@ -85,6 +85,7 @@ kill_hard()
 	read -r pid since <<<"$(state_of "$1")"
 	"$TOP/build/bin/vmctl" signal --pid "$pid" --start-time "$since" \
 		--signal 9
+	"$TOP/build/bin/vmctl" stop --pid "$pid" --start-time "$since"
 }
 
 # broker_pid [WORKER]: of the broker's monitor in the GPU VM, or of the child of
