@@ -161,7 +161,7 @@ clean" "$output"
 		run -0 sh_lib "TOP=${theirs:-$PWD/theirs}; base_sudo_user"
 		run -1 sh_lib "TOP=$PWD/mine; base_sudo_user || leave 1"
 	}
-	with_shells acts
+	with_fakes acts
 }
 
 @test "isospin refuses a command that is a path" {

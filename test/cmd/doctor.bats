@@ -270,8 +270,9 @@ well()
 @test "nothing is changed but the kept answer of KVM's probe" {
 	list()
 	{
-		find . -path ./fake -prune -o ! -name . -printf '%p %s %m %l\n' |
-			grep -v probe-kvm | sort
+		# How large a directory is, is the file system's own affair.
+		find . -path ./fake -prune -o -type d -printf '%p %m\n' -o \
+			-printf '%p %s %m %l\n' | grep -v probe-kvm | sort
 	}
 	list >"$BATS_RUN_TMPDIR/before"
 	doctor gpu || :

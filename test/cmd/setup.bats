@@ -220,7 +220,7 @@ refuses()
 	esac
 	EOT
 	offline() { refuses 69 'no network: the package mirror cannot be reached'; }
-	with_shells offline
+	with_fakes offline
 }
 
 @test "setup refuses a wrong signature with 65" {

@@ -147,8 +147,9 @@ found()
 	local damage
 
 	made
-	for damage in 'rm -f "$where/memory"' 'echo x >>"$where/state"' \
-		'echo STATE >"$where/state"; touch -d @1 "$where/state"' \
+	for damage in 'rm -f "$where/memory"' \
+		'chmod u+w "$where/state"; echo x >>"$where/state"' \
+		'chmod u+w "$where/state"; echo STATE >"$where/state"; touch -d @1 "$where/state"' \
 		'rm "$where/agent.secret"' ': >"$where/about"' \
 		'chmod u+w "$where/memory"; echo MEMORY >"$where/memory"'; do
 		eval "$damage"
