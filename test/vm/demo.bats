@@ -53,7 +53,7 @@ demo()
 
 @test "demo --json measures, --keep goes on, and a second demo is refused" {
 	run -0 --separate-stderr bin/isospin demo --no-nonfree --json --keep
-	has "$stderr" 'to stop it: ./bin/isospin kill-vms'
+	has "${stderr//: sudo /: }" 'to stop it: ./bin/isospin kill-vms'
 	equal isospin-smi "$(jq -r .program <<<"$output")"
 	equal 2 "$(jq '.workers | length' <<<"$output")"
 	[ "$(jq .total_ms <<<"$output")" -gt "$(jq .broker_ready_ms <<<"$output")" ]
