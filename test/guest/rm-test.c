@@ -461,7 +461,7 @@ static bool reopen(void)
 
 /*
  * Calls without a pause, and with one call blocked, until the link is lost.
- * Times are from the last call that came back, which none could after that, so
+ * Times are from when the last call came back, which none could after that, so
  * what is measured is never less than what passed.
  */
 static int do_watch(const char *arg)
@@ -475,16 +475,15 @@ static int do_watch(const char *arg)
 	block(&b, w.fd);
 	puts("watching");
 	fflush(stdout);
-	do {
+	last = now_ns();
+	while ((r = sys_params(w.fd, 0)) == 0)
 		last = now_ns();
-		r = sys_params(w.fd, 0);
-	} while (r == 0);
 	lost = now_ns();
 	pthread_join(b.thread, NULL);
 	printf("call: %s after %llu ms\n", strerror(-r),
 	       (unsigned long long)((lost - last) / MS));
 	printf("blocked call: %s after %llu ms\n", strerror(-b.ret),
-	       (unsigned long long)((b.since_ns - last) / MS));
+	       (unsigned long long)((MAX(b.since_ns, last) - last) / MS));
 	fflush(stdout);
 	if (!reopen())
 		return ISO_EX_NO;
