@@ -126,7 +126,8 @@ lab_files()
 	done
 	release=$(assets_kernel) || return 0
 	dir=.vm-assets/kernels/$release
-	find "$dir/boot" "$dir/lib" "$dir/vmlinuz" -print0
+	# In the packages of Debian 13 lib leads to usr/lib.
+	find "$dir/boot" "$dir/lib/modules/" "$dir/vmlinuz" -print0
 	[ -n "$lab_vmms" ] || return 0
 	if release=$(assets_own_kernel); then
 		dir=.vm-assets/kernels/$release
