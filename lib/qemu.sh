@@ -25,6 +25,15 @@ qemu_describe()
 	"$qemu_bin" --version | sed -n '1s/ emulator version / /p'
 }
 
+# qemu_is_old: whether it is of before 8.1, as that of Debian 12 is.
+qemu_is_old()
+{
+	case $("$qemu_bin" --version) in
+	*' version '[1-7].* | *' version 8.0.'*) ;;
+	*) return 1 ;;
+	esac
+}
+
 # qemu_kernel RELEASE: without KVM it is the unpacked one, which starts in half
 # the time, at the one address it was linked for.
 qemu_kernel()
@@ -33,12 +42,7 @@ qemu_kernel()
 	[ "$vmm_accel" = tcg ] && [ "$DRY_RUN" -eq 0 ] || return 0
 	# With it and a small initrd the microvm of QEMU 10.0 shows no ACPI
 	# tables to the guest, so no virtio-mmio either; that of 7.2 does.
-	if [ "$vm_role" = worker ]; then
-		case $("$qemu_bin" --version) in
-		*' version 7.'*) ;;
-		*) return 0 ;;
-		esac
-	fi
+	if [ "$vm_role" = worker ] && ! qemu_is_old; then return 0; fi
 	if image_kernel "$1"; then vm_kernel=$image_file; fi
 }
 
@@ -290,10 +294,12 @@ qemu_append()
 #
 # QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off. It runs
 # `rep movsb` byte by byte, and a kernel with erms copies with nothing else.
-# Without erms 6.1 hangs where there is fsrm, which newer QEMUs (10.0) have.
+# Without erms 6.1 hangs where there is fsrm, which newer QEMUs (10.0) have. Before 8.1
+# a processor may keep a translation of code that another one changed meanwhile: a
+# kernel that patches itself then runs into an int3 that it has taken out again.
 qemu_vm()
 {
-	local mem="$((vm_mem >> 20))M" bus=device device huge=''
+	local mem="$((vm_mem >> 20))M" bus=device device huge='' thread=multi
 
 	[ "$vm_role" = worker ] || bus=pci
 	[ "$vm_hugepages" = no ] || huge=',hugetlb=on,hugetlbsize=2M'
@@ -309,7 +315,8 @@ qemu_vm()
 	if [ "$vmm_accel" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
-		set -- "$@" -accel tcg,thread=multi -cpu "$qemu_cpu$qemu_cpu_off"
+		if [ "$vm_cpus" != 1 ] && qemu_is_old; then thread=single; fi
+		set -- "$@" -accel "tcg,thread=$thread" -cpu "$qemu_cpu$qemu_cpu_off"
 	fi
 	set -- "$@" -smp "$vm_cpus" -m "$mem" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on$huge" \

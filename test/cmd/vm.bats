@@ -107,6 +107,23 @@ nothing_left()
 	has "$output" '-name big '
 }
 
+@test "two processors of an old QEMU without KVM take turns" {
+	local version thread
+
+	while read -r version thread; do
+		fake qemu-system-x86_64 <<<"echo 'QEMU emulator version $version'"
+		ISOSPIN_GPU_VM_CPUS=2 run -0 --separate-stderr cmd gpu-vm -n
+		has "$output" "-accel tcg,thread=$thread "
+	done <<-EOT
+	10.0.2 multi
+	8.1.0 multi
+	8.0.5 single
+	7.2.22 single
+	EOT
+	ISOSPIN_GPU_VM_CPUS=1 run -0 --separate-stderr cmd gpu-vm -n
+	has "$output" '-accel tcg,thread=multi '
+}
+
 @test "a host with an NVIDIA GPU never gets a soft one unasked" {
 	nvidia_card
 	run -69 --separate-stderr cmd gpu-vm -n
