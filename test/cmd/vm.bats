@@ -87,7 +87,7 @@ nothing_left()
 	dry()
 	{
 		run -0 --separate-stderr cmd gpu-vm -n
-		has "$output" '-M q35,memory-backend=mem -accel tcg,thread=multi'
+		has "$output" '-M q35,memory-backend=mem -accel tcg,thread=single'
 		has "$output" '-sandbox on,'
 		has "$output" '-device vhost-user-vsock-pci,chardev=vsock'
 		has "$output" ' -m 256M '
