@@ -446,10 +446,7 @@ struct shim_link *shim_link_connect(struct shim *shim)
 	init_waitqueue_head(&link->idle_wait);
 	INIT_LIST_HEAD(&link->waiting);
 	INIT_LIST_HEAD(&link->tx);
-	err = -ENOMEM;
-	link->rx_buf = kvmalloc(ISO_MAX_FRAME, GFP_KERNEL);
-	if (!link->rx_buf)
-		goto err_put;
+	link->rx_buf = shim->rx_buf;
 	err = link_socket(shim, &link->sock);
 	if (err)
 		goto err_put;
@@ -530,8 +527,7 @@ void shim_link_close(struct shim_link *link)
 	kernel_sock_shutdown(link->sock, SHUT_RDWR);
 	sock_release(link->sock);
 	link->sock = NULL;
-	kvfree(link->rx_buf);
-	link->rx_buf = NULL;
+	link->rx_buf = NULL;	/* another link's from now on */
 	list_for_each_entry_safe(frame, next, &link->tx, node) {
 		list_del_init(&frame->node);
 		shim_frame_put(frame);
@@ -550,7 +546,6 @@ void shim_link_put(struct shim_link *link)
 	kvfree(link->slot);
 	bitmap_free(link->slot_used);
 	kvfree(link->hello.body);
-	kvfree(link->rx_buf);
 	xa_destroy(&link->files);
 	kfree(link);
 }

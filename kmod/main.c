@@ -8,6 +8,7 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/vm_sockets.h>
+#include <linux/vmalloc.h>
 
 #include "shim.h"
 
@@ -223,17 +224,30 @@ static int __init shim_init(void)
 
 	spin_lock_init(&shim->lock);
 	INIT_LIST_HEAD(&shim->pci_buses);
+	/*
+	 * Once, for all links: a worker that goes on from a snapshot would have
+	 * to get, and clear, all of it again.
+	 */
+	shim->rx_buf = vmalloc(ISO_MAX_FRAME);
+	if (!shim->rx_buf)
+		return -ENOMEM;
 	shim->thread = kthread_create(link_thread, shim, "nvidia-shim");
-	if (IS_ERR(shim->thread))
-		return PTR_ERR(shim->thread);
+	if (IS_ERR(shim->thread)) {
+		err = PTR_ERR(shim->thread);
+		goto err_free;
+	}
 	/* Last, for from here on files can be open. */
 	err = shim_dev_init(shim);
-	if (err) {
-		kthread_stop(shim->thread);	/* never ran */
-		return err;
-	}
+	if (err)
+		goto err_stop;
 	wake_up_process(shim->thread);
 	return 0;
+
+err_stop:
+	kthread_stop(shim->thread);	/* never ran */
+err_free:
+	vfree(shim->rx_buf);
+	return err;
 }
 
 static void __exit shim_exit(void)
@@ -244,6 +258,7 @@ static void __exit shim_exit(void)
 	shim_pci_exit(shim);
 	shim_proc_exit(shim);
 	shim_dev_exit(shim);
+	vfree(shim->rx_buf);
 }
 
 module_init(shim_init);

@@ -68,6 +68,7 @@ struct shim {
 	bool hold;			/* no new link; ends: up_wait */
 
 	struct task_struct *thread;
+	u8 *rx_buf;			/* ISO_MAX_FRAME bytes, of the open link */
 	spinlock_t lock;		/* guards link */
 	struct shim_link *link;		/* the one that is up, or NULL */
 	wait_queue_head_t up_wait;	/* for link to be set, hold to end */
@@ -159,7 +160,7 @@ struct shim_link {
 	void (*old_write_space)(struct sock *sk);
 
 	/* The rx owner's own: */
-	u8 *rx_buf;
+	u8 *rx_buf;			/* shim's; until the link is closed */
 	size_t rx_len;			/* bytes in it, not yet parsed */
 	size_t rx_peeked;		/* bytes parsed, still in the socket;
 					 * read by others while there is none
