@@ -77,8 +77,7 @@ static int let_shim_go(void)
 	return fd < 0 ? -errno : write_full(fd, "0", 1);
 }
 
-int adopt_machine(struct agent *a, const struct agent_adopt *who,
-		  const char **ret_what)
+int adopt_machine(const struct agent_adopt *who, const char **ret_what)
 {
 	int r;
 
@@ -94,6 +93,5 @@ int adopt_machine(struct agent *a, const struct agent_adopt *who,
 	if (sethostname(who->name, strlen(who->name)) < 0)
 		return -errno;
 	*ret_what = "nvidia-shim";
-	r = let_shim_go();
-	return r < 0 ? r : service_await_shim(a);
+	return let_shim_go();
 }

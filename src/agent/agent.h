@@ -91,10 +91,9 @@ _noreturn_ void init_end_machine(bool reset);
 
 /* Checks an ADOPT body. 0 or -EPROTO. */
 int adopt_parse(struct rd body, struct agent_adopt *ret_who);
-/* Name, entropy, clock; lets the shim go and says when it is ready. 0, or -errno
- * with *ret_what naming what failed. */
-int adopt_machine(struct agent *a, const struct agent_adopt *who,
-		  const char **ret_what);
+/* Name, entropy, clock; lets the shim go. 0, or -errno with *ret_what naming what
+ * failed. */
+int adopt_machine(const struct agent_adopt *who, const char **ret_what);
 
 /* ---- image.c */
 

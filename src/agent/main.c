@@ -47,7 +47,7 @@ static void read_boot_conf(struct agent *a)
 static int on_adopt(struct agent *a, const struct agent_adopt *who)
 {
 	const char *what;
-	int r = adopt_machine(a, who, &what);
+	int r = adopt_machine(who, &what);
 
 	if (r < 0)
 		fail(a, what, r);
@@ -62,14 +62,15 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 		r = service_start(a, broker_secret, BROKER_SECRET_LEN);
 		if (r < 0)
 			fail(a, "gpu-broker", r);
-	} else if (a->boot.template) {
-		init_say("template ready");
 	} else if (a->boot.role == ROLE_WORKER &&
 		   access("/sys/module/nvidia_shim", F_OK) == 0) {
+		/* in a template too: whoever goes on from it waits already */
 		r = service_await_shim(a);
 		if (r < 0)
 			fail(a, "nvidia-shim", r);
 	}
+	if (a->boot.template)
+		init_say("template ready");
 }
 
 int main(int argc, char **argv)

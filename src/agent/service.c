@@ -194,7 +194,8 @@ struct shim_watch {
 };
 
 /* open() waits in the shim until the broker has greeted it, or gives up with
- * ENODEV; a process of its own does the waiting. */
+ * ENODEV; a process of its own does the waiting, and says how it ended at once: its
+ * end takes some time. */
 static int shim_fork(struct shim_watch *w)
 {
 	pid_t pid = fork();
@@ -203,7 +204,10 @@ static int shim_fork(struct shim_watch *w)
 		return -errno;
 	if (pid == 0) {
 		exec_reset_signals();
-		_exit(open("/dev/nvidiactl", O_RDWR | O_CLOEXEC) < 0);
+		if (open("/dev/nvidiactl", O_RDWR | O_CLOEXEC) < 0)
+			_exit(1);
+		init_say("shim ready");
+		_exit(0);
 	}
 	w->child.pid = pid;
 	agent_watch(w->a, &w->child);
@@ -215,7 +219,6 @@ static void on_shim_ended(struct agent_child *child, int status)
 	struct shim_watch *w = container_of(child, struct shim_watch, child);
 
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		init_say("shim ready");
 		loop_del(&w->a->loop, &w->timer);
 		close_fd(&w->timer.fd);
 		free(w);
