@@ -14,8 +14,8 @@ proc_grace_s=5
 proc_init()
 {
 	proc_where "${1:-}"
-	proc_mkdir "$proc_run"
-	proc_mkdir "$proc_dir"
+	proc_own "$proc_run"
+	proc_own "$proc_dir"
 }
 
 # proc_where [INSTANCE]: the same without making anything.
@@ -46,10 +46,10 @@ proc_where()
 	proc_dir=$proc_run/$proc_instance
 }
 
-# proc_mkdir DIR: makes it 0700, or ends the command if it is not ours alone.
+# proc_mkdir DIR: makes it 0700, in a directory that is ours alone.
 proc_mkdir()
 {
-	local owner error
+	local error
 
 	[ -d "$1" ] || error=$(umask 077 && mkdir -p -- "$1" 2>&1) ||
 		case $error in
@@ -57,6 +57,14 @@ proc_mkdir()
 			die 74 "$1: cannot be made; is the disk full?" ;;
 		*) die 77 "$1: cannot be made" ;;
 		esac
+}
+
+# proc_own DIR: makes it too, and ends the command if it is not ours alone.
+proc_own()
+{
+	local owner
+
+	proc_mkdir "$1"
 	owner=$(stat -c %u:%a:%F -- "$1") || die 74 "$1: cannot be read"
 	case $owner in
 	"$(id -u):700:directory") ;;

@@ -28,7 +28,7 @@ vfio_init()
 vfio_lock()
 {
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	proc_mkdir "${vfio_dir%/pci}"
+	proc_own "${vfio_dir%/pci}"
 	proc_mkdir "$vfio_dir"
 	proc_lock "$vfio_dir/lock" ||
 		die 75 'another vfio-bind or vfio-unbind is at work; try again'
