@@ -132,8 +132,8 @@ boot_vm()
 	[ "$DRY_RUN" -eq 1 ] || : >"$vm_home/console.log"
 	[ "$DRY_RUN" -eq 1 ] || vm_now from
 	if [ "$boot_restored" -eq 1 ]; then
-		vmm_restore
 		boot_adopt "$2"
+		vmm_restore
 	else
 		vmm_start
 	fi

@@ -48,7 +48,7 @@ ch_start()
 		--serial "file=$vm_home/console.log" --console off \
 		--vsock "cid=$vm_cid,socket=$vm_home/vsock.sock" \
 		--landlock --landlock-rules "path=$vm_home,access=rw" $rules "$@"
-	vmm_await_api "$vm_home/api.sock"
+	vmm_api "$vm_home/api.sock" GET /api/v1/vmm.ping
 }
 
 ch_spawn()
@@ -86,6 +86,5 @@ ch_snapshot()
 ch_restore()
 {
 	ch_spawn --restore "source_url=file://$vm_snapshot"
-	vmm_await_api "$vm_home/api.sock"
 	vmm_api "$vm_home/api.sock" PUT /api/v1/vm.resume
 }

@@ -68,7 +68,7 @@ needed, and a kernel packed with it); Firecracker boots no packed one"
 
 # fc_place: sets fc_dir and fc_at. What anybody makes in `v` is of the group of
 # this VM's user: so Firecracker may connect to the socket that the bridge makes,
-# which has no capability to give it away.
+# which has no capability to give it away. So may it write the log.
 fc_place()
 {
 	fc_dir=$vm_home fc_at=$vm_home
@@ -79,8 +79,10 @@ fc_place()
 	[ "$DRY_RUN" -eq 0 ] && [ ! -d "$fc_dir" ] || return 0
 	[ "${#vm_home}" -le 87 ] ||
 		die 78 "$vm_home: too long for a socket's address; set RUN_DIR"
-	if ! mkdir -- "$fc_dir" "$vm_home/jail" ||
-		! chown "0:$fc_uid" -- "$fc_dir" || ! chmod 2770 -- "$fc_dir"; then
+	if ! mkdir -- "$fc_dir" "$vm_home/jail" "$vm_home/vmm" ||
+		! (umask 007 && : >"$vm_home/vmm/log") ||
+		! chown "0:$fc_uid" -- "$fc_dir" "$vm_home/vmm/log" ||
+		! chmod 2770 -- "$fc_dir"; then
 		die 74 "$fc_dir: cannot be made"
 	fi
 	vm_note UDS "$vm_uds"
@@ -102,35 +104,22 @@ fc_spawn()
 # fc_spawn_jailed --api-sock SOCKET --id NAME...: the jailer gives the id itself.
 fc_spawn_jailed()
 {
-	local bin name
+	local bin root
 
 	bin=$(command -v "$fc_bin")
 	bin=$(readlink -f -- "$bin")
-	name=${bin##*/}
+	root=$vm_home/jail/${bin##*/}/$vm_name/root
 	shift 4
-	# shellcheck disable=SC2016 # the inner shell's words
-	set -- -c 'set -e
-		home=$1 root=$1/jail/$2 uid=$3 snapshot=$4
-		shift 4
-		mount -t tmpfs -o mode=0755,size=64m jail "$home/jail"
-		mkdir -p "$root/v"
-		: >"$root/log"
-		mount --bind "$home/v" "$root/v"
-		mount --bind "$home/vmm/log" "$root/log"
-		chown "$uid" "$home/vmm/log"
-		[ -z "$snapshot" ] || for file in state memory; do
-			: >"$root/$file"
-			mount --bind "$snapshot/$file" "$root/$file"
-		done
-		umask 007
-		exec "$@" >>"$home/console.log"' sh \
-		"$vm_home" "$name/$vm_name/root" "$fc_uid" \
-		"$vm_snapshot" jailer --id "$vm_name" --exec-file "$bin" --uid "$fc_uid" \
+	set -- -- jailer --id "$vm_name" --exec-file "$bin" --uid "$fc_uid" \
 		--gid "$fc_uid" --chroot-base-dir "$vm_home/jail" -- \
 		--api-sock /v/api.sock --log-path /log "$@"
+	[ -z "$vm_snapshot" ] || set -- --bind "$vm_snapshot/state=$root/state" \
+		--bind "$vm_snapshot/memory=$root/memory" "$@"
 	trap '' XFSZ
-	"$boot_start" "$vm_key/vmm" /usr/bin/setpriv --no-new-privs \
-		/usr/bin/unshare -m /bin/sh "$@"
+	# shellcheck disable=SC2016 # the inner shell's words
+	proc_spawn "$vm_key/vmm" sh -c 'umask 007; exec "$@" >>"$0"' \
+		"$vm_home/console.log" "$vm_vmctl" jail --tmpfs "$vm_home/jail" \
+		--bind "$vm_home/v=$root/v" --bind "$vm_home/vmm/log=$root/log" "$@"
 	trap - XFSZ
 	# Who becomes another user forgets whom to end with.
 	[ "$vm_kept" -eq 1 ] || boot_tie_to "$$"
@@ -158,7 +147,6 @@ fc_start()
 	fc_json initrd "$fc_at/initrd"
 	fc_json args "$(fc_append)"
 	fc_json uds "$fc_at/vsock.sock"
-	vmm_await_api "$fc_dir/api.sock"
 	fc_api PUT /machine-config \
 		"{\"vcpu_count\":$vm_cpus,\"mem_size_mib\":$((vm_mem >> 20))}"
 	fc_api PUT /boot-source "{\"kernel_image_path\":$kernel,\
@@ -237,7 +225,6 @@ fc_restore()
 	fc_files
 	fc_spawn
 	fc_json uds "$fc_at/vsock.sock"
-	vmm_await_api "$fc_dir/api.sock"
 	fc_api PUT /snapshot/load "{\"snapshot_path\":\"$fc_state\",\
 \"resume_vm\":true,\"mem_backend\":{\"backend_type\":\"File\",\
 \"backend_path\":\"$fc_memory\"},\"vsock_override\":{\"uds_path\":$uds}}"

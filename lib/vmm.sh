@@ -147,37 +147,21 @@ vmm_no_devices()
 		die 69 "$vmm hands no PCI device to a VM ($vm_devices)"
 }
 
-# vmm_await_api SOCKET: until the monitor, process vmm, serves it.
-vmm_await_api()
-{
-	local rc=0
-
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	poll_until 30 vmm_api_there "$1" || rc=75
-	[ "$rc" -ne 0 ] || proc_alive "$vm_key/vmm" || rc=1
-	[ "$rc" -eq 0 ] || boot_explain "$rc" 'its monitor took requests' \
-		vmm/log "$vmm did not start"
-}
-
-# True too if nothing will ever serve it.
-vmm_api_there()
-{
-	[ -S "$1" ] || ! proc_alive "$vm_key/vmm"
-}
-
-# vmm_api SOCKET METHOD PATH [BODY]: one request to the monitor's API; sets
-# vmm_answer. A refusal ends the command with the monitor's own words.
+# vmm_api SOCKET METHOD PATH [BODY]: one request to the API of the monitor, process
+# vmm, once it takes any; sets vmm_answer. A refusal ends the command with the
+# monitor's own words.
 vmm_api()
 {
-	local socket="$1" rc=0
+	local socket="$1" pid start rc=0
 
 	shift
 	if [ "$DRY_RUN" -eq 1 ]; then
 		run "$vm_vmctl" api --socket "$socket" "$@"
 		return
 	fi
-	vmm_answer=$("$vm_vmctl" api --socket "$socket" --timeout-ms 120000 \
-		"$@" </dev/null) || rc=$?
+	read -r pid start <"$proc_dir/$vm_key/vmm/pid"
+	vmm_answer=$("$vm_vmctl" api --socket "$socket" --pid "$pid" \
+		--start-time "$start" --timeout-ms 120000 "$@" </dev/null) || rc=$?
 	case $rc in
 	0) return 0 ;;
 	1)

@@ -35,12 +35,18 @@ static const char usage[] =
 "            --name NAME --new-secret-file FILE [--timeout-ms N]\n"
 "            make the worker NAME of a template that goes on: its secret is the\n"
 "            new one from then on; waits for it (10000 ms)\n"
-"  api       --socket PATH [--timeout-ms N] METHOD PATH [BODY]\n"
-"            one request to a monitor's API; prints what it answers; 0 it did\n"
-"            it, 1 it refused, 69 nobody is there, 75 at the deadline (30000)\n"
-"  qmp       --socket PATH [--pass FILE] [--timeout-ms N] REQUEST...\n"
+"  api       --socket PATH [--pid PID --start-time T] [--timeout-ms N]\n"
+"            METHOD PATH [BODY]\n"
+"            one request to a monitor's API, once the process serves it; prints\n"
+"            what it answers; 0 it did it, 1 it refused, 69 nobody is there, 75\n"
+"            at the deadline (30000)\n"
+"  qmp       --socket PATH [--pid PID --start-time T] [--pass FILE]\n"
+"            [--timeout-ms N] REQUEST...\n"
 "            requests to QEMU, up to the first that it refuses, with FILE open\n"
 "            beside the first; prints each answer; status as api's\n"
+"  jail      --tmpfs DIR [--bind FROM=TO]... -- COMMAND [ARG...]\n"
+"            run COMMAND, which can gain no privilege, with mounts of its own:\n"
+"            an empty file system at DIR, and each file or directory FROM at TO\n"
 "\n"
 "  -h, --help, -V\n";
 
@@ -69,6 +75,7 @@ static const struct {
 	{ "adopt", adopt_main },
 	{ "api", api_main },
 	{ "qmp", qmp_main },
+	{ "jail", jail_main },
 };
 
 uint64_t option_u64(const char *name, const char *value, uint64_t min,

@@ -9,6 +9,8 @@
 
 #include "base/log.h"
 
+#define RETRY_MS 5
+
 void peer_option(struct peer *p, int option, const char *value)
 {
 	char addr[SOCK_PATH_MAX + 8];
@@ -22,6 +24,12 @@ void peer_option(struct peer *p, int option, const char *value)
 		if (!p->have_addr)
 			die(ISO_EX_USAGE, "--socket: '%s': no path of a socket",
 			    value);
+		break;
+	case 'p':
+		p->pid = option_u64("pid", value, 1, INT32_MAX);
+		break;
+	case 't':
+		p->start = option_u64("start-time", value, 0, UINT64_MAX);
 		break;
 	case 'm':
 		p->timeout_ms = option_u64("timeout-ms", value, 1, 600000);
@@ -40,14 +48,34 @@ static int left_ms(const struct peer *p)
 	return (int)((p->deadline - now + 999999) / 1000000);
 }
 
+/* Whether it may be worth another try: whoever is to serve the socket still runs, a
+ * moment from now. There is no event for a socket that begins to be served. */
+static bool may_come(const struct peer *p, int pidfd)
+{
+	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };
+
+	return (p->fd == -ENOENT || p->fd == -ECONNREFUSED) &&
+	       poll(&pfd, 1, MIN(RETRY_MS, left_ms(p))) == 0;
+}
+
 void peer_connect(struct peer *p)
 {
+	_cleanup_close_ int pidfd = -1;
+
 	/* who closes while we write is told as an error */
 	signal(SIGPIPE, SIG_IGN);
 	if (!p->timeout_ms)
 		p->timeout_ms = PEER_TIMEOUT_MS;
 	p->deadline = now_ns() + p->timeout_ms * 1000000;
-	p->fd = sock_connect(&p->addr, left_ms(p));
+	if (p->pid) {
+		pidfd = process_open((pid_t)p->pid, p->start);
+		if (pidfd < 0)
+			die(ISO_EX_UNAVAILABLE, "process %d: %s", (int)p->pid,
+			    strerror(-pidfd));
+	}
+	do {
+		p->fd = sock_connect(&p->addr, left_ms(p));
+	} while (p->fd < 0 && p->pid && may_come(p, pidfd));
 	if (p->fd < 0)
 		die(ISO_EX_UNAVAILABLE, "%s: %s", p->addr.path,
 		    strerror(-p->fd));

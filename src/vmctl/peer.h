@@ -13,6 +13,7 @@ struct peer {
 	struct sock_addr addr;
 	bool have_addr;
 	uint64_t timeout_ms;	/* for all of it; 0: PEER_TIMEOUT_MS */
+	uint64_t pid, start;	/* 0: none; wait for it to serve the socket */
 	uint64_t deadline;	/* of now_ns(), once connected */
 	int fd;
 };
@@ -21,6 +22,8 @@ struct peer {
 
 #define PEER_LONGS \
 	{ "socket", required_argument, NULL, 's' }, \
+	{ "pid", required_argument, NULL, 'p' }, \
+	{ "start-time", required_argument, NULL, 't' }, \
 	{ "timeout-ms", required_argument, NULL, 'm' }
 
 /* An option of PEER_LONGS; any other ends the program with 64. */

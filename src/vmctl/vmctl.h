@@ -26,6 +26,7 @@ int poweroff_main(int argc, char **argv);
 int adopt_main(int argc, char **argv);
 int api_main(int argc, char **argv);
 int qmp_main(int argc, char **argv);
+int jail_main(int argc, char **argv);
 
 /* A pidfd of the process if it began at start_time (field 22 of
  * /proc/PID/stat) and has not ended; -ESRCH if not, or another -errno. */

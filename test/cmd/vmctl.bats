@@ -289,6 +289,35 @@ stop_answering()
 	run -69 "$vmctl" api --socket "$dir/none" GET /
 }
 
+# waits_in_api PID: one `api` waits at $dir/api, $api, for process PID to serve it.
+waits_in_api()
+{
+	"$vmctl" api --socket "$dir/api" --pid "$1" \
+		--start-time "$(start_time "$1")" GET / >"$dir/out" 2>&1 3>&- &
+	api=$!
+	until readlink "/proc/$api"/fd/* | grep -q pidfd; do kill -0 "$api"; done
+}
+
+@test "api waits for the socket as long as the process runs that is to serve it" {
+	sleep 100 3>&- &
+	pid=$!
+	waits_in_api "$pid"
+	printf 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi' >"$dir/answer"
+	socat "UNIX-LISTEN:$dir/api" SYSTEM:"head -c 1 >$dir/asked; cat $dir/answer" \
+		3>&- &
+	server=$!
+	ends "$api" 0
+	equal hi "$(cat "$dir/out")"
+	stop_answering
+	rm -f "$dir/api"
+	waits_in_api "$pid"
+	kill "$pid"
+	ends "$api" 69
+	has "$(cat "$dir/out")" "$dir/api: No such file or directory"
+	run -69 "$vmctl" api --socket "$dir/api" --pid "$pid" --start-time 1 GET /
+	has "$output" "process $pid: No such process"
+}
+
 @test "api takes no path, method or socket that is none" {
 	run -64 "$vmctl" api GET /
 	run -64 "$vmctl" api --socket "$dir/api" get /
@@ -387,4 +416,41 @@ qemu()
 	stop_answering
 	run -64 "$vmctl" qmp --socket "$dir/api"
 	run -66 "$vmctl" qmp --socket "$dir/api" --pass "$dir/none" '{}'
+}
+
+# jail STATUS [OPTION...] -- COMMAND...: as root of a user namespace.
+jail()
+{
+	local status="$1"
+
+	shift
+	run "-$status" unshare -r "$vmctl" jail --tmpfs "$dir/jail" "$@"
+}
+
+@test "jail binds files and directories where only the command sees them" {
+	unshare -rm true || skip 'this user may not mount'
+	mkdir "$dir/jail" "$dir/from"
+	echo text >"$dir/from/file"
+	jail 0 --bind "$dir/from=$dir/jail/a/b/dir" \
+		--bind "$dir/secret=$dir/jail/secret" -- sh -c 'cd "$0" && find . |
+		sort && cat a/b/dir/file && cmp secret ../secret &&
+		stat -f -c %T . && grep NoNewPrivs /proc/self/status' "$dir/jail"
+	equal ". ./a ./a/b ./a/b/dir ./a/b/dir/file ./secret text tmpfs NoNewPrivs: 1" \
+		"$(tr '\n\t' '  ' <<<"$output" | sed 's/ *$//; s/  */ /g')"
+	equal '' "$(ls "$dir/jail")"
+	run -1 grep -F "$dir/jail" /proc/self/mountinfo
+}
+
+@test "jail refuses what it cannot bind, and what is no command" {
+	unshare -rm true || skip 'this user may not mount'
+	mkdir "$dir/jail"
+	jail 74 --bind "$dir/none=$dir/jail/none" -- true
+	equal "vmctl: error: $dir/none: No such file or directory" "$output"
+	jail 64 --bind nothing -- true
+	jail 64
+	jail 127 -- "$dir/none"
+	jail 126 -- "$dir/jail"
+	rmdir "$dir/jail"
+	jail 74 -- true
+	equal "vmctl: error: $dir/jail: No such file or directory" "$output"
 }
