@@ -266,6 +266,7 @@ static void ioctl_done(struct job *job)
 	job_over(c);
 	call->ran = true;
 	call_restore(call);
+	policy_filter(&c->child->policy, call);
 	call_answer(call, true);
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "broker/conn.h"
@@ -11,7 +12,8 @@ void policy_init(struct policy *p, const struct abi *abi,
 		 uint32_t max_clients, struct metrics *metrics)
 {
 	*p = (struct policy){ .abi = abi, .max_clients = max_clients,
-			      .metrics = metrics };
+			      .metrics = metrics,
+			      .pid = (uint32_t)getpid() };
 }
 
 void policy_free(struct policy *p)
@@ -209,6 +211,36 @@ static bool params_clients_ok(struct policy *p, struct call *call)
 	return true;
 }
 
+static uint32_t params_get(const struct call *call, enum abi_f field, uint32_t i)
+{
+	const struct call_buf *params = &call->buf[call->sub_buf];
+
+	return (uint32_t)abi_get(call->sub, field, i, params->p, params->len);
+}
+
+/* How many elements of that array the parameters say that there are. */
+static uint32_t params_count(const struct call *call, enum abi_f count,
+			     enum abi_f array)
+{
+	const struct abi_field *field = abi_field(call->sub, array);
+
+	return field ? MIN(params_get(call, count, 0), field->count) : 0;
+}
+
+/* The processes that it asks about are this one: another is another worker's. */
+static bool pids_ok(const struct policy *p, const struct call *call)
+{
+	uint32_t n;
+
+	if (call->sub->nr != NV2080_CTRL_CMD_GPU_GET_PID_INFO)
+		return true;
+	n = params_count(call, ABI_F_pidInfoListCount, ABI_F_pidInfoList_pid);
+	for (uint32_t i = 0; i < n; i++)
+		if (params_get(call, ABI_F_pidInfoList_pid, i) != p->pid)
+			return false;
+	return true;
+}
+
 static bool control_ok(struct policy *p, struct call *call,
 		       const struct abi_ptr *ptr)
 {
@@ -227,6 +259,9 @@ static bool control_ok(struct policy *p, struct call *call,
 		return refuse(call, NV_ERR_INVALID_ARGUMENT,
 			      &p->metrics->refused_controls);
 	call->sub = row;
+	if (!pids_ok(p, call))
+		return refuse(call, NV_ERR_INSUFFICIENT_PERMISSIONS,
+			      &p->metrics->refused_controls);
 	return true;
 }
 
@@ -268,6 +303,25 @@ bool policy_check(struct policy *p, struct call *call)
 					   !class_ok(p, call, ptr))
 		return false;
 	return params_clients_ok(p, call);
+}
+
+void policy_filter(const struct policy *p, struct call *call)
+{
+	const struct abi_row *row = call->sub;
+	struct call_buf *params = &call->buf[call->sub_buf];
+	uint32_t n, kept = 0;
+
+	if (!row || row->kind != ABI_CONTROL ||
+	    row->nr != NV2080_CTRL_CMD_GPU_GET_PIDS)
+		return;
+	n = params_count(call, ABI_F_pidTblCount, ABI_F_pidTbl);
+	for (uint32_t i = 0; i < n; i++) {
+		kept += params_get(call, ABI_F_pidTbl, i) == p->pid;
+		abi_put(row, ABI_F_pidTbl, i, params->p, params->len, 0);
+	}
+	for (uint32_t i = 0; i < kept; i++)
+		abi_put(row, ABI_F_pidTbl, i, params->p, params->len, p->pid);
+	abi_put(row, ABI_F_pidTblCount, 0, params->p, params->len, kept);
 }
 
 /* ---- keeping count -------------------------------------------------------- */

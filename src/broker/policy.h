@@ -5,7 +5,8 @@
  * Default deny: a call, control or class needs a row of the driver's table that
  * names one of the worker's capabilities. Besides, every RM client handle in
  * a call, at the top or inside its parameters, must be one that this worker was
- * given; the driver is not asked otherwise.
+ * given; the driver is not asked otherwise. Of the processes that use a GPU it
+ * sees its own, which to the driver is this one.
  */
 #ifndef ISO_BROKER_POLICY_H
 #define ISO_BROKER_POLICY_H
@@ -30,6 +31,7 @@ struct policy {
 	struct client *client;		/* owned; sorted by handle */
 	uint32_t n_clients;
 	uint32_t max_clients;
+	uint32_t pid;		/* ours, as the driver sees it (RM: the tgid) */
 	uint32_t pending;		/* asked of the driver, not yet known */
 	uint64_t named[POLICY_NAMED];	/* refused and logged already */
 	uint32_t n_named;
@@ -45,6 +47,9 @@ void policy_free(struct policy *p);
  * call has its answer: an errno in call->err, or RM's status in the argument.
  */
 bool policy_check(struct policy *p, struct call *call);
+
+/* After the driver: takes out of the answer what is about other workers. */
+void policy_filter(const struct policy *p, struct call *call);
 
 /* Before a call that passed goes to the driver, and after it came back (or was
  * given up in between): keeps the table of clients. */

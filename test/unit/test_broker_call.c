@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker/conn.h"
 #include "tap.h"
@@ -40,15 +41,31 @@ static const struct abi_row escapes[] = {
 	  .ptrs = control_ptrs, .n_ptrs = 1, .kind = ABI_ESCAPE,
 	  .dev = ABI_DEV_CTL, .dir = ABI_INOUT, .caps = ABI_CAP_UTILITY },
 };
+/* Parameters: u32 count, four pids; the same with results. */
+static const uint32_t pids_sizes[] = { 20 }, info_sizes[] = { 36 };
+static const struct abi_field pids_fields[] = {
+	{ ABI_F_pidTblCount, 4, 0, 1, 0 }, { ABI_F_pidTbl, 4, 4, 4, 4 },
+};
+static const struct abi_field info_fields[] = {
+	{ ABI_F_pidInfoListCount, 4, 0, 1, 0 },
+	{ ABI_F_pidInfoList_pid, 4, 4, 4, 8 },
+};
+
 static const struct abi_row controls[] = {
 	{ .name = "PARAMS", .nr = 7, .sizes = param_sizes, .n_sizes = 1,
 	  .ptrs = param_ptrs, .n_ptrs = 1, .fds = param_fds, .n_fds = 2,
 	  .kind = ABI_CONTROL, .caps = ABI_CAP_UTILITY },
+	{ .name = "PIDS", .nr = NV2080_CTRL_CMD_GPU_GET_PIDS,
+	  .sizes = pids_sizes, .n_sizes = 1, .fields = pids_fields,
+	  .n_fields = 2, .kind = ABI_CONTROL, .caps = ABI_CAP_UTILITY },
+	{ .name = "INFO", .nr = NV2080_CTRL_CMD_GPU_GET_PID_INFO,
+	  .sizes = info_sizes, .n_sizes = 1, .fields = info_fields,
+	  .n_fields = 2, .kind = ABI_CONTROL, .caps = ABI_CAP_UTILITY },
 };
 static const struct abi table = {
 	.version = "1.2.3",
 	.rows = { [ABI_ESCAPE] = escapes, [ABI_CONTROL] = controls },
-	.n_rows = { [ABI_ESCAPE] = 2, [ABI_CONTROL] = 1 },
+	.n_rows = { [ABI_ESCAPE] = 2, [ABI_CONTROL] = ARRAY_SIZE(controls) },
 };
 
 static struct child child;
@@ -120,6 +137,25 @@ static struct call *param_call(uint64_t count, uint64_t ptr, uint32_t fd)
 	wr_u64(&w, ptr);
 	wr_u32(&w, fd);
 	wr_u32(&w, ISO_NO_FILE);
+	call = new_call(&w, &r);
+	wr_free(&w);
+	return call;
+}
+
+/* A control with parameters of n words. */
+static struct call *words_call(uint32_t cmd, const uint32_t *words, uint32_t n)
+{
+	struct call *call;
+	struct wr w;
+	int r;
+
+	put_head(&w, 2, 16, 1);
+	wr_u32(&w, 4 * n); /* the span */
+	wr_u32(&w, 0);
+	wr_u32(&w, cmd);
+	wr_u32(&w, 4 * n);
+	wr_u64(&w, 0xabcdef00);
+	wr_pad8(&w, words, 4 * n);
 	call = new_call(&w, &r);
 	wr_free(&w);
 	return call;
@@ -215,6 +251,40 @@ static void test_params(void)
 	   word(&w, 88) == 42, "all of the guest's own values come back");
 	ok(word(&w, 96) == 0x5a5a5a5a, "and the driver's bytes");
 	wr_free(&w);
+	call_free(call, &conn.spare);
+}
+
+/* The driver lists the processes of all workers, and tells of each. */
+static void test_pids(void)
+{
+	uint32_t pid = (uint32_t)getpid();
+	const uint32_t list[] = { 3, pid + 1, pid, pid + 2, 7 };
+	const uint32_t more[] = { 0xffffffff, 1, 1, 1, pid };
+	const uint32_t own[] = { 1, pid, 0, pid + 1, 0, 0, 0, 0, 0 };
+	const uint32_t other[] = { 2, pid, 0, pid + 1, 0, 0, 0, 0, 0 };
+	const uint32_t last[] = { 0xffffffff, pid, 0, pid, 0, pid, 0, 1, 0 };
+	struct call *call = words_call(NV2080_CTRL_CMD_GPU_GET_PIDS, list, 5);
+
+	ok(call && policy_check(&child.policy, call), "the pids may be asked for");
+	policy_filter(&child.policy, call);
+	ok(call_peek(call, 1, 0, 4) == 1 && call_peek(call, 1, 4, 4) == pid &&
+	   call_peek(call, 1, 8, 4) == 0 && call_peek(call, 1, 12, 4) == 0,
+	   "of the pids that come back one is left, our own");
+	call_free(call, &conn.spare);
+	call = words_call(NV2080_CTRL_CMD_GPU_GET_PIDS, more, 5);
+	ok(policy_check(&child.policy, call), "and with a count of nonsense");
+	policy_filter(&child.policy, call);
+	ok(call_peek(call, 1, 0, 4) == 1 && call_peek(call, 1, 4, 4) == pid &&
+	   call_peek(call, 1, 16, 4) == 0, "no more than there can be");
+	call_free(call, &conn.spare);
+	call = words_call(NV2080_CTRL_CMD_GPU_GET_PID_INFO, own, 9);
+	ok(policy_check(&child.policy, call), "our own process is told of");
+	call_free(call, &conn.spare);
+	call = words_call(NV2080_CTRL_CMD_GPU_GET_PID_INFO, other, 9);
+	ok(!policy_check(&child.policy, call), "another worker's is not");
+	call_free(call, &conn.spare);
+	call = words_call(NV2080_CTRL_CMD_GPU_GET_PID_INFO, last, 9);
+	ok(!policy_check(&child.policy, call), "nor is the last of too many");
 	call_free(call, &conn.spare);
 }
 
@@ -323,6 +393,7 @@ int main(void)
 	policy_init(&child.policy, &table, 4, &child.metrics);
 	test_wide();
 	test_params();
+	test_pids();
 	test_refused();
 	test_more();
 	test_spare();
