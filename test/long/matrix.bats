@@ -32,7 +32,7 @@ setup()
 # good_starts: w1 makes calls until good_lives.
 good_starts()
 {
-	in_worker w1 timeout 600 /tmp/rm-test steady /tmp/stop </dev/null \
+	in_worker w1 timeout 1800 /tmp/rm-test steady /tmp/stop </dev/null \
 		>"$BATS_TEST_TMPDIR/good" 2>&1 3>&- &
 	good=$!
 	wait_text "$BATS_TEST_TMPDIR/good" steady
@@ -238,10 +238,11 @@ booting()
 }
 
 @test "workers in a loop leave nothing" {
-	local i
+	local n
 
 	good_starts
-	for ((i = 0; i < workers; i++)); do
+	# Not i: run sets it.
+	for ((n = 0; n < workers; n++)); do
 		run -0 --separate-stderr isospin worker-vm -- isospin-smi -L
 		has "$output" 'Isospin Soft GPU'
 	done
