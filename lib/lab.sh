@@ -180,7 +180,8 @@ lab_drive()
 }
 
 # lab_cards COMMAND [ARG...]: the cards, see isospin-lab(1). The firmware gives
-# the buses their numbers by slot: port1 has 01, port2 02, bridge 03.
+# the buses their numbers by slot: port1 has 01, port2 02, bridge 03. Last what is
+# apart: a device that names no bus would go there.
 lab_cards()
 {
 	"$@" -device VGA,addr=0x2 \
@@ -197,5 +198,9 @@ lab_cards()
 		-device nvme,serial=1,drive=nvme1,addr=0x5 \
 		-blockdev driver=null-co,node-name=nvme2,size=1073741824,read-zeroes=on \
 		-device nvme,serial=2,drive=nvme2,addr=0x6 \
-		-device edu,addr=0x7
+		-device edu,addr=0x7 \
+		-device pci-testdev,membar=64G,addr=0x8 \
+		-device pxb-pcie,id=apart,bus_nr=16,bypass_iommu=on,addr=0x9 \
+		-device pcie-root-port,id=port3,bus=apart,chassis=3 \
+		-device pci-testdev,bus=port3
 }

@@ -51,6 +51,18 @@ is()
 	equal 0x060400 "$(cat $pci/0000:02:00.0/class)"
 }
 
+@test "a card has a BAR of 64 GiB" {
+	is 0000:00:08.0 none 0000:00:08.0
+	read -r start end _ < <(sed -n 3p $pci/0000:00:08.0/resource)
+	equal $((64 << 30)) $((end - start + 1))
+}
+
+@test "a card behind another host bridge has no group, though the IOMMU is on" {
+	[ ! -e $pci/0000:11:00.0/iommu_group ]
+	equal 0x1b36:0x0005 "$(cat $pci/0000:11:00.0/vendor):$(
+		cat $pci/0000:11:00.0/device)"
+}
+
 @test "a driver hangs in remove, uninterruptibly, until it is let go" {
 	local dev=0000:00:07.0
 
