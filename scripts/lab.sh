@@ -2,7 +2,8 @@
 # lab - a machine with an IOMMU and cards to try VFIO on
 #
 # usage: isospin lab [-hnVv] [-c FILE] [--instance NAME] [--json]
-#                    [--name NAME] [--disk FILE] [--tty] [-- COMMAND [ARG...]]
+#                    [--name NAME] [--disk FILE] [--append WORDS] [--tty]
+#                    [-- COMMAND [ARG...]]
 #        isospin lab [...] --detach [--owner PID]
 #        isospin lab --exec NAME [--tty] [-- COMMAND [ARG...]]
 #
@@ -16,6 +17,7 @@
 #   --name NAME     its name (the first free of lab1, lab2, ...)
 #   --disk FILE     keep what is written outside of /isospin in FILE, made if it
 #                   is not there
+#   --append WORDS  add WORDS to the kernel's command line
 #   --tty           give COMMAND a terminal, as the shell has
 #   --detach        leave it running; isospin kill-vms stops it
 #   --owner PID     with --detach: leave it running as long as process PID is
@@ -103,6 +105,7 @@ option()
 	case $1 in
 	--name) opt_need "$@"; name=$2 opt_n=2 ;;
 	--disk) opt_need "$@"; lab_disk=$2 opt_n=2 ;;
+	--append) opt_need "$@"; append=$2 opt_n=2 ;;
 	--tty) tty=1 ;;
 	--detach) detach=1 ;;
 	--owner) opt_need "$@"; owner=$2 opt_n=2 ;;
@@ -133,7 +136,7 @@ work()
 	vm_kept=$detach
 	# On a busy machine the timer seems not to work, a panic where
 	# interrupts are remapped.
-	vm_append='intel_iommu=on no_timer_check'
+	vm_append="intel_iommu=on no_timer_check${append:+ $append}"
 	qemu_cpu=EPYC,+svm
 	boot_start=lab_start
 	boot_log_max=unlimited
@@ -152,7 +155,7 @@ work()
 
 main()
 {
-	name='' lab_disk='' tty=0 detach=0 owner='' exec_in=''
+	name='' lab_disk='' append='' tty=0 detach=0 owner='' exec_in=''
 	base_init "$0"
 	opt_flags='dry-run json instance'
 	for word; do
