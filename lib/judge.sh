@@ -95,10 +95,7 @@ judge_device()
 # judge_host: the loaded device is not vfio-pci's yet. Could it be?
 judge_host()
 {
-	if ! judge_has_vfio; then
-		judge_say no_vfio_pci error 'the kernel has no driver vfio-pci' \
-			'boot a kernel with CONFIG_VFIO_PCI; some cloud kernels lack it'
-	fi
+	judge_vfio
 	if [ "$pci_boot_vga" -eq 1 ]; then
 		judge_say boot_display error "$pci_bdf is the boot display: its console would go dark" \
 			'set another card as primary in the firmware setup, or use a serial console or ssh and --force'
@@ -109,16 +106,24 @@ judge_host()
 	esac
 }
 
-# judge_has_vfio: true if the driver is there or can be loaded.
-judge_has_vfio()
+# judge_vfio: the driver is there, or can be loaded. Of a module that modprobe.d
+# forbids modprobe -n says what it would run in its place.
+judge_vfio()
 {
 	[ ! -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] || return 0
 	if [ -z "$judge_modprobe" ]; then
-		judge_modprobe=0
-		PATH=$PATH:/usr/sbin:/sbin modprobe -n -q vfio-pci 2>/dev/null ||
-			judge_modprobe=$?
+		judge_modprobe=$(PATH=$PATH:/usr/sbin:/sbin \
+			modprobe -n -v vfio-pci 2>/dev/null && echo 'can be loaded') ||
+			judge_modprobe=absent
 	fi
-	return "$judge_modprobe"
+	case $judge_modprobe in
+	*'install '*/false*) judge_say no_vfio_pci error \
+		'vfio-pci must not be loaded: "install vfio-pci /bin/false" or the like is in modprobe.d' \
+		'grep -r vfio /etc/modprobe.d, and take that line out' ;;
+	*'can be loaded') ;;
+	*) judge_say no_vfio_pci error 'the kernel has no driver vfio-pci' \
+		'boot a kernel with CONFIG_VFIO_PCI; some cloud kernels lack it' ;;
+	esac
 }
 
 judge_override()

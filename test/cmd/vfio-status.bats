@@ -364,6 +364,9 @@ quiet()
 	equal no_vfio_pci "$(codes "$card")"
 	fake modprobe <<<'exit 0'
 	equal '' "$(codes "$card")"
+	fake modprobe <<<'echo install /usr/bin/false'
+	equal no_vfio_pci "$(codes "$card")"
+	has "$(ask '.problems[].message' "$card")" 'must not be loaded'
 }
 
 @test "no reset, another override, a BAR without address are told" {
