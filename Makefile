@@ -260,9 +260,9 @@ kmod: $(patsubst %,build/kmod/%/nvidia-shim.ko,$(filter-out \
 
 # What the lab takes besides what all others need.
 lab: all $(LAB_KERNELS:%=build/lab/%/hang.ko)
-build/lab/%/hang.ko: test/lab/modules/hang.c test/lab/modules/Kbuild
+build/lab/%/hang.ko: $(wildcard test/lab/modules/*)
 	@mkdir -p $(@D)
-	cp test/lab/modules/hang.c test/lab/modules/Kbuild $(@D)/
+	cp $^ $(@D)/
 	$(MAKE) -s -C .vm-assets/kernels/$*/headers M=$(CURDIR)/$(@D) modules
 
 build/kmod/%/nvidia-shim.ko: $(wildcard kmod/*.c kmod/*.h kmod/Kbuild) \

@@ -7,6 +7,7 @@ load ../lib/common.sh
 
 nvme=0000:00:05.0
 vga=0000:01:00.0
+big=0000:00:08.0
 
 setup()
 {
@@ -44,6 +45,12 @@ says()
 	has "$output" 'ok    bars: 64-bit BARs of 1 MiB fit into 40 address bits of the guest and 48 of the IOMMU'
 	says 'warn  msix: 0000:01:00.0 has neither MSI-X nor MSI' "$vga"
 	run ! grep MSI <<<"$(lspci -vv -s "$vga")"
+}
+
+@test "a BAR of 64 GiB wants room beside the guest's memory" {
+	says 'ok    bars: 64-bit BARs of 65536 MiB fit into 40 address bits of the guest and 48 of the IOMMU' "$big"
+	export ISOSPIN_GPU_VM_MEM=960G
+	says "fail  bars: 64-bit BARs of 65536 MiB do not fit into the guest's 40 address bits beside its memory" "$big"
 }
 
 @test "a card is to be bound, and then is" {
