@@ -10,7 +10,7 @@ shopt -s extglob
 vga=0000:01:00.0 audio=0000:01:00.1
 net=0000:03:01.0 beside=0000:03:02.0
 disk=0000:00:05.0 twin=0000:00:06.0
-hung=0000:00:07.0
+hung=0000:00:07.0 listed=0000:00:08.0
 pci=/sys/bus/pci
 
 setup_file()
@@ -29,6 +29,8 @@ teardown()
 {
 	exec 7>&-
 	jobs -p | xargs -r kill 2>/dev/null || :
+	rm -f /etc/modprobe.d/forbidden.conf
+	modprobe vfio-pci
 	[ "$before" = "$(state)" ] || {
 		scripts/vfio-unbind.sh $vga $net $disk $twin
 		equal "$before" "$(state)"
@@ -61,6 +63,33 @@ cmd()
 	timeout 300 $shell "scripts/$name.sh" "$@"
 }
 
+# by_hand BDF: it goes to vfio-pci, and nobody records it.
+by_hand()
+{
+	echo vfio-pci >"$pci/devices/$1/driver_override"
+	echo "$1" >"$pci/devices/$1/driver/unbind"
+	echo "$1" >$pci/drivers/vfio-pci/bind
+}
+
+# injected WHAT FILE COMMAND [ARG...]: the command, whose writes to that file of
+# sysfs end so.
+injected()
+{
+	local what=$1 file=$2
+
+	shift 2
+	strace -f -qq -o /dev/null -P "$file" -e trace=write \
+		-e inject=write:"$what" "$@"
+}
+
+# records: what is noted of devices, and what is kept for the next boot.
+records()
+{
+	find /run/isospin/pci /etc/driverctl.d /etc/udev/rules.d -type f \
+		\( -path '*/pci/0*' -o -name 'pci-*' -o -name '*isospin*' \) \
+		2>/dev/null || :
+}
+
 # refused STATUS TEXT [ARG...]: vfio-bind ends so, and changes nothing.
 refused()
 {
@@ -88,16 +117,35 @@ refused()
 	done
 }
 
-@test "what --dry-run prints is all that is written to sysfs" {
-	planned=$(scripts/vfio-bind.sh -n $vga |
-		sed -n "s|^+ printf '%s\\\\n' \(.*\) > /sys/.*|\1|p")
-	[ "$(printf '%s\n' "$planned" | wc -l)" -ge 8 ]
+# as_planned COMMAND [ARG...]: sets planned to what its dry run prints; that is
+# what it writes then.
+as_planned()
+{
+	planned=$("$@" -n | sed -n "s|^+ printf '%s\\\\n' \(.*\) > /sys/.*|\1|p" |
+		tr -d "'")
 	strace -f -y --seccomp-bpf -qq -s 100 -e trace=write -e signal=none -o \
-		"$BATS_TEST_TMPDIR/trace" scripts/vfio-bind.sh $vga
+		"$BATS_TEST_TMPDIR/trace" "$@"
 	# One that takes its time stands there as unfinished.
 	equal "$planned" "$(sed -nE \
 		's#.*write\([0-9]*</sys/[^>]*>, "(.*)\\n", [0-9]*(\) *= [0-9]*$| <unf.*)#\1#p' \
 		"$BATS_TEST_TMPDIR/trace")"
+}
+
+@test "what --dry-run prints is all that is written to sysfs" {
+	as_planned scripts/vfio-bind.sh $vga
+	[ "$(printf '%s\n' "$planned" | wc -l)" -ge 8 ]
+}
+
+@test "--reset is made while nobody has the device, as --dry-run prints it" {
+	cmd vfio-bind $disk
+	as_planned scripts/vfio-unbind.sh --reset $disk
+	has "$planned" "
+$disk
+1
+$disk
+"
+	equal "$before" "$(state)"
+	equal '' "$(records)"
 }
 
 @test "a card whose audio function is in use is refused, and its user named" {
@@ -105,6 +153,48 @@ refused()
 	refused 75 "pid $BASHPID (" $vga
 	exec 7<&-
 	cmd vfio-bind $vga
+}
+
+@test "--force takes what is in use and the boot display, and says so" {
+	exec 7<"/dev/dri/$(basename $pci/devices/$vga/drm/card*)"
+	refused 75 "pid $BASHPID (" $vga
+	run -0 --separate-stderr cmd vfio-bind --force $vga 0000:00:02.0
+	has "$stderr" '--force overrides in_use'
+	has "$stderr" "pid $BASHPID ("
+	has "$stderr" '--force overrides boot_display'
+	equal vfio-pci "$(driver $vga)"
+	equal vfio-pci "$(driver 0000:00:02.0)"
+	exec 7<&-
+	cmd vfio-unbind $vga 0000:00:02.0
+	pci_no_console
+}
+
+@test "--function-only leaves the rest of the group, and no more is taken unasked" {
+	exec 7</dev/snd/controlC0
+	cmd vfio-bind --function-only $vga
+	equal vfio-pci "$(driver $vga)"
+	equal snd_hda_intel "$(driver $audio)"
+	run -75 --separate-stderr cmd vfio-bind $vga
+	has "$stderr" "pid $BASHPID ("
+	exec 7<&-
+	cmd vfio-bind
+	equal vfio-pci "$(driver $audio)"
+}
+
+@test "vfio-pci is loaded where it is not, and its absence is said" {
+	modprobe -r vfio-pci
+	echo 'install vfio-pci /bin/false' >/etc/modprobe.d/forbidden.conf
+	refused 69 'vfio-pci must not be loaded' $disk
+	rm /etc/modprobe.d/forbidden.conf
+	# shellcheck disable=SC2016 # the inner shell's
+	run -69 --separate-stderr unshare -m sh -c '
+		mount -t tmpfs none /usr/lib/modules && exec "$@"' sh \
+		scripts/vfio-bind.sh $disk
+	has "$stderr" 'no driver vfio-pci'
+	equal "$before" "$(state)"
+	[ ! -e $pci/drivers/vfio-pci ]
+	cmd vfio-bind $disk
+	equal vfio-pci "$(driver $disk)"
 }
 
 @test "of two identical cards one goes, by vendor and device both do" {
@@ -119,6 +209,7 @@ refused()
 }
 
 @test "a card behind a bridge goes with its neighbour, the bridges stay" {
+	refused 69 "$net of its group belongs to e1000" $beside
 	run -0 --separate-stderr cmd vfio-bind $net $beside
 	equal vfio-pci "$(driver $net)"
 	equal vfio-pci "$(driver $beside)"
@@ -135,6 +226,10 @@ refused()
 @test "nonsense and absent devices are refused" {
 	refused 64 'neither a PCI address' 1:0:0
 	refused 69 'no such device' 0000:09:00.0
+	refused 69 'no NVIDIA device' --all-nvidia
+	run -64 cmd vfio-unbind 1:0:0
+	run -69 cmd vfio-unbind 0000:09:00.0
+	run -64 cmd vfio-unbind 0000:02:00.0
 }
 
 @test "another user is told to use sudo, a read-only sysfs is called so" {
@@ -173,12 +268,74 @@ refused()
 	equal "$before" "$(state)"
 }
 
+@test "a bind that the kernel only pretends to make is noticed and undone" {
+	# It is undone though the override names another driver than it had.
+	echo vfio-pci >$pci/devices/$vga/driver_override
+	reserved=$(state)
+	run -74 --separate-stderr injected retval=13 $pci/drivers/vfio-pci/bind \
+		scripts/vfio-bind.sh --persist $vga
+	has "$stderr" 'the kernel does not bind it to vfio-pci'
+	equal "$reserved" "$(state)"
+	equal '' "$(records)"
+	echo >$pci/devices/$vga/driver_override
+}
+
+@test "a driver that does not take its card back gets it reset, then found anew" {
+	cmd vfio-bind $disk
+	run -0 --separate-stderr injected error=EIO $pci/drivers/nvme/bind \
+		scripts/vfio-unbind.sh $disk
+	has "$stderr" "'nvme' does not take it; resetting it"
+	has "$stderr" "'nvme' does not take it; removing it from the bus"
+	has "$stderr" "$disk: given back to nvme"
+	equal "$before" "$(state)"
+}
+
 @test "bound by hand before, a card comes back as it was" {
-	echo vfio-pci >$pci/devices/$disk/driver_override
-	echo $disk >$pci/devices/$disk/driver/unbind
-	echo $disk >$pci/drivers/vfio-pci/bind
+	by_hand $disk
 	cmd vfio-bind $disk
 	cmd vfio-unbind $disk
+	equal "$before" "$(state)"
+	# Without a record the kernel picks the driver.
+	by_hand $disk
+	run -0 --separate-stderr cmd vfio-unbind $disk
+	has "$stderr" "$disk: given back to nvme"
+	equal "$before" "$(state)"
+	run -0 --separate-stderr cmd vfio-unbind $disk
+	has "$stderr" 'vfio-pci has none of them'
+	equal "$before" "$(state)"
+}
+
+@test "what had a foreign override has it again, with its driver or without" {
+	echo pci-stub >$pci/devices/$disk/driver_override
+	reserved=$(state)
+	run -0 --separate-stderr cmd vfio-bind $disk
+	has "$stderr" "driver_override of $disk is pci-stub"
+	cmd vfio-unbind $disk
+	equal "$reserved" "$(state)"
+	echo $disk >$pci/devices/$disk/driver/unbind
+	reserved=$(state)
+	cmd vfio-bind $disk
+	cmd vfio-unbind $disk
+	equal "$reserved" "$(state)"
+	echo >$pci/devices/$disk/driver_override
+	echo $disk >$pci/drivers_probe
+}
+
+@test "a card that vfio-pci lists is left alone, and the list is named" {
+	# As ids= does, it takes what has no driver.
+	echo '1b36 0005' >$pci/drivers/vfio-pci/new_id
+	equal vfio-pci "$(driver $listed)"
+	for option in '' --rescan; do
+		# shellcheck disable=SC2086 # an option or none
+		run -74 --separate-stderr cmd vfio-unbind $option $listed
+		has "$stderr" 'lists 1b36:0005'
+		has "$stderr" "write '1b36 0005' to $pci/drivers/vfio-pci/remove_id"
+		[[ $stderr != *'does not take it'* ]]
+	done
+	echo '1b36 0005' >$pci/drivers/vfio-pci/remove_id
+	run -0 --separate-stderr cmd vfio-unbind $listed
+	has "$stderr" "$listed: given back to no driver"
+	cmd vfio-unbind --function-only $beside
 	equal "$before" "$(state)"
 }
 
@@ -193,6 +350,20 @@ refused()
 	[ ! -e /run/isospin/pci/$disk ]
 }
 
+@test "what cannot be recorded is not bound, what is no record is named" {
+	mkdir -p "/run/isospin/pci/$audio.new"
+	refused 74 "/run/isospin/pci/$audio: cannot be written" $vga
+	rmdir "/run/isospin/pci/$audio.new"
+	equal '' "$(records)"
+	cmd vfio-bind $disk
+	record=$(cat /run/isospin/pci/$disk)
+	echo 'driver=../../evil' >/run/isospin/pci/$disk
+	run -65 --separate-stderr cmd vfio-unbind $disk
+	has "$stderr" "/run/isospin/pci/$disk"
+	equal vfio-pci "$(driver $disk)"
+	printf '%s\n' "$record" >/run/isospin/pci/$disk
+}
+
 @test "removed from the bus and found again, a card has its driver" {
 	cmd vfio-bind $disk
 	cmd vfio-unbind --rescan $disk
@@ -203,7 +374,17 @@ refused()
 	cmd vfio-bind --persist $disk
 	equal vfio-pci "$(cat /etc/driverctl.d/pci-$disk)"
 	has "$(driverctl list-overrides)" "$disk vfio-pci"
+	cmp share/udev/04-isospin-vfio.rules \
+		/etc/udev/rules.d/04-isospin-vfio.rules
+	run -0 --separate-stderr cmd vfio-unbind $disk
+	has "$stderr" 'again at the next boot'
+	# shellcheck disable=SC2016 # the inner shell's
+	run -74 --separate-stderr unshare -m sh -c '
+		mount --bind /etc /etc && mount -o remount,bind,ro /etc
+		exec "$@"' sh scripts/vfio-unbind.sh --persist $disk
+	has "$stderr" "/etc/driverctl.d/pci-$disk: cannot be removed"
 	cmd vfio-unbind --persist $disk
+	equal '' "$(records)"
 	[ ! -e /etc/driverctl.d/pci-$disk ]
 	driverctl set-override $disk pci-stub || :
 	refused_state=$(state)
