@@ -1,41 +1,67 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# A VM in the lab gets a card that vfio-bind has bound.
+# A VM in the lab gets a card that vfio-bind has bound. There the card says that
+# NVIDIA made it, and there is no IOMMU.
 
 load ../lib/common.sh
 
 vga=0000:01:00.0 audio=0000:01:00.1
 pci=/sys/bus/pci
 
+setup_file()
+{
+	cd "$TOP" || return
+	export dir=$BATS_FILE_TMPDIR vm=
+	scripts/vfio-bind.sh --force $vga
+	guest
+	# A nested guest hangs now and then.
+	start || {
+		kill -KILL "$vm"
+		start
+	}
+}
+
+teardown_file()
+{
+	kill "$vm"
+	timeout 60 tail --pid="$vm" -f /dev/null
+	"$TOP/scripts/vfio-unbind.sh" $vga
+}
+
 setup()
 {
 	cd "$TOP" || return
-	dir=$BATS_TEST_TMPDIR
-	vm=
+	console=$(cat "$dir/console")
 }
 
-teardown()
-{
-	[ -z "$vm" ] || kill "$vm" 2>/dev/null || :
-	scripts/vfio-unbind.sh $vga
-}
-
-# guest: an initrd whose init shows the PCI devices that it sees, and stays.
+# guest: an initrd whose init shows the PCI devices that it sees and what our
+# commands say of them, and stays.
 guest()
 {
-	mkdir -p "$dir/root/bin" "$dir/root/sys"
+	mkdir -p "$dir"/root/{bin,dev,etc,proc,sys,tmp,run,isospin/share}
 	cp "$(command -v busybox)" "$dir/root/bin/busybox"
+	cp -r lib scripts etc "$dir/root/isospin/"
+	cp share/conf.tbl share/version "$dir/root/isospin/share/"
 	cat >"$dir/root/init" <<-'EOT'
 	#!/bin/busybox sh
-	/bin/busybox mount -t sysfs sys /sys
+	/bin/busybox --install -s /bin
+	export PATH=/bin
+	mount -t sysfs sys /sys
+	mount -t proc proc /proc
+	mount -t devtmpfs dev /dev
 	cd /sys/bus/pci/devices
 	for dev in *; do
 		read -r vendor <$dev/vendor
 		read -r device <$dev/device
 		echo "guest: $dev $vendor:$device"
 	done
+	cd /isospin
+	scripts/vfio-status.sh
+	echo "guest: vfio-status $?"
+	scripts/vfio-bind.sh -n --all-nvidia
+	echo "guest: vfio-bind $?"
 	echo 'guest: that is all'
-	exec /bin/busybox sleep 1000
+	exec sleep 1000
 	EOT
 	chmod +x "$dir/root/init"
 	(cd "$dir/root" && find . | cpio -o -H newc --quiet) >"$dir/initrd"
@@ -53,28 +79,38 @@ start()
 		-kernel "$kernel" -initrd "$dir/initrd" \
 		-append 'console=ttyS0 quiet panic=-1' \
 		-device vfio-pci,host=$vga,addr=5.0,multifunction=on,x-pci-vendor-id=0x10de,x-pci-device-id=0x2330 \
-		-device vfio-pci,host=$audio,addr=5.1 >"$dir/qemu" 2>&1 3>&- &
+		-device vfio-pci,host=$audio,addr=5.1,x-pci-vendor-id=0x10de \
+		-device pci-testdev,addr=6 >"$dir/qemu" 2>&1 3>&- &
 	vm=$!
 	timeout 150 tail -n +1 -f --pid="$vm" "$dir/console" |
 		grep -qm 1 'guest: that is all'
 }
 
-@test "a VM sees both functions of the card, and keeps it from vfio-unbind" {
-	scripts/vfio-bind.sh --force $vga
-	guest
-	# A nested guest hangs now and then.
-	start || {
-		kill -KILL "$vm"
-		wait "$vm" || :
-		start
-	}
-	has "$(cat "$dir/console")" 'guest: 0000:00:05.0 0x10de:0x2330'
-	has "$(cat "$dir/console")" "guest: 0000:00:05.1 $(cat $pci/devices/$audio/vendor):$(
-		cat $pci/devices/$audio/device)"
+@test "a VM sees both functions of the card, with the numbers that it is told" {
+	has "$console" 'guest: 0000:00:05.0 0x10de:0x2330'
+	has "$console" "guest: 0000:00:05.1 0x10de:$(cat $pci/devices/$audio/device)"
+}
 
+@test "while a VM has the card vfio-unbind refuses, and vfio-status names it" {
 	run -75 --separate-stderr scripts/vfio-unbind.sh $vga
 	has "$stderr" "process $vm (qemu-system-x86)"
 	equal vfio-pci "$(basename "$(readlink $pci/devices/$vga/driver)")"
 	run -1 --separate-stderr scripts/vfio-status.sh $vga
 	has "$output" "$vm"
+}
+
+@test "every function made by NVIDIA is shown, with the machine's lack of an IOMMU" {
+	has "$console" 'IOMMU off: the firmware reports none (no DMAR or IVRS table)'
+	has "$console" '0000:00:05.0 10de:2330 class 038000: blocked'
+	has "$console" '0000:00:05.1 10de:293e class 040300: blocked'
+	run ! grep -e '^0000:00:06.0' -e '^0000:00:1f' <<<"$console"
+	has "$console" 'no_vfio_pci: the kernel has no driver vfio-pci'
+	has "$console" 'guest: vfio-status 69'
+}
+
+@test "vfio-bind --all-nvidia is refused for each of them where there is no IOMMU" {
+	equal 2 "$(grep -c 'vfio-bind: error: the IOMMU is off: the firmware' \
+		<<<"$console")"
+	has "$console" 'vfio-bind: error: nothing was changed'
+	has "$console" 'guest: vfio-bind 69'
 }
