@@ -165,7 +165,8 @@ $disk
 	equal vfio-pci "$(driver $vga)"
 	equal vfio-pci "$(driver 0000:00:02.0)"
 	exec 7<&-
-	cmd vfio-unbind $vga 0000:00:02.0
+	# The boot display first, so that its framebuffer is the first again.
+	cmd vfio-unbind 0000:00:02.0 $vga
 	pci_no_console
 }
 

@@ -2,6 +2,7 @@
 # bats file_tags=lab
 # vfio-bind and all its children killed before the first write to sysfs and after
 # another: what is left, vfio-unbind restores. LONG=1 does it after every write.
+# The same of vfio-unbind, and of a Ctrl-C, which the command itself undoes.
 
 load ../lib/common.sh
 load ../lib/pci.sh
@@ -58,19 +59,27 @@ stopped_at()
 	return 1
 }
 
-# kill_at VALUE PATH [HOW]: the write of VALUE to PATH stops when it is made, or
-# with HOW ":error=EIO" before that; then its process group, a session of its own,
-# is killed.
+# stop_at VALUE PATH HOW COMMAND [ARG...]: the command's write of VALUE to PATH
+# stops when it is made, or with HOW ":error=EIO" before that. Sets group, its
+# process group, a session of its own.
+stop_at()
+{
+	local value=$1 path=$2 how=$3
+
+	shift 3
+	: >"$trace"
+	# What is started by & would ignore a Ctrl-C.
+	env --default-signal=INT setsid strace -f -qq -s 100 -o "$trace" \
+		-P "$path" -e trace=write -e inject="write$how:signal=SIGSTOP" \
+		"$@" >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+	group=$!
+	timeout 300 tail -n +1 -f --pid="$group" "$trace" | stopped_at "$value"
+}
+
+# kill_at VALUE PATH HOW COMMAND [ARG...]: the same, and then it is killed.
 kill_at()
 {
-	local group
-
-	: >"$trace"
-	setsid strace -f -qq -s 100 -o "$trace" -P "$2" -e trace=write \
-		-e inject="write${3:-}:signal=SIGSTOP" \
-		scripts/vfio-bind.sh "$vga" >/dev/null 2>&1 3>&- &
-	group=$!
-	timeout 300 tail -n +1 -f --pid="$group" "$trace" | stopped_at "$1"
+	stop_at "$@"
 	kill -KILL -- "-$group"
 	wait "$group" || :
 }
@@ -78,7 +87,7 @@ kill_at()
 # killed VALUE PATH [HOW]: what is left then, vfio-unbind restores.
 killed()
 {
-	kill_at "$@"
+	kill_at "$1" "$2" "${3:-}" scripts/vfio-bind.sh "$vga"
 	[ "$before" != "$(state)" ]
 	scripts/vfio-unbind.sh "$vga"
 	equal "$before" "$(state)"
@@ -95,4 +104,29 @@ killed()
 	while read -r value path; do
 		killed "$value" "$path"
 	done <<<"$list"
+}
+
+@test "killed and run again, it still knows what was there at first" {
+	before=$(state)
+	kill_at "$vga" $pci/devices/$vga/driver/unbind '' scripts/vfio-bind.sh $vga
+	scripts/vfio-bind.sh $vga
+	kill_at $vga $pci/drivers/bochs-drm/bind :error=EIO scripts/vfio-unbind.sh $vga
+	[ "$before" != "$(state)" ]
+	scripts/vfio-unbind.sh $vga
+	equal "$before" "$(state)"
+}
+
+@test "a Ctrl-C at a write, which all its children get too, undoes all of it" {
+	local rc=0
+
+	before=$(state)
+	stop_at $audio $pci/devices/$audio/driver/unbind '' \
+		scripts/vfio-bind.sh --persist $vga
+	kill -INT -- "-$group"
+	kill -CONT -- "-$group"
+	wait "$group" || rc=$?
+	equal 130 "$rc"
+	equal 'vfio-bind: warning: undoing what was done' \
+		"$(grep -v ^strace: "$BATS_TEST_TMPDIR/said")"
+	equal "$before" "$(state)"
 }
