@@ -325,7 +325,7 @@ doctor_gpu_bars()
 	fi
 	end=$((doctor_mem + (4 << 30)))
 	for size in $(pci_bars | awk -v vmm="$vmm" -v table="$doctor_table" '
-		$1 < 6 && $4 ~ /mem64/ {
+		$1 < 6 && $3 > 0 && $4 ~ /mem64/ {
 			doubled = vmm == "cloud-hypervisor" && $1 == table
 			printf "%.0f\n", $3 * (doubled ? 2 : 1)
 		}' | sort -rn); do

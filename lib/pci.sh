@@ -84,15 +84,20 @@ pci_gpus()
 	done
 }
 
-# pci_ask BDF...: asks at once for what pci_load would ask for one by one. The
+# pci_ask BDFS [BDFS]: asks at once for what pci_load and pci_bars_load would ask for one
+# by one; of the second list, words as the first, only for what pci_load would. The
 # answers hold until the next sysfs_ask.
 pci_ask()
 {
-	local bdf
+	local bdf named="$1" others="${2:-}"
 
-	for bdf; do
+	set --
+	for bdf in $named $others; do
 		set -- "$@" "$SYSFS_ROOT/bus/pci/devices/$bdf/driver_override"
-		shift
+	done
+	for bdf in $named; do
+		! pci_bars_doubtful "$bdf" ||
+			set -- "$@" "$SYSFS_ROOT/bus/pci/devices/$bdf/config"
 	done
 	sysfs_ask "$@"
 }
@@ -177,13 +182,22 @@ pci_slot_functions()
 
 # pci_bars_load: sets pci_bar_list, of the loaded device a line "INDEX START SIZE
 # FLAGS" for each region that it has: 0 to 5 are BARs, 6 is the ROM. SIZE in
-# bytes, FLAGS a comma list: io, mem32 or mem64, pref, unassigned.
+# bytes, 0 if unknown; FLAGS a comma list: io, mem32 or mem64, pref, unassigned.
+#
+# Of a BAR for which it found no room Linux forgets all (drivers/pci/setup-bus.c,
+# reset_resource). What its register says of its kind is left: see pci_bars_doubtful.
 pci_bars_load()
 {
-	local i=0 start end flags words
+	local i=0 start end flags words upper=-1
+	local dev="$SYSFS_ROOT/bus/pci/devices/$pci_bdf" config=''
 
+	! sysfs_asked_for "$dev/config" ||
+		sysfs_answer "$dev/config" config || :
+	# shellcheck disable=SC2086 # bytes, a word each
+	set -- $config
 	pci_bar_list=
 	while [ "$i" -le 6 ] && read -r start end flags; do
+		words=
 		if [ "$((flags))" -ne 0 ]; then
 			# IORESOURCE_IO, _MEM_64, _PREFETCH and _UNSET of
 			# Linux's include/linux/ioport.h
@@ -194,9 +208,56 @@ pci_bars_load()
 			[ $((flags & 0x20000000)) -eq 0 ] ||
 				words=$words,unassigned
 			pci_bar_list=$pci_bar_list"$i $start $((end - start + 1)) $words"$base_nl
+		elif [ "$i" -ne "$upper" ]; then
+			pci_bar_kind words "${1:-}"
+			[ -z "$words" ] ||
+				pci_bar_list=$pci_bar_list"$i 0x0 0 $words,unassigned"$base_nl
 		fi
+		case $words in
+		mem64*) upper=$((i + 1)) ;;
+		esac
+		[ $# -lt 4 ] || shift 4
 		i=$((i + 1))
-	done 2>/dev/null <"$SYSFS_ROOT/bus/pci/devices/$pci_bdf/resource"
+	done 2>/dev/null <"$dev/resource"
+}
+
+# pci_bars_doubtful BDF: true of what may be an accelerator (display, co-processor,
+# processing accelerator, of no class) and has none of BAR 0, 1 or 2 and the next, where
+# a 64-bit one may belong: that of a GPU's memory is one of the first. To ask costs a
+# process, so nobody else is asked.
+pci_bars_doubtful()
+{
+	local class i=0 start end flags empty=0
+
+	pci_class_of "$1" class || return
+	case $class in
+	03* | 0b40* | 12* | 00* | ff*) ;;
+	*) return 1 ;;
+	esac
+	while [ "$i" -le 3 ] && [ "$empty" -lt 2 ] && read -r start end flags; do
+		i=$((i + 1))
+		empty=$((empty + 1))
+		[ "$((flags))" -ne 0 ] || continue
+		empty=0
+		[ $((flags & 0x100000)) -ne 0 ] || continue
+		read -r start end flags
+		i=$((i + 1))
+	done 2>/dev/null <"$SYSFS_ROOT/bus/pci/devices/$1/resource"
+	[ "$empty" -eq 2 ]
+}
+
+# pci_bar_kind VAR BYTE: io, mem64 or mem32, and pref, by the lowest byte of a BAR's
+# register (PCI Local Bus 3.0, 6.2.5.1). Empty if those bits are all 0: there is none,
+# or it has 32 bits and is not prefetchable.
+pci_bar_kind()
+{
+	case $2 in
+	?[159d]) base_set "$1" io ;;
+	?4) base_set "$1" mem64 ;;
+	?c) base_set "$1" mem64,pref ;;
+	?8) base_set "$1" mem32,pref ;;
+	*) base_set "$1" '' ;;
+	esac
 }
 
 # pci_bars: prints them.

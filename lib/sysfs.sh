@@ -7,8 +7,8 @@
 # What takes the lock of a device does not come back while its driver hangs, and
 # cannot be killed. By the sources of Linux 6.1 that is reading driver_override
 # (6.12.117 does no more), and uevent in some stable releases (nobody here reads
-# it); vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own.
-# They go through sysfs_ask and sysfs_read. reset_method, power_state, numa_node,
+# it); vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own;
+# config wakes the device's bridge. They go through sysfs_ask and sysfs_read. reset_method, power_state, numa_node,
 # resource, boot_vga, power/* and the links take no lock.
 
 : "${SYSFS_ROOT:=/sys}" "${PROCFS_ROOT:=/proc}" "${ETC_ROOT:=/etc}"
@@ -68,7 +68,8 @@ sysfs_ask()
 		done | timeout -s KILL "$sysfs_deadline" cat || :)$base_nl
 }
 
-# sysfs_child FILE...: prints "+FILE LINE" for each line, then "=FILE".
+# sysfs_child FILE...: prints "+FILE LINE" for each line, then "=FILE". The line of a
+# device's config is its BARs, 24 bytes in hexadecimal.
 sysfs_child()
 {
 	local file line
@@ -76,6 +77,11 @@ sysfs_child()
 	for file; do
 		case $file in
 		*/driver_override) sysfs_lock "${file%/*}" ;;
+		*/config)
+			printf '+%s ' "$file"
+			od -An -v -tx1 -w24 -j16 -N24 "$file"
+			printf '\n=%s\n' "$file"
+			continue ;;
 		esac
 		while IFS= read -r line; do
 			printf '+%s %s\n' "$file" "$line"

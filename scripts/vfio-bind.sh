@@ -113,8 +113,7 @@ check_all()
 	done
 	pci_iommu_load
 	users_scan
-	# shellcheck disable=SC2086 # a list of addresses
-	pci_ask $vfio_devices
+	pci_ask "$vfio_devices"
 	for bdf in $vfio_devices; do
 		# shellcheck disable=SC2086 # the same
 		judge_load "$bdf" $cards

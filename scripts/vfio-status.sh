@@ -19,12 +19,14 @@
 # Exit status: 0 ready, all of them; 1 not; 69 there is no such device.
 set -eu
 
-# As quick as lspci: no dirname here, and below no configuration where none counts.
+# As quick as lspci: no process here, and below no configuration where none counts.
+here=$PWD
 case $0 in
-*/*) TOP=${0%/*}/.. ;;
-*) TOP=.. ;;
+*/*) CDPATH='' cd -P -- "${0%/*}/.." ;;
+*) cd -P .. ;;
 esac
-TOP=$(CDPATH='' cd -- "$TOP" && pwd -P)
+TOP=$PWD
+cd -- "$here" || exit 74
 . "$TOP/lib/base.sh"
 . "$TOP/lib/opt.sh"
 . "$TOP/lib/conf.sh"
@@ -71,8 +73,7 @@ ask()
 			add "${link##*/}"
 		done
 	done
-	# shellcheck disable=SC2086 # addresses, a word each
-	pci_ask $devices
+	pci_ask "$named" "${devices#"$named"}"
 	devices=$named
 }
 
@@ -209,7 +210,8 @@ item_bar()
 {
 	local size name="$1"
 
-	human "$3" size
+	size="?"
+	[ "$3" -eq 0 ] || human "$3" size
 	[ "$1" -ne 6 ] || name=ROM
 	bars="$bars${bars:+; }$name: $size $4"
 }

@@ -46,8 +46,7 @@ choose()
 	local bdf
 
 	targets=
-	# shellcheck disable=SC2086 # a list of addresses
-	pci_ask $vfio_devices
+	pci_ask '' "$vfio_devices"
 	for bdf in $vfio_devices; do
 		pci_load "$bdf" || die 69 "$bdf: no such device"
 		[ "$pci_is_bridge" -eq 0 ] ||

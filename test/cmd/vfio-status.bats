@@ -379,6 +379,23 @@ quiet()
 	printf '%s\n' '0x0000000000000000 0x0000000fffffffff 0x000000002014220c' \
 		>"$(tree_dev "$card")/resource"
 	equal bar_unassigned "$(codes "$card")"
+	# All that Linux leaves of a BAR for which there was no room is its register:
+	# BAR 0 has an address, BAR 1 (0x0c) has none, 2 is its upper half.
+	yes '0x0 0x0 0x0' | sed '1s/.*/0xfd000000 0xfdffffff 0x42208/; 7q' \
+		>"$(tree_dev "$card")/resource"
+	{
+		head -c 16 /dev/zero
+		printf '\010\0\0\375\014\0\0\0\001\0\0\0\0\0\0\0'
+		head -c 32 /dev/zero
+	} >"$(tree_dev "$card")/config"
+	unassigned()
+	{
+		equal bar_unassigned "$(codes "$card")"
+		run -1 --separate-stderr status "$card"
+		has "$output" 'BARs     0: 16M mem32,pref; 1: ? mem64,pref,unassigned'
+		has "$output" "BAR 1 of $card has no address"
+	}
+	with_shells unassigned
 }
 
 @test "a BAR that holds the firmware's framebuffer is told" {
