@@ -240,6 +240,7 @@ clean" "$output"
 			proc_gone z1 z2 z3 z4 && echo gone'
 		equal 'quick|gone' "$(IFS='|'; echo "${lines[*]}")"
 	}
+	mkfifo p
 	with_shells several
 }
 
