@@ -5,11 +5,26 @@
 # explains the lines), and points the commands to it. $tree is its root.
 tree_make()
 {
+	local kept=$BATS_FILE_TMPDIR/tree-$1
+
+	# It is unpacked once a file. bats looks at each command by a trap, and
+	# here are thousands.
+	[ -d "$kept" ] || (
+		trap - DEBUG
+		tree=$kept
+		tree_unpack "$1"
+	)
+	tree=$BATS_TEST_TMPDIR/tree
+	export SYSFS_ROOT=$tree/sys PROCFS_ROOT=$tree/proc ETC_ROOT=$tree/etc
+	cp -a "$kept" "$tree"
+}
+
+# tree_unpack NAME
+tree_unpack()
+{
 	local type mode path text
 	local -a dirs=() links=()
 
-	tree=$BATS_TEST_TMPDIR/tree
-	export SYSFS_ROOT=$tree/sys PROCFS_ROOT=$tree/proc ETC_ROOT=$tree/etc
 	while IFS=$'\t' read -r type _ path _; do
 		[ "$type" = d ] && dirs+=("$tree/$path") ||
 			dirs+=("$tree/${path%/*}")
