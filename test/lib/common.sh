@@ -46,8 +46,11 @@ sh_lib()
 # fake NAME: a program before all others on PATH; its text comes on stdin.
 fake()
 {
-	mkdir -p "$BATS_TEST_TMPDIR/fake"
-	{ echo '#!/bin/sh'; cat; } >"$BATS_TEST_TMPDIR/fake/$1"
+	local text
+
+	IFS= read -rd '' text || :
+	[ -d "$BATS_TEST_TMPDIR/fake" ] || mkdir "$BATS_TEST_TMPDIR/fake"
+	printf '#!/bin/sh\n%s' "$text" >"$BATS_TEST_TMPDIR/fake/$1"
 	chmod +x "$BATS_TEST_TMPDIR/fake/$1"
 	case $PATH in
 	"$BATS_TEST_TMPDIR/fake:"*) ;;

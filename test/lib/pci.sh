@@ -6,35 +6,43 @@
 # to it have an effect.
 pci_host()
 {
-	local file
+	local kept=$BATS_FILE_TMPDIR/pci-host
 
+	[ -d "$kept" ] || pci_host_make "$kept"
+	cp -a "$kept/." "$BATS_TEST_TMPDIR"
 	export SYSFS_ROOT=$BATS_TEST_TMPDIR/sys PROCFS_ROOT=$BATS_TEST_TMPDIR/proc
 	export ETC_ROOT=$BATS_TEST_TMPDIR/etc KERNEL=$BATS_TEST_TMPDIR/kernel
 	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run ISOSPIN_VFIO_TIMEOUT=30
 	unset SUDO_UID SUDO_GID
 	pci=$SYSFS_ROOT/bus/pci
 	top=$BATS_TEST_TMPDIR/top
-	mkdir -p "$PROCFS_ROOT" "$ETC_ROOT" "$KERNEL/gone" "$top/lib" \
-		"$top/scripts" "$pci/devices" "$pci/drivers/vfio-pci" \
-		"$SYSFS_ROOT/class/iommu/dmar0" "$SYSFS_ROOT/kernel/iommu_groups"
-	mkdir -m 700 "$ISOSPIN_RUN_DIR"
-	echo quiet >"$PROCFS_ROOT/cmdline"
-	ln -s "$TOP/share" "$TOP/etc" "$top"
-	ln -s "$TOP"/lib/* "$top/lib"
-	ln -s "$TOP"/scripts/*.sh "$top/scripts"
-	rm "$top/lib/base.sh"
-	for file in "$TOP/lib/base.sh" "$TOP/test/lib/kernel.sh"; do
-		echo ". $file"
-	done >"$top/lib/base.sh"
 	fake modprobe </dev/null
 	shell='sh'
 }
 
+# pci_host_make DIR
+pci_host_make()
+{
+	local sys=$1/sys lib=$1/top/lib
+
+	mkdir -p "$1/proc" "$1/etc" "$1/kernel/gone" "$lib" "$1/top/scripts" \
+		"$sys/bus/pci/devices" "$sys/bus/pci/drivers/vfio-pci" \
+		"$sys/class/iommu/dmar0" "$sys/kernel/iommu_groups"
+	mkdir -m 700 "$1/run"
+	echo quiet >"$1/proc/cmdline"
+	ln -s "$TOP/share" "$TOP/etc" "$1/top"
+	ln -s "$TOP"/lib/* "$lib"
+	ln -s "$TOP"/scripts/*.sh "$1/top/scripts"
+	rm "$lib/base.sh"
+	printf '. %s\n' "$TOP/lib/base.sh" "$TOP/test/lib/kernel.sh" \
+		>"$lib/base.sh"
+}
+
 # pci_card BDF ID CLASS GROUP [DRIVER]
 pci_card()
-{
-	local dev=$pci/devices/$1 group=$SYSFS_ROOT/kernel/iommu_groups/$4
-
+(
+	dev=$pci/devices/$1 group=$SYSFS_ROOT/kernel/iommu_groups/$4
+	trap - DEBUG # bats' own, a fifth of a millisecond for each command
 	mkdir -p "$dev/power" "$group/devices"
 	echo "0x${2%:*}" >"$dev/vendor"
 	echo "0x${2#*:}" >"$dev/device"
@@ -45,14 +53,14 @@ pci_card()
 	echo "${5:-none}" >"$dev/native"
 	echo bus >"$dev/reset_method"
 	: >"$dev/reset"
-	yes '0x0 0x0 0x0' | head -n 7 >"$dev/resource"
+	printf '%s\n' '0x0 0x0 0x0'{,,,,,,} >"$dev/resource"
 	ln -s "$group" "$dev/iommu_group"
 	ln -s "$dev" "$group/devices/$1"
 	[ -z "${5:-}" ] || {
 		mkdir -p "$pci/drivers/$5"
 		ln -s "../../drivers/$5" "$dev/driver"
 	}
-}
+)
 
 # pci_user PID NAME NODE: a process that has a file of /dev open.
 pci_user()
@@ -75,17 +83,19 @@ pci_cmd()
 
 # pci_state: all that a command may change, a line each.
 pci_state()
-{
-	local dev
-
+(
+	trap - DEBUG # as above
 	for dev in "$pci"/devices/*; do
-		printf '%s: %s %s %s %s\n' "${dev##*/}" \
-			"$(basename "$(readlink "$dev/driver")")" \
-			"$(cat "$dev/driver_override")" "$(cat "$dev/power/control")" \
-			"$(cat "$dev/d3cold_allowed")"
+		override='' control='' d3cold=''
+		driver=$(readlink "$dev/driver") || driver=
+		read -r override <"$dev/driver_override"
+		read -r control <"$dev/power/control"
+		read -r d3cold <"$dev/d3cold_allowed"
+		printf '%s: %s %s %s %s\n' "${dev##*/}" "${driver##*/}" \
+			"$override" "$control" "$d3cold"
 	done
 	find "$ETC_ROOT" -type f
-}
+)
 
 # writes: those made since the last time, "VALUE PATH" each.
 writes()
