@@ -37,11 +37,20 @@ ask()
 	status --json "$@" | jq -r "$filter"
 }
 
+# ask_all FILTER ARG...: sets lines to its several answers: jq starts slowly.
+ask_all()
+{
+	mapfile -t lines < <(ask "$@")
+}
+
+codes='([.problems[] | select(.severity == "error") | .code] | sort | join(" "))'
+
+users='([.users[] | "\(.pid) \(.kind) \(.name)"] | sort | join("|"))'
+
 # codes ARG...: the codes of the errors, sorted, in a line.
 codes()
 {
-	ask '[.problems[] | select(.severity == "error") | .code] | sort |
-		join(" ")' "$@"
+	ask "$codes" "$@"
 }
 
 # ready: the card as vfio-bind leaves it.
@@ -151,17 +160,17 @@ quiet()
 	same()
 	{
 		run -1 --separate-stderr status "$card"
-		size=$(ask '.bars[0].size' "$card")
-		has "$output" "0: $((size >> 20))M mem32,pref"
+		ask_all '.bars[0].size, ([.members[] |
+			select(.class[:2] != "06") | .bdf] | join(" ")),
+			.iommu_group, .power_state, (.reset_methods | join(" "))' \
+			"$card"
+		has "$output" "0: $((lines[0] >> 20))M mem32,pref"
 		has "$output" "$sound (snd_hda_intel)"
-		equal "$card $sound" "$(ask '[.members[] |
-			select(.class[:2] != "06") | .bdf] | join(" ")' "$card")"
+		equal "$card $sound" "${lines[1]}"
 		equal "$(basename "$(readlink "$(tree_dev "$card")/iommu_group")")" \
-			"$(ask .iommu_group "$card")"
-		equal "$(cat "$(tree_dev "$card")/power_state")" \
-			"$(ask .power_state "$card")"
-		equal "$(cat "$(tree_dev "$card")/reset_method")" \
-			"$(ask '.reset_methods | join(" ")' "$card")"
+			"${lines[2]}"
+		equal "$(cat "$(tree_dev "$card")/power_state")" "${lines[3]}"
+		equal "$(cat "$(tree_dev "$card")/reset_method")" "${lines[4]}"
 	}
 	with_shells same
 }
@@ -209,8 +218,8 @@ quiet()
 	quiet
 	tree_stick "$sound"
 	shell=dash
-	equal group_member_stuck "$(codes "$card")"
-	equal blocked "$(ask .state "$card")"
+	ask_all "$codes, .state" "$card"
+	equal 'group_member_stuck blocked' "${lines[*]}"
 }
 
 @test "IOMMU off: the reason and the remedy are those of this machine" {
@@ -219,9 +228,9 @@ quiet()
 	off()
 	{
 		echo 'quiet intel_iommu=off' >"$tree/proc/cmdline"
-		has "$(codes "$card")" iommu_off
-		equal "intel_iommu=off is on the kernel's command line" \
-			"$(ask .iommu_why "$card")"
+		ask_all "$codes, .iommu_why" "$card"
+		has "${lines[0]}" iommu_off
+		equal "intel_iommu=off is on the kernel's command line" "${lines[1]}"
 		echo quiet >"$tree/proc/cmdline"
 		has "$(ask '.problems[].remedy' "$card")" 'add intel_iommu=on to'
 		echo 'intel_iommu=on quiet' >"$tree/proc/cmdline"
@@ -251,8 +260,8 @@ quiet()
 @test "the boot display is refused, unless it is bound already" {
 	quiet
 	shell=dash
-	equal boot_display "$(codes 00:02.0)"
-	equal true "$(ask .boot_display 00:02.0)"
+	ask_all "$codes, .boot_display" 00:02.0
+	equal 'boot_display true' "${lines[*]}"
 	tree_driver 0000:00:02.0 vfio-pci
 	equal '' "$(codes 00:02.0)"
 }
@@ -266,11 +275,11 @@ quiet()
 			esac
 		done
 		echo 1 >"$con/bind"
-		equal console "$(codes "$card")"
-		has "$(ask '.problems[].remedy' "$card")" \
-			"echo 0 >/sys/class/vtconsole/${con##*/}/bind"
-		equal '0 console' \
-			"$(ask '.users[] | "\(.pid) \(.kind)"' "$card")"
+		ask_all "$codes, (.users[] | \"\\(.pid) \\(.kind)\"),
+			.problems[].remedy" "$card"
+		equal console "${lines[0]}"
+		equal '0 console' "${lines[1]}"
+		has "${lines[*]:2}" "echo 0 >/sys/class/vtconsole/${con##*/}/bind"
 		echo 0 >"$con/bind"
 		equal '' "$(codes "$card")"
 	}
@@ -291,13 +300,12 @@ quiet()
 	tree_user 103 other /dev/dri/card70 /dev/snd/controlC55 /dev/fb33
 	used()
 	{
-		equal '100 drm X org|101 drm ai|101 fb ai' "$(ask '[.users[] |
-			"\(.pid) \(.kind) \(.name)"] | sort | join("|")' "$card")"
-		equal 'group_member_in_use in_use in_use in_use' "$(codes "$card")"
-		has "$(ask '.problems[].message' "$card")" \
+		ask_all "$codes, $users, .problems[].message" "$card"
+		equal 'group_member_in_use in_use in_use in_use' "${lines[0]}"
+		equal '100 drm X org|101 drm ai|101 fb ai' "${lines[1]}"
+		has "${lines[*]:2}" \
 			"$sound of the group of $card is in use: pid 102 (pipewire), sound"
-		equal '102 sound pipewire' "$(ask '[.users[] |
-			"\(.pid) \(.kind) \(.name)"] | join("|")' "$sound")"
+		equal '102 sound pipewire' "$(ask "$users" "$sound")"
 	}
 	with_shells used
 }
@@ -314,9 +322,9 @@ quiet()
 	nvidia()
 	{
 		equal '' "$(codes 00:05.0)"
-		equal in_use "$(codes 00:06.0)"
-		equal '200 nvidia python3' "$(ask '.users[] |
-			"\(.pid) \(.kind) \(.name)"' 00:06.0)"
+		ask_all "$codes, $users" 00:06.0
+		equal in_use "${lines[0]}"
+		equal '200 nvidia python3' "${lines[1]}"
 	}
 	with_shells nvidia
 	rm -r "$tree/proc/driver"
@@ -332,9 +340,9 @@ quiet()
 	{
 		run -1 --separate-stderr status "$card"
 		has "$output" "$card 1234:1111 class 038000: used"
-		equal in_use "$(codes "$card")"
-		has "$(ask '.problems[].message' "$card")" \
-			"$card is in a VM: pid 300 (qemu-system-x86)"
+		ask_all "$codes, .problems[].message" "$card"
+		equal in_use "${lines[0]}"
+		has "${lines[*]:1}" "$card is in a VM: pid 300 (qemu-system-x86)"
 	}
 	with_shells vm
 }
@@ -344,8 +352,9 @@ quiet()
 	ready
 	tree_driver "$sound" snd_hda_intel
 	shell=dash
-	equal group_member_bound "$(codes "$card")"
-	has "$(ask '.problems[].remedy' "$card")" "isospin vfio-bind $card"
+	ask_all "$codes, .problems[].remedy" "$card"
+	equal group_member_bound "${lines[0]}"
+	has "${lines[*]:1}" "isospin vfio-bind $card"
 }
 
 @test "another card of the group with a driver of the host is foreign" {
@@ -426,8 +435,7 @@ quiet()
 	tree_user 402 evil "$(printf '/tmp/x\nl 1 0 0 64 J 1 1 9 -> /dev/dri/card7')"
 	forged()
 	{
-		equal '400 a?b?[2J*' \
-			"$(ask '.users[] | "\(.pid) \(.name)"' "$card")"
+		equal '400 drm a?b?[2J*' "$(ask "$users" "$card")"
 		run -1 --separate-stderr status "$card"
 		has "$output" '400 a?b?[2J* (drm)'
 	}
