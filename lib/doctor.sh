@@ -306,14 +306,20 @@ doctor_disk()
 		doctor_room disk "$TOP" 200 'programs are built'
 }
 
-# doctor_meminfo VAR FIELD: a line of /proc/meminfo, in bytes (kB) or a count.
+# doctor_meminfo VAR FIELD: a line of /proc/meminfo, in bytes (kB) or a count; 1,
+# and an empty VAR, if there is none. Forks nothing.
 doctor_meminfo()
 {
-	local doctor_n
+	local doctor_f='' doctor_n='' doctor_u=''
 
-	doctor_n=$(awk -v field="$2:" '$1 == field {
-		printf "%.0f\n", $3 == "kB" ? $2 * 1024 : $2; exit }' \
-		"$PROCFS_ROOT/meminfo" 2>/dev/null) || doctor_n=
+	while read -r doctor_f doctor_n doctor_u; do
+		[ "$doctor_f" != "$2:" ] || break
+	done 2>/dev/null <"$PROCFS_ROOT/meminfo" || :
+	case $doctor_f:$doctor_n in
+	"$2:":*[!0-9]* | "$2::") doctor_n= ;;
+	"$2:":*) [ "$doctor_u" != kB ] || doctor_n=$((doctor_n * 1024)) ;;
+	*) doctor_n= ;;
+	esac
 	base_set "$1" "$doctor_n"
 	[ -n "$doctor_n" ]
 }
