@@ -5,7 +5,7 @@
 #
 # Runs `isospin setup check`, builds as the calling user and runs the unit
 # tests, those of the commands and those that boot guests. The last line is
-# `N passed, N failed, N skipped`; exit status 1 if any failed. JOBS (2) in the
+# `N passed, N failed, N skipped`; exit status 1 if any failed. JOBS in the
 # environment says how much runs side by side.
 #
 #   --no-nonfree   go without NVIDIA's programs, which are not free
