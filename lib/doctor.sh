@@ -8,25 +8,34 @@
 : "${DEV_ROOT:=/dev}"
 
 doctor_failed=0
+doctor_found=
 
 # doctor_say STATUS NAME MESSAGE [REMEDY]: one finding; STATUS is ok, warn or fail.
+# Of JSON it is kept for doctor_end: a jq for each took longer than all checks.
 doctor_say()
 {
 	local text="$3"
 
 	[ "$1" != fail ] || doctor_failed=1
 	if [ "$opt_json" -eq 1 ]; then
-		jq -cn --arg status "$1" --arg name "$2" --arg message "$3" \
-			--arg remedy "${4:-}" --arg target "$doctor_target" \
-			'{name: $name, target: $target, status: $status,
-			message: $message, remedy: $remedy}'
-		return
+		doctor_found=$doctor_found$1$base_us$2$base_us$3$base_us${4:-}$base_us
+		return 0
 	fi
 	[ -z "${4:-}" ] || text="$text; $4"
 	case $text in
 	*[!\ -~]*) text=$(printf '%s' "$text" | tr -c ' -~' '?') ;;
 	esac
 	printf '%-4s  %s: %s\n' "$1" "$2" "$text"
+}
+
+# doctor_end: after the last finding.
+doctor_end()
+{
+	[ -n "$doctor_found" ] || return 0
+	printf '%s' "$doctor_found" | jq -cRs --arg target "$doctor_target" '
+		split("\u001f") as $f | range(0; ($f | length) - 1; 4) |
+		{name: $f[. + 1], target: $target, status: $f[.],
+		message: $f[. + 2], remedy: $f[. + 3]}'
 }
 
 # doctor_unknown NAME WHAT [REMEDY]: the fact could not be had.

@@ -167,6 +167,7 @@ work()
 	else
 		check_programs
 	fi
+	doctor_end
 	leave "$doctor_failed"
 }
 
