@@ -28,9 +28,8 @@ expected()
 
 # A good file: what it expects is there.
 check_good()
-{
-	local file line
-
+(
+	trap - DEBUG # bats' own, a fifth of a millisecond for each command
 	for file in "$good"/*.conf; do
 		echo "# $file"
 		run -0 --separate-stderr "$reader" -c "$file" w2
@@ -38,12 +37,11 @@ check_good()
 			has $'\n'"$output"$'\n' $'\n'"$line"$'\n'
 		done < <(expected "$file")
 	done
-}
+)
 
 check_bad()
-{
-	local file
-
+(
+	trap - DEBUG # as above
 	for file in "$bad"/*.conf; do
 		echo "# $file"
 		run -78 --separate-stderr "$reader" -c "$file"
@@ -52,7 +50,7 @@ check_bad()
 		has "$stderr" ": error: $file:$(expected "$file")"
 		equal 1 "${#stderr_lines[@]}"
 	done
-}
+)
 
 good_sh() { reader=read_sh check_good; }
 bad_sh() { reader=read_sh check_bad; }
