@@ -3,9 +3,8 @@
 #
 # Each check says one line by doctor_say. What cannot be read is a warning, never
 # ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
-# assets_init and sysfs.sh; DEV_ROOT (/dev) may name another tree, as those there.
+# assets_init and sysfs.sh.
 
-: "${DEV_ROOT:=/dev}"
 
 doctor_failed=0
 doctor_found=

@@ -1,17 +1,19 @@
 # shellcheck shell=sh
 # sysfs.sh - read the kernel's files; what may block, with a deadline
 #
-# SYSFS_ROOT, PROCFS_ROOT and ETC_ROOT (/sys, /proc, /etc) may name trees that
-# stand in for the real ones; absolute, without a / at the end.
+# SYSFS_ROOT, PROCFS_ROOT, DEV_ROOT and ETC_ROOT (/sys, /proc, /dev, /etc) may name
+# trees that stand in for the real ones; absolute, without a / at the end.
 #
 # What takes the lock of a device does not come back while its driver hangs, and
 # cannot be killed. By the sources of Linux 6.1 that is reading driver_override
 # (6.12.117 does no more), and uevent in some stable releases (nobody here reads
 # it); vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own;
-# config wakes the device's bridge. They go through sysfs_ask and sysfs_read. reset_method, power_state, numa_node,
-# resource, boot_vga, power/* and the links take no lock.
+# config wakes the device's bridge. They go through sysfs_ask and sysfs_read.
+# reset_method, power_state, numa_node, resource, boot_vga, power/* and the links take
+# no lock.
 
 : "${SYSFS_ROOT:=/sys}" "${PROCFS_ROOT:=/proc}" "${ETC_ROOT:=/etc}"
+: "${DEV_ROOT:=/dev}"
 
 sysfs_deadline=2
 sysfs_asked=

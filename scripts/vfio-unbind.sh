@@ -77,6 +77,36 @@ free()
 		EOT
 	done
 	[ "$held" -eq 0 ] || leave 75
+	[ "$DRY_RUN" -eq 1 ] || settle
+}
+
+# settle: the kernel too has let go of the group of each target. For a VM that has
+# ended it may do so later (KVM's reference to the group, which a workqueue puts); until
+# then no other driver can have a device of the group.
+settle()
+{
+	local bdf group
+
+	for bdf in $targets; do
+		sysfs_link "$SYSFS_ROOT/bus/pci/devices/$bdf/iommu_group" group ||
+			continue
+		! group_free || continue
+		step_begin "waiting for the kernel to let go of group $group"
+		poll_until "$vfio_timeout" group_free || {
+			step_stop
+			die 75 "$bdf: its group $group is still open, by no process \
+that is to be seen; is a VM about to end? Try again"
+		}
+		step_end
+	done
+}
+
+# group_free: nobody has `group` open, or there is no node for it.
+group_free()
+{
+	local node="$DEV_ROOT/vfio/$group"
+
+	[ ! -e "$node" ] || (: <>"$node") 2>/dev/null
 }
 
 # aim BDF: sets wanted to the driver it shall have: a name, none, or any.

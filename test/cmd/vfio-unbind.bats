@@ -125,6 +125,25 @@ $audio: snd_hda_intel (null) on 1" "$(pci_state)"
 	unbind $gpu
 }
 
+@test "a group that a VM has left behind is waited for" {
+	pci_cmd vfio-bind $gpu
+	writes
+	# A program that runs cannot be opened to be written, for a while.
+	mkdir -p "$DEV_ROOT/vfio"
+	cp /bin/sleep "$DEV_ROOT/vfio/7"
+	"$DEV_ROOT/vfio/7" 1000 3>&- &
+	ISOSPIN_VFIO_TIMEOUT=1 run -75 --separate-stderr unbind $gpu
+	has "$stderr" "its group 7 is still open, by no process that is to be seen"
+	equal '' "$(writes)"
+	(unbind $gpu 2>"$BATS_TEST_TMPDIR/said" 3>&-) &
+	until grep -q 'let go of group 7' "$BATS_TEST_TMPDIR/said"; do :; done
+	kill %1
+	wait %2
+	equal "$(printf '%s\n' nvidia snd_hda_intel)" \
+		"$(basename -a "$(readlink "$pci/devices/$gpu/driver")" \
+			"$(readlink "$pci/devices/$audio/driver")")"
+}
+
 @test "a driver that does not take it back gets it reset, then found anew" {
 	pci_cmd vfio-bind $gpu
 	writes

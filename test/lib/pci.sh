@@ -11,7 +11,8 @@ pci_host()
 	[ -d "$kept" ] || pci_host_make "$kept"
 	cp -a "$kept/." "$BATS_TEST_TMPDIR"
 	export SYSFS_ROOT=$BATS_TEST_TMPDIR/sys PROCFS_ROOT=$BATS_TEST_TMPDIR/proc
-	export ETC_ROOT=$BATS_TEST_TMPDIR/etc KERNEL=$BATS_TEST_TMPDIR/kernel
+	export ETC_ROOT=$BATS_TEST_TMPDIR/etc DEV_ROOT=$BATS_TEST_TMPDIR/dev
+	export KERNEL=$BATS_TEST_TMPDIR/kernel
 	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run ISOSPIN_VFIO_TIMEOUT=30
 	unset SUDO_UID SUDO_GID
 	pci=$SYSFS_ROOT/bus/pci
