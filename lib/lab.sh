@@ -200,7 +200,6 @@ lab_cards()
 		-device nvme,serial=2,drive=nvme2,addr=0x6 \
 		-device edu,addr=0x7 \
 		-device pci-testdev,membar=64G,addr=0x8 \
-		-device pci-testdev,membar=2T,addr=0xa \
 		-device pxb-pcie,id=apart,bus_nr=16,bypass_iommu=on,addr=0x9 \
 		-device pcie-root-port,id=port3,bus=apart,chassis=3 \
 		-device pci-testdev,bus=port3

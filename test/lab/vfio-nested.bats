@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
 # A VM in the lab gets a card that vfio-bind has bound. There the card says that
-# NVIDIA made it, and there is no IOMMU.
+# NVIDIA made it, there is no IOMMU, and no room for another card's BAR of 2 TiB.
 
 load ../lib/common.sh
 
@@ -60,6 +60,7 @@ guest()
 	echo "guest: vfio-status $?"
 	scripts/vfio-bind.sh -n --all-nvidia
 	echo "guest: vfio-bind $?"
+	scripts/vfio-status.sh --no-users 00:07.0
 	echo 'guest: that is all'
 	exec sleep 1000
 	EOT
@@ -80,7 +81,7 @@ start()
 		-append 'console=ttyS0 quiet panic=-1' \
 		-device vfio-pci,host=$vga,addr=5.0,multifunction=on,x-pci-vendor-id=0x10de,x-pci-device-id=0x2330 \
 		-device vfio-pci,host=$audio,addr=5.1,x-pci-vendor-id=0x10de \
-		-device pci-testdev,addr=6 >"$dir/qemu" 2>&1 3>&- &
+		-device pci-testdev,addr=6 -device pci-testdev,addr=7,membar=2T >"$dir/qemu" 2>&1 3>&- &
 	vm=$!
 	timeout 150 tail -n +1 -f --pid="$vm" "$dir/console" |
 		grep -qm 1 'guest: that is all'
@@ -113,4 +114,9 @@ start()
 		<<<"$console")"
 	has "$console" 'vfio-bind: error: nothing was changed'
 	has "$console" 'guest: vfio-bind 69'
+}
+
+@test "a BAR for which Linux found no room is told" {
+	has "$console" 'BARs     0: 4K mem32; 1: 256 io; 2: ? mem64,pref,unassigned'
+	has "$console" 'error    bar_unassigned: BAR 2 of 0000:00:07.0 has no address'
 }
