@@ -12,6 +12,7 @@ big=0000:00:08.0
 setup()
 {
 	export ISOSPIN_GPU_VM_MEM=512M
+	export ISOSPIN_GPU_VMM=qemu ISOSPIN_WORKER_VMM=qemu
 }
 
 teardown()
