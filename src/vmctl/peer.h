@@ -20,6 +20,7 @@ struct peer {
 
 #define PEER_TIMEOUT_MS 30000
 
+/* An option of one's own beside them takes none of these letters. */
 #define PEER_LONGS \
 	{ "socket", required_argument, NULL, 's' }, \
 	{ "pid", required_argument, NULL, 'p' }, \

@@ -26,13 +26,13 @@ static void parse_options(int argc, char **argv, struct qmp *q)
 {
 	static const struct option longs[] = {
 		PEER_LONGS,
-		{ "pass", required_argument, NULL, 'p' },
+		{ "pass", required_argument, NULL, 'f' },
 		{ 0 },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c != 'p') {
+		if (c != 'f') {
 			peer_option(&q->peer, c, optarg);
 			continue;
 		}

@@ -401,7 +401,8 @@ qemu()
 		'{"execute":"quit"}'
 	equal 1 "${#lines[@]}"
 	has "$output" 'not found'
-	run -0 "$vmctl" qmp --socket "$dir/qmp" '{"execute":"quit"}'
+	run -0 "$vmctl" qmp --socket "$dir/qmp" --pid "$server" \
+		--start-time "$(start_time "$server")" '{"execute":"quit"}'
 	ends "$server" 0
 	run -69 "$vmctl" qmp --socket "$dir/qmp" '{"execute":"quit"}'
 }
