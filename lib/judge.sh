@@ -117,7 +117,7 @@ judge_vfio()
 			judge_modprobe=absent
 	fi
 	case $judge_modprobe in
-	*'install '*/false*) judge_say no_vfio_pci error \
+	*'install '*/false* | *'install '*/true*) judge_say no_vfio_pci error \
 		'vfio-pci must not be loaded: "install vfio-pci /bin/false" or the like is in modprobe.d' \
 		'grep -r vfio /etc/modprobe.d, and take that line out' ;;
 	*'can be loaded') ;;

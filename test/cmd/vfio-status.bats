@@ -373,9 +373,11 @@ quiet()
 	equal no_vfio_pci "$(codes "$card")"
 	fake modprobe <<<'exit 0'
 	equal '' "$(codes "$card")"
-	fake modprobe <<<'echo install /usr/bin/false'
-	equal no_vfio_pci "$(codes "$card")"
-	has "$(ask '.problems[].message' "$card")" 'must not be loaded'
+	for word in false true; do
+		fake modprobe <<<"echo install /usr/bin/$word"
+		equal no_vfio_pci "$(codes "$card")"
+		has "$(ask '.problems[].message' "$card")" 'must not be loaded'
+	done
 }
 
 @test "no reset, another override, a BAR without address are told" {
