@@ -186,7 +186,7 @@ image_put()
 	local to="$image_root/$2"
 
 	if [ -z "$image_root" ]; then
-		[ -r "$1" ] || die 66 "$1: not there; run make, or isospin setup"
+		[ -r "$1" ] || image_lacks "$1"
 		image_inputs="$image_inputs$1|$2|$3$base_nl"
 		return 0
 	fi
@@ -197,6 +197,17 @@ image_put()
 	"$TOP/build/"*) strip -g -o "$to" -- "$1" ;;
 	*) cp -- "$1" "$to" ;;
 	esac && chmod "$3" "$to"
+}
+
+image_lacks()
+{
+	local how='isospin setup demo'
+
+	case $1 in
+	"$TOP/build/kmod/"*) how='isospin build nvidia-shim' ;;
+	"$TOP/build/"*) how="make" ;;
+	esac
+	die 66 "$1: not there; run $how, or isospin demo first"
 }
 
 # image_text TO MODE: the same with stdin for the content.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# lib/base.sh, opt.sh, poll.sh, proc.sh: what every command stands on.
+# lib/base.sh, opt.sh, poll.sh, proc.sh: what every command stands on; and what an
+# image lacks.
 
 load ../lib/common.sh
 
@@ -334,4 +335,24 @@ clean" "$output"
 			*) opt_unknown "$1" ;; esac; }
 		opt_parse own : '
 	with_shells strict
+}
+
+# lacks FILE HOW: an image that is to hold FILE of the checkout says that it is made
+# by HOW.
+lacks()
+{
+	# shellcheck disable=SC2016 # the inner shell's
+	run -66 --separate-stderr sh_lib '. "$TOP/lib/image.sh"
+		image_root=; image_put "$TOP/'"$1"'" x 644'
+	has "$stderr" "$TOP/$1: not there; run $2, or isospin demo first"
+}
+
+@test "what an image lacks is named with the command that makes it" {
+	each()
+	{
+		lacks build/kmod/none/nvidia-shim.ko 'isospin build nvidia-shim'
+		lacks build/static/bin/none make
+		lacks .vm-assets/none 'isospin setup demo'
+	}
+	with_shells each
 }
