@@ -11,7 +11,7 @@
 
 fc_bin=firecracker
 # As vsock-device: as root each VM's process is a user of its own, this number
-# plus the CID.
+# plus the lowest 24 bits of the CID.
 fc_uid_base=1879048192
 
 fc_init()
@@ -75,7 +75,7 @@ fc_place()
 	[ "$fc_jail" -eq 1 ] || return 0
 	fc_dir=$vm_home/v fc_at=/v
 	vm_uds=$fc_dir/vsock.sock
-	fc_uid=$((fc_uid_base + vm_cid))
+	fc_uid=$((fc_uid_base + (vm_cid & 16777215)))
 	[ "$DRY_RUN" -eq 0 ] && [ ! -d "$fc_dir" ] || return 0
 	[ "${#vm_home}" -le 87 ] ||
 		die 78 "$vm_home: too long for a socket's address; set RUN_DIR"
@@ -139,8 +139,8 @@ fc_start()
 		run chown "$fc_uid" -- "$vm_snapshot/state" "$vm_snapshot/memory"
 	fc_spawn
 	if [ "$fc_jail" -eq 1 ]; then
-		run chmod 644 -- "$vm_kernel" "$vm_initrd"
-		run mv -f -- "$vm_kernel" "$vm_initrd" "$fc_dir/" ||
+		run chmod 644 -- "$vm_home/kernel" "$vm_initrd"
+		run mv -f -- "$vm_home/kernel" "$vm_initrd" "$fc_dir/" ||
 			die 74 "$fc_dir: cannot be written; is the disk full?"
 	fi
 	fc_json kernel "$fc_at/kernel"

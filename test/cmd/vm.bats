@@ -146,6 +146,19 @@ nothing_left()
 	has "$stderr" '0000:01:00.0 cannot be handed to a VM'
 }
 
+@test "a jailed Firecracker has a user of its own, and no file of the assets" {
+	[ "$(id -u)" -eq 0 ] && unshare -m true || skip 'only root can'
+	fake firecracker <<<'echo Firecracker v1.16.0'
+	fake jailer <<<'exit 1'
+	export ISOSPIN_ACCEL=kvm
+	run -0 --separate-stderr cmd worker-vm -n -- true
+	has "$output" '--uid 1879048197 --gid 1879048197'
+	[[ $output != *"$ISOSPIN_ASSETS_DIR"* ]]
+	ISOSPIN_WORKER_CID=4294967290 \
+		run -0 --separate-stderr cmd worker-vm -n -- true
+	has "$output" '--uid 1895825402 '
+}
+
 @test "a monitor that cannot run here is not silently replaced by QEMU" {
 	ISOSPIN_GPU_VMM=cloud-hypervisor \
 		run -69 --separate-stderr cmd gpu-vm -n
