@@ -61,6 +61,9 @@ work()
 	conf_load "$opt_conf"
 	proc_where "$opt_instance"
 	if [ -d "$proc_dir" ]; then
+		# Who else could write there would have us end, and overwrite, anything.
+		proc_own "$proc_run"
+		proc_own "$proc_dir"
 		# Before the lock, for which it may wait.
 		[ $# -gt 0 ] || proc_stop pool || die 75 'the pool is still filled'
 		vm_lock

@@ -137,3 +137,16 @@ boot_before()
 	equal 'w1 w2 w3' "$(sort "$ends" | paste -sd ' ')"
 	equal '' "$(ls "$home")"
 }
+
+@test "kill-vms believes no record that another user could have made" {
+	vms worker w1
+	for dir in "$ISOSPIN_RUN_DIR" "$ISOSPIN_RUN_DIR/t"; do
+		chmod 755 "$dir"
+		run -77 --separate-stderr cmd kill-vms
+		has "$stderr" "$dir: must be a directory of this user with mode 0700"
+		chmod 700 "$dir"
+	done
+	equal '' "$(cat "$ends")"
+	run -0 cmd kill-vms
+	equal w1 "$(cat "$ends")"
+}
