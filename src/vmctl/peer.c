@@ -29,7 +29,8 @@ void peer_option(struct peer *p, int option, const char *value)
 		p->pid = option_u64("pid", value, 1, INT32_MAX);
 		break;
 	case 't':
-		p->start = option_u64("start-time", value, 0, UINT64_MAX);
+		p->start = option_u64("start-time", value, 1,
+				      UINT64_MAX - 1);
 		break;
 	case 'm':
 		p->timeout_ms = option_u64("timeout-ms", value, 1, 600000);
@@ -62,6 +63,8 @@ void peer_connect(struct peer *p)
 {
 	_cleanup_close_ int pidfd = -1;
 
+	if (!p->pid != !p->start)
+		die(ISO_EX_USAGE, "--pid and --start-time go together; see -h");
 	/* who closes while we write is told as an error */
 	signal(SIGPIPE, SIG_IGN);
 	if (!p->timeout_ms)

@@ -325,6 +325,8 @@ waits_in_api()
 	run -64 "$vmctl" api --socket "$dir/api" GET
 	run -64 "$vmctl" api --socket "$dir/api" GET / x y
 	run -64 "$vmctl" api --socket "$(printf '%0200d' 1)" GET /
+	run -64 "$vmctl" api --socket "$dir/api" --pid $$ GET /
+	run -64 "$vmctl" api --socket "$dir/api" --start-time 1 GET /
 }
 
 # adopt [ARG...]: w1, with the secret in $dir/new.
