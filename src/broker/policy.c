@@ -23,6 +23,11 @@ void policy_free(struct policy *p)
 	p->n_clients = 0;
 }
 
+/* nvos.h: the parameters are not the struct of the table, but a message that RM
+ * makes into one. */
+#define NVOS54_FLAGS_FINN_SERIALIZED 0x4
+#define NVOS64_FLAGS_FINN_SERIALIZED 0x1
+
 /* ---- the worker's clients ------------------------------------------------- */
 
 /* Index of the first client whose handle is not below. */
@@ -241,6 +246,14 @@ static bool pids_ok(const struct policy *p, const struct call *call)
 	return true;
 }
 
+/* What is to be judged is what the driver will see. */
+static bool has_flag(const struct call *call, uint32_t flag)
+{
+	const struct call_buf *arg = &call->buf[0];
+
+	return abi_get(call->row, ABI_F_flags, 0, arg->p, arg->len) & flag;
+}
+
 static bool control_ok(struct policy *p, struct call *call,
 		       const struct abi_ptr *ptr)
 {
@@ -248,7 +261,8 @@ static bool control_ok(struct policy *p, struct call *call,
 	const struct abi_row *row = abi_control(p->abi, cmd);
 	const struct call_buf *params = &call->buf[call->sub_buf];
 
-	if (!abi_allowed(row, call->conn->caps)) {
+	if (!abi_allowed(row, call->conn->caps) ||
+	    has_flag(call, NVOS54_FLAGS_FINN_SERIALIZED)) {
 		say_once(p, call, "control", cmd, row);
 		return refuse(call, NV_ERR_NOT_SUPPORTED,
 			      &p->metrics->refused_controls);
@@ -271,7 +285,8 @@ static bool class_ok(struct policy *p, struct call *call,
 	uint32_t class = (uint32_t)call_peek(call, 0, ptr->sel_off, 4);
 	const struct abi_row *row = abi_class(p->abi, class);
 
-	if (!abi_allowed(row, call->conn->caps)) {
+	if (!abi_allowed(row, call->conn->caps) ||
+	    has_flag(call, NVOS64_FLAGS_FINN_SERIALIZED)) {
 		say_once(p, call, "allocation of class", class, row);
 		return refuse(call, NV_ERR_INVALID_CLASS,
 			      &p->metrics->refused_classes);

@@ -18,12 +18,15 @@ static const struct abi_ptr wide_ptrs[] = {
 };
 static const uint32_t wide_sizes[] = { 24 }, wide_fds[] = { 16 };
 
-/* A control call: cmd at 0, size at 4, params at 8. */
+/* A control call: cmd at 0, size at 4, params at 8, flags at 16. */
+static const struct abi_field control_fields[] = {
+	{ ABI_F_flags, 4, 16, 1, 0 },
+};
 static const struct abi_ptr control_ptrs[] = {
 	{ .off = 8, .sel_off = 0, .count_off = 4, .count_size = 4, .unit = 1,
 	  .max = 1 << 20, .rule = ABI_LEN_CONTROL, .dir = ABI_INOUT },
 };
-static const uint32_t control_sizes[] = { 16 };
+static const uint32_t control_sizes[] = { 16, 20 };
 
 /* Parameters: u64 count, pointer to count * 4 bytes at 8, fds at 16, 20. */
 static const struct abi_ptr param_ptrs[] = {
@@ -37,7 +40,8 @@ static const struct abi_row escapes[] = {
 	  .ptrs = wide_ptrs, .n_ptrs = 1, .fds = wide_fds, .n_fds = 1,
 	  .kind = ABI_ESCAPE, .dev = ABI_DEV_CTL, .dir = ABI_INOUT,
 	  .caps = ABI_CAP_UTILITY },
-	{ .name = "CONTROL", .nr = 2, .sizes = control_sizes, .n_sizes = 1,
+	{ .name = "CONTROL", .nr = 2, .sizes = control_sizes, .n_sizes = 2,
+	  .fields = control_fields, .n_fields = 1,
 	  .ptrs = control_ptrs, .n_ptrs = 1, .kind = ABI_ESCAPE,
 	  .dev = ABI_DEV_CTL, .dir = ABI_INOUT, .caps = ABI_CAP_UTILITY },
 };
@@ -254,6 +258,31 @@ static void test_params(void)
 	call_free(call, &conn.spare);
 }
 
+/* A control whose parameters are a message that only the driver can read. */
+static void test_serialized(void)
+{
+	bool refused[2];
+
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t words[] = { 2, 20, 1, 0, 24, 0,
+				     7, 24, 0x1000, 0, i ? 4 : 3, 0,
+				     0, 0, 0, 0, 0, 0 };
+		struct rd body = rd_init(words, sizeof(words));
+		struct call *call = NULL;
+		int r = call_new(&table, DRV_CTL, &body, &conn.spare, &call);
+
+		if (r == 0 && call) {
+			call->conn = &conn;
+			call->file = &file;
+		}
+		refused[i] = call && !policy_check(&child.policy, call);
+		ok(call, "a control with flags is read");
+		if (call)
+			call_free(call, &conn.spare);
+	}
+	ok(!refused[0] && refused[1], "serialized parameters are refused");
+}
+
 /* The driver lists the processes of all workers, and tells of each. */
 static void test_pids(void)
 {
@@ -394,6 +423,7 @@ int main(void)
 	test_wide();
 	test_params();
 	test_pids();
+	test_serialized();
 	test_refused();
 	test_more();
 	test_spare();
