@@ -143,6 +143,7 @@ boot_vm()
 		[ -s "$vm_home/$said" ] || said=vmm/log
 		[ ! -s "$vm_home/adopt.log" ] ||
 			log_error "$(tail -n 1 -- "$vm_home/adopt.log")"
+		[ "$boot_restored" -eq 0 ] || snapshot_give_up
 		boot_explain "$rc" "its console said '$1'" "$said" \
 			"see isospin logs $vm_name"
 	fi

@@ -113,6 +113,14 @@ snapshot_whole()
 	return 1
 }
 
+# snapshot_give_up: nothing came up from vm_snapshot; it may be damaged where no seal
+# shows it, and the next worker shall have another.
+snapshot_give_up()
+{
+	log_warn "$vm_snapshot is removed: a worker did not come up from it"
+	rm -rf -- "$vm_snapshot"
+}
+
 # snapshot_lock: in fd 8. One snapshot is made at a time; who waits will find it.
 snapshot_lock()
 {

@@ -163,6 +163,21 @@ found()
 	made
 }
 
+@test "one from which no worker comes up is removed" {
+	gives_up()
+	{
+		worker 'snapshot_prepare 6.12.0-test'
+		[ "$(find "$root" -name about | wc -l)" -eq 1 ]
+		run -69 --separate-stderr worker 'snapshot_prepare 6.12.0-test
+			vmm_restore() { boot_spawn_vmm true; }
+			boot_adopt() { :; }
+			boot_vm "it is up" 10'
+		has "$stderr" 'is removed: a worker did not come up from it'
+		equal '' "$(find "$root" -name about)"
+	}
+	with_shells gives_up
+}
+
 @test "one that was not finished is never seen, and cleared away" {
 	mkdir -p "$root/.new.123"
 	made
