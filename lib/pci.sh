@@ -246,13 +246,13 @@ pci_bars_doubtful()
 	[ "$empty" -eq 2 ]
 }
 
-# pci_bar_kind VAR BYTE: io, mem64 or mem32, and pref, by the lowest byte of a BAR's
-# register (PCI Local Bus 3.0, 6.2.5.1). Empty if those bits are all 0: there is none,
-# or it has 32 bits and is not prefetchable.
+# pci_bar_kind VAR BYTE: mem64 or mem32, and pref, by the lowest byte of a BAR's
+# register (PCI Local Bus 3.0, 6.2.5.1). Empty if those bits are all 0 (there is none,
+# or it has 32 bits and is not prefetchable), and for I/O ports, without which a
+# driver can do.
 pci_bar_kind()
 {
 	case $2 in
-	?[159d]) base_set "$1" io ;;
 	?4) base_set "$1" mem64 ;;
 	?c) base_set "$1" mem64,pref ;;
 	?8) base_set "$1" mem32,pref ;;
