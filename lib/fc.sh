@@ -113,13 +113,14 @@ fc_spawn_jailed()
 	set -- -- jailer --id "$vm_name" --exec-file "$bin" --uid "$fc_uid" \
 		--gid "$fc_uid" --chroot-base-dir "$vm_home/jail" -- \
 		--api-sock /v/api.sock --log-path /log "$@"
-	[ -z "$vm_snapshot" ] || set -- --bind "$vm_snapshot/state=$root/state" \
-		--bind "$vm_snapshot/memory=$root/memory" "$@"
+	[ -z "$vm_snapshot" ] || set -- --bind "$vm_snapshot/state" "$root/state" \
+		--bind "$vm_snapshot/memory" "$root/memory" "$@"
 	trap '' XFSZ
 	# shellcheck disable=SC2016 # the inner shell's words
 	proc_spawn "$vm_key/vmm" sh -c 'umask 007; exec "$@" >>"$0"' \
 		"$vm_home/console.log" "$vm_vmctl" jail --tmpfs "$vm_home/jail" \
-		--bind "$vm_home/v=$root/v" --bind "$vm_home/vmm/log=$root/log" "$@"
+		--bind "$vm_home/v" "$root/v" --bind "$vm_home/vmm/log" "$root/log" \
+		"$@"
 	trap - XFSZ
 	# Who becomes another user forgets whom to end with.
 	[ "$vm_kept" -eq 1 ] || boot_tie_to "$$"

@@ -24,17 +24,13 @@ struct jail {
 	char **command;
 };
 
-/* FROM=TO, which is cut in two. */
-static void add_bind(struct jail *j, char *text)
+static void add_bind(struct jail *j, const char *from, const char *to)
 {
-	char *to = strchr(text, '=');
-
-	if (!to || to == text || !to[1])
-		die(ISO_EX_USAGE, "--bind: '%s' is not FROM=TO", text);
+	if (!to)
+		die(ISO_EX_USAGE, "--bind takes FROM and TO; see -h");
 	if (j->n_binds == MAX_BINDS)
 		die(ISO_EX_USAGE, "--bind: more than %d", MAX_BINDS);
-	*to = 0;
-	j->binds[j->n_binds++] = (struct bind){ text, to + 1 };
+	j->binds[j->n_binds++] = (struct bind){ from, to };
 }
 
 static void parse_options(int argc, char **argv, struct jail *j)
@@ -52,7 +48,9 @@ static void parse_options(int argc, char **argv, struct jail *j)
 			j->tmpfs = optarg;
 			break;
 		case 'b':
-			add_bind(j, optarg);
+			/* a path may hold any sign that could part two */
+			add_bind(j, optarg, argv[optind]);
+			optind++;
 			break;
 		default:
 			die(ISO_EX_USAGE, "see -h");

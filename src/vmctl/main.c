@@ -44,7 +44,7 @@ static const char usage[] =
 "            [--timeout-ms N] REQUEST...\n"
 "            requests to QEMU, up to the first that it refuses, with FILE open\n"
 "            beside the first; prints each answer; status as api's\n"
-"  jail      --tmpfs DIR [--bind FROM=TO]... -- COMMAND [ARG...]\n"
+"  jail      --tmpfs DIR [--bind FROM TO]... -- COMMAND [ARG...]\n"
 "            run COMMAND, which can gain no privilege, with mounts of its own:\n"
 "            an empty file system at DIR, and each file or directory FROM at TO\n"
 "\n"

@@ -434,8 +434,8 @@ jail()
 	unshare -rm true || skip 'this user may not mount'
 	mkdir "$dir/jail" "$dir/from"
 	echo text >"$dir/from/file"
-	jail 0 --bind "$dir/from=$dir/jail/a/b/dir" \
-		--bind "$dir/secret=$dir/jail/secret" -- sh -c 'cd "$0" && find . |
+	jail 0 --bind "$dir/from" "$dir/jail/a/b/dir" \
+		--bind "$dir/secret" "$dir/jail/secret" -- sh -c 'cd "$0" && find . |
 		sort && cat a/b/dir/file && cmp secret ../secret &&
 		stat -f -c %T . && grep NoNewPrivs /proc/self/status' "$dir/jail"
 	equal ". ./a ./a/b ./a/b/dir ./a/b/dir/file ./secret text tmpfs NoNewPrivs: 1" \
@@ -447,9 +447,9 @@ jail()
 @test "jail refuses what it cannot bind, and what is no command" {
 	unshare -rm true || skip 'this user may not mount'
 	mkdir "$dir/jail"
-	jail 74 --bind "$dir/none=$dir/jail/none" -- true
+	jail 74 --bind "$dir/none" "$dir/jail/none" -- true
 	equal "vmctl: error: $dir/none: No such file or directory" "$output"
-	jail 64 --bind nothing -- true
+	jail 64 --bind nothing
 	jail 64
 	jail 127 -- "$dir/none"
 	jail 126 -- "$dir/jail"
