@@ -68,7 +68,12 @@ judge_device()
 	local hung
 
 	if [ "$pci_stuck" -eq 1 ]; then
+		# Who hangs has let go of its driver, or not yet.
 		users_unbinding hung
+		case $pci_driver in
+		'' | "${hung#* }") ;;
+		*) hung= ;;
+		esac
 		judge_say stuck error "$pci_bdf does not answer: its driver hangs${hung:+ (${hung#* }, pid ${hung%% *})}" \
 			'end what uses it; if nothing does, only a reboot helps'
 	fi

@@ -212,6 +212,10 @@ quiet()
 	tree_user 77 sh /sys/bus/pci/drivers/hang/unbind
 	shell=dash
 	has "$(ask '.problems[0].message' "$card")" 'its driver hangs (hang, pid 77)'
+	# It is not that one's that has another driver.
+	tree_driver "$card" bochs-drm
+	equal "$card does not answer: its driver hangs" \
+		"$(ask '.problems[0].message' "$card")"
 }
 
 @test "a member of the group that does not answer is named" {

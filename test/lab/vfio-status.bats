@@ -294,6 +294,9 @@ is()
 @test "a hanging driver: stuck, with its name and the process, until it lets go" {
 	local since
 
+	# After the test before, its driver may still have it.
+	timeout 60 sh -c 'until scripts/vfio-status.sh --json "$0" |
+		jq -e ".state == \"bindable\""; do :; done' $disk
 	hang $hung
 	since=$SECONDS
 	run -1 --separate-stderr scripts/vfio-status.sh $hung $disk
