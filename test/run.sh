@@ -5,7 +5,8 @@
 #
 #   fast   unit tests and test/cmd: no root, VM or network
 #   vm     test/integration and test/vm: what boots guests, one file at a time
-#   lab    test/lab: one boot of the lab, all files in it
+#   lab    test/lab: one boot of the lab, all files in it; of two labs, each with
+#          one processor, half of the files each
 #   all    these three
 #   long   the fuzz targets, ten minutes each, and test/long: kernels
 #
@@ -30,7 +31,7 @@ run_one()
 	base_uptime since
 	case $file in
 	test/lab/*)
-		timeout -k 10 1800 bin/isospin lab --exec check -- \
+		timeout -k 10 1800 bin/isospin lab --exec "check$LAB" -- \
 			bats --tap "$file" ;;
 	test/long/*) timeout -k 10 14400 bats --tap "$file" ;;
 	*.bats) timeout -k 10 1800 bats --tap "$file" ;;
@@ -129,26 +130,31 @@ run_vm()
 }
 
 # run_lab: with a state of its own, as each file of test/vm. A boot that fails is
-# tried once more: QEMU without KVM breaks one now and then.
+# tried once more: QEMU without KVM breaks one now and then. A lab for real monitors
+# takes two processors.
 run_lab()
 {
-	local file
+	local lab=0 labs=2
 
+	[ "$(nproc)" -ge 2 ] && [ -z "${ISOSPIN_LAB_VMMS:-}" ] || labs=1
 	ISOSPIN_RUN_DIR=$(mktemp -d /tmp/isospin.XXXXXX)
 	export ISOSPIN_RUN_DIR
 	on_exit rm -rf -- "$ISOSPIN_RUN_DIR"
 	on_exit bin/isospin kill-vms
-	lab_boot || lab_boot || :
-	for file in test/lab/*.bats; do
-		[ ! -f "$file" ] || run_one "$file"
+	while [ "$lab" -lt "$labs" ]; do
+		lab_boot "$lab" || lab_boot "$lab" || :
+		lab=$((lab + 1))
 	done
+	find test/lab -name '*.bats' -printf '%s %p\n' | sort -rn |
+		cut -d ' ' -f 2 | xargs -n 1 -P "$labs" --process-slot-var=LAB \
+		sh test/run.sh one
 	base_release
 	unset ISOSPIN_RUN_DIR
 }
 
 lab_boot()
 {
-	bin/isospin lab --name check --detach --owner "$$" </dev/null
+	bin/isospin lab --name "check$1" --detach --owner "$$" </dev/null
 }
 
 run_long()

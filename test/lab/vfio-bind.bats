@@ -398,7 +398,7 @@ $disk
 # Last: the card is lost until the driver is let go.
 @test "a driver that hangs is named, and holds up nobody for longer than it may" {
 	SECONDS=0
-	ISOSPIN_VFIO_TIMEOUT=10 cmd vfio-bind $hung 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	ISOSPIN_VFIO_TIMEOUT=5 cmd vfio-bind $hung 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	first=$!
 	# shellcheck disable=SC2016 # the inner shell's
 	timeout 30 sh -c 'until [ -e "$0" ]; do sleep 0.1; done' \
