@@ -5,7 +5,6 @@
 # ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
 # assets_init and sysfs.sh.
 
-
 doctor_failed=0
 doctor_found=
 

@@ -40,20 +40,29 @@ pool_fit()
 	printf '%s\n' "$snapshot_name" "$gpu" "$caps" | snapshot_hash
 }
 
+# pool_is NAME DESCRIBE: selects it; whether it is what DESCRIBE would make of its
+# name now.
+pool_is()
+{
+	local is was
+
+	vm_select "$1"
+	"$2"
+	is=$(pool_fit "$release") || leave $?
+	{ read -r was <"$vm_home/pool"; } 2>/dev/null || was=
+	[ "$is" = "$was" ]
+}
+
 # pool_take DESCRIBE OWNER: selects a worker that is ready, and is what DESCRIBE would
 # have made of its name now; it is ours, as after vm_claim. 1 if there is none.
 pool_take()
 {
-	local name is was
+	local name
 
 	vm_lock
 	vm_sweep
 	for name in $(pool_names); do
-		vm_select "$name"
-		"$1"
-		is=$(pool_fit "$release") || leave $?
-		{ read -r was <"$vm_home/pool"; } 2>/dev/null || was=
-		if [ "$is" = "$was" ]; then
+		if pool_is "$name" "$1"; then
 			vm_own "$2"
 			rm -f -- "$vm_home/pool"
 			proc_unlock
@@ -91,16 +100,12 @@ pool_enter()
 # pool_sweep DESCRIBE: ends those that are not what DESCRIBE makes of their names now.
 pool_sweep()
 {
-	local name is was
+	local name
 
 	vm_lock
 	vm_sweep
 	for name in $(pool_names); do
-		vm_select "$name"
-		"$1"
-		is=$(pool_fit "$release") || leave $?
-		{ read -r was <"$vm_home/pool"; } 2>/dev/null || was=
-		[ "$is" = "$was" ] || vm_remove "$name" || :
+		pool_is "$name" "$1" || vm_remove "$name" || :
 	done
 	proc_unlock
 }

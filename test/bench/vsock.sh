@@ -10,19 +10,7 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/image.sh"
-. "$TOP/lib/vmm.sh"
-. "$TOP/lib/qemu.sh"
-. "$TOP/lib/fc.sh"
-. "$TOP/lib/ch.sh"
-. "$TOP/lib/vm.sh"
-. "$TOP/lib/boot.sh"
+. "$TOP/test/lib/vm.sh"
 
 port=9997
 echo=$TOP/build/static/test/vsock-echo

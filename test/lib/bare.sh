@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # bare.sh - a worker's VM whose /init is bare-init, for the benchmarks
 #
-# Needs what worker-vm loads; vm_init must have been called.
+# Needs test/lib/vm.sh; vm_init must have been called.
 
 # bare_boot RELEASE VERSION: boots that kernel in a worker's VM with the initrd
 # that a worker would have, with NVIDIA's programs of VERSION if that is not empty.
