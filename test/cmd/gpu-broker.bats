@@ -396,6 +396,11 @@ still_serves()
 	run -0 play control
 }
 
+@test "of the processes that use a GPU a worker sees its own" {
+	start_broker block
+	run -0 play pids
+}
+
 @test "with one call blocked, 31 others return" {
 	start_broker block
 	run -0 play one-blocked

@@ -161,6 +161,27 @@ static void do_map(struct client *c)
 
 /* ---- scenarios: with gpu-broker-test --driver block ------------------------- */
 
+/* The driver lists processes of all workers: one's own comes back. */
+static void do_pids(struct client *c)
+{
+	const struct abi_row *row;
+	uint8_t params[4096] = { 0 };
+	struct ask a = { 0 };
+	uint32_t client;
+
+	join(c);
+	row = abi_control(c->abi, NV2080_CTRL_CMD_GPU_GET_PIDS);
+	a.file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, a.file);
+	want_status(rm_control(c, &a, client, client, row->nr, params,
+			       row->sizes[0]), NV_OK);
+	expect(get(row, params, ABI_F_pidTblCount) == 1,
+	       "not one process is listed");
+	expect(get(row, params, ABI_F_pidTbl) &&
+	       !abi_get(row, ABI_F_pidTbl, 1, params, sizeof(params)),
+	       "another worker's process is listed");
+}
+
 static void want_silence(struct client *c)
 {
 	struct pollfd p = { .fd = c->fd, .events = POLLIN };
@@ -254,6 +275,7 @@ static const struct {
 	{ "watch", do_watch },
 	{ "ping", do_ping },
 	{ "map", do_map },
+	{ "pids", do_pids },
 	{ "one-blocked", do_one_blocked },
 	{ "all-blocked", do_all_blocked },
 	{ "gone-blocked", do_gone_blocked },

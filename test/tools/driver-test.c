@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The driver of gpu-broker-test: `block` is the soft driver but for SYS_PARAMS
- * with one of driver-test.h's numbers in its argument. BLOCK waits on an eventfd
- * until some open file of the same worker calls RELEASE.
+ * with one of driver-test.h's numbers in its argument, and for GPU_GET_PIDS, which
+ * lists this process and others, as NVIDIA's does. BLOCK waits on an eventfd until
+ * some open file of the same worker calls RELEASE.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "broker/driver.h"
 #include "driver-test.h"
@@ -33,10 +35,35 @@ static int wait_released(void)
 	return release_all(); /* the next one's turn */
 }
 
+static bool lists_pids(const struct drv_call *call)
+{
+	return call->row->kind == ABI_ESCAPE &&
+	       call->row->nr == NV_ESC_RM_CONTROL && call->n_mem == 1 &&
+	       abi_get(call->row, ABI_F_cmd, 0, call->arg, call->len) ==
+		       NV2080_CTRL_CMD_GPU_GET_PIDS;
+}
+
+/* Three, ours in the middle. */
+static int list_pids(struct drv_file *file, struct drv_call *call)
+{
+	const struct abi_row *row =
+		abi_control(file->drv->abi, NV2080_CTRL_CMD_GPU_GET_PIDS);
+	const struct drv_mem *mem = &call->mem[0];
+
+	for (uint32_t i = 0; i < 3; i++)
+		abi_put(row, ABI_F_pidTbl, i, mem->ptr, mem->len,
+			(uint32_t)getpid() + i - 1);
+	abi_put(row, ABI_F_pidTblCount, 0, mem->ptr, mem->len, 3);
+	abi_put(call->row, ABI_F_status, 0, call->arg, call->len, NV_OK);
+	return 0;
+}
+
 static int block_ioctl(struct drv_file *file, struct drv_call *call)
 {
 	uint64_t number = 0;
 
+	if (lists_pids(call))
+		return list_pids(file, call);
 	if (call->row->kind != ABI_ESCAPE ||
 	    call->row->nr != NV_ESC_SYS_PARAMS || call->len != sizeof(number))
 		return soft->ioctl(file, call);
