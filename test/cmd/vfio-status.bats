@@ -400,14 +400,14 @@ quiet()
 		>"$(tree_dev "$card")/resource"
 	{
 		head -c 16 /dev/zero
-		printf '\010\0\0\375\014\0\0\0\001\0\0\0\0\0\0\0'
+		printf '\010\0\0\375\014\0\0\0\014\0\0\0\0\0\0\0'
 		head -c 32 /dev/zero
 	} >"$(tree_dev "$card")/config"
 	unassigned()
 	{
 		equal bar_unassigned "$(codes "$card")"
 		run -1 --separate-stderr status "$card"
-		has "$output" 'BARs     0: 16M mem32,pref; 1: ? mem64,pref,unassigned'
+		has "$output" 'BARs     0: 16M mem32,pref; 1: ? mem64,pref,unassigned'$'\n'
 		has "$output" "BAR 1 of $card has no address"
 	}
 	with_shells unassigned
