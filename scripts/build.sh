@@ -24,18 +24,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/apt.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/disk.sh"
-. "$TOP/lib/fetch.sh"
-. "$TOP/lib/image.sh"
-. "$TOP/lib/kernel.sh"
-. "$TOP/lib/rootfs.sh"
-. "$TOP/lib/build.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf proc assets build
 
 tools='make gcc musl-gcc cpio xz zstd strip'
 kernel_tools='flex bison bc'

@@ -19,25 +19,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/image.sh"
-. "$TOP/lib/vmm.sh"
-. "$TOP/lib/qemu.sh"
-. "$TOP/lib/fc.sh"
-. "$TOP/lib/ch.sh"
-. "$TOP/lib/boot.sh"
-. "$TOP/lib/sysfs.sh"
-. "$TOP/lib/pci.sh"
-. "$TOP/lib/users.sh"
-. "$TOP/lib/judge.sh"
-. "$TOP/lib/gpu.sh"
-. "$TOP/lib/doctor.sh"
-. "$TOP/lib/doctor_gpu.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf assets doctor doctor_gpu
 
 # check_setup: setup itself says what it would fetch. Sets doctor_no_tool and
 # doctor_no_asset, how bad it is that something is missing: the demo begins with

@@ -26,24 +26,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/image.sh"
-. "$TOP/lib/vmm.sh"
-. "$TOP/lib/qemu.sh"
-. "$TOP/lib/fc.sh"
-. "$TOP/lib/ch.sh"
-. "$TOP/lib/vm.sh"
-. "$TOP/lib/boot.sh"
-. "$TOP/lib/sysfs.sh"
-. "$TOP/lib/pci.sh"
-. "$TOP/lib/users.sh"
-. "$TOP/lib/judge.sh"
-. "$TOP/lib/gpu.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf assets vmm vm boot gpu
 
 sysfs=${SYSFS_ROOT:-/sys}
 

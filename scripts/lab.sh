@@ -32,19 +32,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/disk.sh"
-. "$TOP/lib/image.sh"
-. "$TOP/lib/vmm.sh"
-. "$TOP/lib/qemu.sh"
-. "$TOP/lib/vm.sh"
-. "$TOP/lib/boot.sh"
-. "$TOP/lib/lab.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf disk vmm vm boot lab
 
 prepare()
 {

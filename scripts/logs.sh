@@ -15,12 +15,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/vm.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf proc vm
 
 # collect NAME: adds its logs to the list `files`, one a line.
 collect()

@@ -20,13 +20,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/apt.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/disk.sh"
-. "$TOP/lib/fetch.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf apt fetch assets
 
 # Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
 tools_demo='

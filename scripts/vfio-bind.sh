@@ -26,16 +26,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/sysfs.sh"
-. "$TOP/lib/pci.sh"
-. "$TOP/lib/users.sh"
-. "$TOP/lib/judge.sh"
-. "$TOP/lib/vfio.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf pci users judge vfio
 
 # check BDF: what stands in the way of it (judge_list) refuses the command, but
 # for what has no meaning here or is overridden. Sets refused to the status that

@@ -27,13 +27,8 @@ case $0 in
 esac
 TOP=$PWD
 cd -- "$here" || exit 74
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/sysfs.sh"
-. "$TOP/lib/pci.sh"
-. "$TOP/lib/users.sh"
-. "$TOP/lib/judge.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf sysfs pci users judge
 
 # resolve ARG...: sets `devices`, one a line and none twice, from what was named.
 resolve()

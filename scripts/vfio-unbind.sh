@@ -29,15 +29,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/sysfs.sh"
-. "$TOP/lib/pci.sh"
-. "$TOP/lib/users.sh"
-. "$TOP/lib/vfio.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf poll sysfs pci users vfio
 
 # choose: of vfio_devices those that vfio-pci has, or that are recorded. Each
 # must answer.

@@ -23,13 +23,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/vm.sh"
+. "$TOP/lib/base/base.sh"
+use opt proc vm
 
 # start: runs it in the background until it serves.
 start()

@@ -34,21 +34,8 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
-. "$TOP/lib/base.sh"
-. "$TOP/lib/opt.sh"
-. "$TOP/lib/conf.sh"
-. "$TOP/lib/poll.sh"
-. "$TOP/lib/proc.sh"
-. "$TOP/lib/assets.sh"
-. "$TOP/lib/image.sh"
-. "$TOP/lib/vmm.sh"
-. "$TOP/lib/qemu.sh"
-. "$TOP/lib/fc.sh"
-. "$TOP/lib/ch.sh"
-. "$TOP/lib/vm.sh"
-. "$TOP/lib/boot.sh"
-. "$TOP/lib/snapshot.sh"
-. "$TOP/lib/pool.sh"
+. "$TOP/lib/base/base.sh"
+use opt conf proc assets vmm vm boot snapshot pool
 
 # need_others: the GPU VM and the bridge. A worker without them would wait for
 # a link that never comes.

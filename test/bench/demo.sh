@@ -5,7 +5,7 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$TOP/lib/base.sh"
+. "$TOP/lib/base/base.sh"
 
 aim_ms=40000
 

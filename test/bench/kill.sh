@@ -8,7 +8,7 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$TOP/lib/base.sh"
+. "$TOP/lib/base/base.sh"
 
 names='w1 w2 w3 w4 w5 w6 w7 w8 w9 w10'
 

@@ -12,7 +12,7 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$TOP/lib/base.sh"
+. "$TOP/lib/base/base.sh"
 
 results=build/bench/results.jsonl
 

@@ -10,7 +10,7 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$TOP/lib/base.sh"
+. "$TOP/lib/base/base.sh"
 
 isospin()
 {

@@ -15,7 +15,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 port=9997
 echo=$TOP/build/static/test/vsock-echo
 
-# boot_device: in place of lib/boot.sh's: the back end that the VM is named after.
+# boot_device: in place of lib/vm/boot.sh's: the back end that the VM is named after.
 boot_device()
 {
 	local socket="$vm_home/vhost.sock" uds="$vm_home/vsock.sock"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lib/base.sh, opt.sh, poll.sh, proc.sh: what every command stands on; and what an
+# lib/base: what every command stands on; and what an
 # image lacks.
 
 load ../lib/common.sh
@@ -342,7 +342,7 @@ clean" "$output"
 lacks()
 {
 	# shellcheck disable=SC2016 # the inner shell's
-	run -66 --separate-stderr sh_lib '. "$TOP/lib/image.sh"
+	run -66 --separate-stderr sh_lib 'use image
 		image_root=; image_put "$TOP/'"$1"'" x 644'
 	has "$stderr" "$TOP/$1: not there; run $2, or isospin demo first"
 }

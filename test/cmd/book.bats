@@ -85,7 +85,7 @@ lab()
 
 @test "every message that the book says is ours is in the sources" {
 	# Strings that go on in the next line are joined.
-	cat lib/*.sh scripts/*.sh src/vfio/*.c |
+	cat lib/*/*.sh scripts/*.sh src/vfio/*.c |
 		sed -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' \
 			-e '/"$/{N;s/"\n[	 ]*"//;ba' -e '}' >"$BATS_TEST_TMPDIR/all"
 	# shellcheck disable=SC2016 # backquotes of the page
@@ -103,7 +103,7 @@ lab()
 }
 
 @test "the book explains every problem that vfio-status and vfio-bind name" {
-	equal "$(grep -ohE '(judge_say|judge_users "[^ ]*") [a-z_]+' lib/*.sh \
+	equal "$(grep -ohE '(judge_say|judge_users "[^ ]*") [a-z_]+' lib/*/*.sh \
 		scripts/*.sh | sed 's/.* //' | sort -u)" \
 		"$(section 4.1 | grep -oE '^\| (\*w\* )?\*\*[a-z_]+' |
 			grep -oE '[a-z_]+$' | sort -u)"

@@ -107,7 +107,7 @@ a_tree()
 	flock 8
 	build gpu-broker 2>"$BATS_TEST_TMPDIR/said" 8>&- 3>&- &
 	pid=$!
-	sh -c '. "$0/lib/base.sh"; . "$0/lib/poll.sh"; poll_until 10 "$@"' \
+	TOP=$TOP sh -c '. "$0/lib/base/base.sh"; use poll; poll_until 10 "$@"' \
 		"$TOP" grep -q 'waiting for another build' "$BATS_TEST_TMPDIR/said"
 	[ ! -e build/bin/gpu-broker ]
 	exec 8>&-
@@ -199,7 +199,7 @@ a_tree()
 }
 
 @test "a file system of the same files is the same bytes, and all root's" {
-	. "$TOP/lib/disk.sh"
+	. "$TOP/lib/host/disk.sh"
 	mkdir -p "$BATS_TEST_TMPDIR/a/bin"
 	echo x >"$BATS_TEST_TMPDIR/a/bin/x"
 	ln -s x "$BATS_TEST_TMPDIR/a/bin/y"

@@ -69,7 +69,7 @@ takes()
 
 	flags=$(sed -n "s/^\topt_flags=\(.*\)/\1/p" "$file" | tr -d "'")
 	# shellcheck disable=SC2086 # words
-	{ arms lib/opt.sh $flags; arms "$file"; } | sort -u |
+	{ arms lib/base/opt.sh $flags; arms "$file"; } | sort -u |
 		if grep -q 'conf_load\|vm_init' "$file"; then cat
 		else grep -vx -e -c -e --config; fi
 }
@@ -154,7 +154,7 @@ c_options()
 }
 
 @test "isospin(1) names every common option by all of its names" {
-	same 'isospin(1)' "$(arms lib/opt.sh dry-run json instance)" \
+	same 'isospin(1)' "$(arms lib/base/opt.sh dry-run json instance)" \
 		"$(page_options share/man/isospin.1.scd)"
 }
 

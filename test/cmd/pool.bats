@@ -25,10 +25,8 @@ pool()
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
 	# is for that shell
 	TOP=$TOP $shell -c 'set -eu
-		for lib in base opt conf poll proc assets image vmm qemu fc ch \
-			vm boot snapshot pool; do
-			. "$TOP/lib/$lib.sh"
-		done
+		. "$TOP/lib/base/base.sh"
+		use opt conf poll proc assets image vmm qemu fc ch vm boot snapshot pool
 		base_init t
 		opt_conf= opt_instance=t opt_json=0 KIND=${KIND:-one} release=r gpu=gpu0
 		vm_init

@@ -30,10 +30,8 @@ worker()
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
 	# is for that shell
 	TOP=$TOP CPU=$cpu $shell -c 'set -eu
-		for lib in base opt conf poll proc assets image vmm qemu fc ch \
-			vm boot snapshot; do
-			. "$TOP/lib/$lib.sh"
-		done
+		. "$TOP/lib/base/base.sh"
+		use opt conf poll proc assets image vmm qemu fc ch vm boot snapshot
 		base_init t
 		opt_conf= opt_instance=t seconds=10
 		vm_init

@@ -458,9 +458,9 @@ quiet()
 }
 
 @test "the page lists the codes of the rules, no more and no fewer" {
-	grep -oE 'judge_say [a-z_]+' "$TOP/lib/judge.sh" | sed 's/.* //' |
+	grep -oE 'judge_say [a-z_]+' "$TOP/lib/host/judge.sh" | sed 's/.* //' |
 		sort -u >rules
-	grep -oE 'judge_users "[^"]*" [a-z_]+' "$TOP/lib/judge.sh" |
+	grep -oE 'judge_users "[^"]*" [a-z_]+' "$TOP/lib/host/judge.sh" |
 		sed 's/.* //' >>rules
 	sort -u -o rules rules
 	sed -n '/^# PROBLEMS/,/^# OPTIONS/s/^\*\([a-z_]*\)\*	.*/\1/p' \

@@ -195,7 +195,7 @@ nothing_left()
 # vmm TEXT: runs it with the functions of vmm.sh.
 vmm()
 {
-	sh_lib ". \"\$TOP/lib/vmm.sh\"; $1"
+	sh_lib "use vmm; $1"
 }
 
 @test "what a monitor says is told what to do about" {
@@ -336,7 +336,7 @@ no_follower()
 json_strings()
 {
 	# shellcheck disable=SC2016 # for that shell
-	run -0 sh_lib '. "$TOP/lib/fc.sh"
+	run -0 sh_lib 'use fc
 		for text in abc "" "a\"b\\c" "\\\\" "\"" "/v/x y"; do
 			fc_json json "$text"
 			printf "%s\n%s\n" "$text" "$json"
@@ -353,11 +353,11 @@ json_strings()
 
 @test "an accelerator counts as usable only if its guest says so in time" {
 	fake qemu-system-x86_64 <<<'exit 33'
-	run -0 --separate-stderr sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_word'
+	run -0 --separate-stderr sh_lib 'use qemu; qemu_probe_word'
 	equal ran "$output"
 	for end in 'exit 1' 'exec sleep 100'; do
 		fake qemu-system-x86_64 <<<"$end"
-		run -0 --separate-stderr sh_lib '. "$TOP/lib/qemu.sh"; qemu_probe_s=1
+		run -0 --separate-stderr sh_lib 'use qemu; qemu_probe_s=1
 			qemu_probe_word'
 		equal failed "$output"
 	done

@@ -34,7 +34,7 @@ start_bridge()
 # wait_until COMMAND [ARG...]: for ten seconds at most.
 wait_until()
 {
-	sh -c '. "$0/lib/base.sh"; . "$0/lib/poll.sh"; poll_until 10 "$@"' \
+	TOP=$TOP sh -c '. "$0/lib/base/base.sh"; use poll; poll_until 10 "$@"' \
 		"$TOP" "$@"
 }
 

@@ -9,7 +9,7 @@
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
-. "$TOP/lib/base.sh"
+. "$TOP/lib/base/base.sh"
 
 cards='0000:01:00.0 0000:00:05.0 0000:00:06.0 0000:03:01.0'
 card=0000:03:01.0

@@ -36,9 +36,8 @@ sh_lib()
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the
 	# text is for that shell
 	TOP=$TOP $shell -c 'set -eu
-		for lib in base opt conf poll proc apt assets fetch; do
-			. "$TOP/lib/$lib.sh"
-		done
+		. "$TOP/lib/base/base.sh"
+		use opt conf poll proc apt assets fetch
 		base_init t
 		'"$1"
 }

@@ -34,9 +34,12 @@ pci_host_make()
 	ln -s "$TOP/share" "$TOP/etc" "$1/top"
 	ln -s "$TOP"/lib/* "$lib"
 	ln -s "$TOP"/scripts/*.sh "$1/top/scripts"
-	rm "$lib/base.sh"
-	printf '. %s\n' "$TOP/lib/base.sh" "$TOP/test/lib/kernel.sh" \
-		>"$lib/base.sh"
+	rm "$lib/base"
+	mkdir "$lib/base"
+	ln -s "$TOP"/lib/base/* "$lib/base"
+	rm "$lib/base/base.sh"
+	printf '. %s\n' "$TOP/lib/base/base.sh" "$TOP/test/lib/kernel.sh" \
+		>"$lib/base/base.sh"
 }
 
 # pci_card BDF ID CLASS GROUP [DRIVER]

@@ -30,7 +30,7 @@ boot()
 		-serial "file:$console" \
 		-cpu max,la57=off,cx16=off,erms=off,fsrm=off \
 		-kernel "$kernel" "$@" </dev/null 3>&- &
-	sh -c '. "$0/lib/base.sh"; . "$0/lib/poll.sh"; poll_until 100 "$@"' \
+	TOP=$TOP sh -c '. "$0/lib/base/base.sh"; use poll; poll_until 100 "$@"' \
 		"$TOP" grep -q 'failed: /isospin/boot.conf: No such' "$console" ||
 		rc=1
 	kill "$!" || :

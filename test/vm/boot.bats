@@ -75,7 +75,7 @@ within()
 
 @test "the guest that tries an accelerator runs" {
 	# shellcheck disable=SC2016 # for that shell
-	run -33 env TOP="$TOP" sh -c '. "$TOP/lib/base.sh"; . "$TOP/lib/qemu.sh"
+	run -33 env TOP="$TOP" sh -c '. "$TOP/lib/base/base.sh"; use qemu
 		qemu_probe_s=60; qemu_probe tcg max'
 }
 

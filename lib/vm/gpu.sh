@@ -3,6 +3,8 @@
 #
 # Needs conf sysfs pci users judge assets image vm vmm.
 
+use conf proc sysfs pci users judge
+
 gpu_cards=
 
 # gpu_devices BDF: adds all functions of its slot to vm_devices, or ends the command:

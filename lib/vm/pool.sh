@@ -9,6 +9,8 @@
 # One fill runs at a time and one waits, for it may have been told of a worker that
 # was taken after the first had counted. Needs vm boot snapshot.
 
+use conf proc vm snapshot
+
 # pool_wanted: prints how many there are to be.
 pool_wanted()
 {

@@ -4,6 +4,8 @@
 # Needs doctor.sh, pci.sh, users.sh, judge.sh, gpu.sh. doctor_cpu, doctor_kvm
 # and doctor_vmm come first: the guest's address space follows from them.
 
+use conf sysfs pci users judge assets gpu doctor
+
 # doctor_gpu_device: sets doctor_bdf, empty if GPU_BDF is not there.
 doctor_gpu_device()
 {

@@ -23,6 +23,8 @@
 # A directory appears under its name only when it is complete. The functions
 # print their answer. Call assets_init first.
 
+use conf
+
 # assets_init: sets assets_dir. Needs conf_load.
 assets_init()
 {

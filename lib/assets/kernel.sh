@@ -7,6 +7,8 @@
 #
 # Needs base, assets_init, build.
 
+use assets build
+
 kernel_config=$TOP/share/kernel/fc-gpu.config
 kernel_work=$TOP/build/kernel
 kernel_need_mib=4096

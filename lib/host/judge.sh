@@ -5,6 +5,8 @@
 # ask here. Needs sysfs.sh, pci.sh and users.sh. isospin-vfio-status(1) lists
 # the codes.
 
+use sysfs pci users
+
 judge_list=
 judge_state=
 judge_modprobe=

@@ -4,6 +4,8 @@
 # Devices are written dddd:bb:dd.f, in lower case. Nothing here changes a device
 # or waits for one longer than sysfs_deadline.
 
+use sysfs
+
 pci_hex='[0-9a-f]'
 
 # pci_normal ARG VAR: a full or short address (bb:dd.f), in any case, as sysfs

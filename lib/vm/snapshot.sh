@@ -15,6 +15,8 @@
 #
 # Needs assets boot conf image proc vm vmm.
 
+use conf proc assets vmm vm boot
+
 snapshot_cpuinfo=/proc/cpuinfo
 # So many are kept, as several GPU VMs or sizes of workers may want them in turn.
 snapshot_keep=4

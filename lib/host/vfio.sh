@@ -12,6 +12,8 @@
 #
 # Needs proc.sh, poll.sh, sysfs.sh and pci.sh.
 
+use conf poll proc sysfs pci
+
 vfio_rule=$ETC_ROOT/udev/rules.d/04-isospin-vfio.rules
 
 # vfio_init: sets vfio_dir and vfio_timeout. Needs conf_load. A device is the

@@ -7,6 +7,8 @@
 #
 # Needs base, conf, proc, assets_init, disk, image, kernel, rootfs.
 
+use assets image kernel rootfs
+
 build_stamps=$TOP/build/stamps
 build_log=$TOP/build/build.log
 build_tree=

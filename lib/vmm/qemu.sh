@@ -4,6 +4,8 @@
 # Needs conf_load and proc_init (proc_where with --dry-run). Answers that cost
 # something to find are kept in $RUN_DIR until the next boot.
 
+use conf poll proc assets image vmm vm boot
+
 qemu_bin=qemu-system-x86_64
 # A guest within a guest on a busy machine took 7.
 qemu_probe_s=15

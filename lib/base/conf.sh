@@ -36,7 +36,7 @@ conf_load()
 	fi
 	conf_data=$(CONF_TBL=$TOP/share/conf.tbl CONF_FILE=$file \
 		CONF_SHOWN=$shown CONF_FLAGS=$conf_flags LC_ALL=C \
-		awk -f "$TOP/lib/conf.awk") || die 78 "$conf_data"
+		awk -f "$TOP/lib/base/conf.awk") || die 78 "$conf_data"
 	conf_data=$base_nl$conf_data$base_nl
 	if [ "${opt_verbose:-0}" -eq 0 ]; then
 		conf_get conf_level LOG_LEVEL

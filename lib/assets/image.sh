@@ -9,6 +9,8 @@
 # FILE.stamp holds the hash of all inputs. The same inputs give the same bytes.
 # Needs base and assets; image_rootfs disk too.
 
+use disk assets
+
 image_dir=$TOP/build/images
 image_busybox=/bin/busybox
 # What a worker may write to its root file system.
@@ -167,7 +169,7 @@ image_stamp()
 	local from rest sums
 
 	sums=$(
-		cat "$TOP/lib/image.sh" "$TOP/lib/disk.sh" | sha256sum || exit
+		cat "$TOP/lib/assets/image.sh" "$TOP/lib/host/disk.sh" | sha256sum || exit
 		while IFS='|' read -r from rest; do
 			[ -z "$from" ] || sha256sum <"$from" || exit
 		done <<-EOT

@@ -20,6 +20,8 @@
 #
 # Needs base opt conf poll proc; vm_init assets too.
 
+use conf proc assets
+
 vm_fail_lines=15
 vm_notify_socket=
 vm_cwd=/

@@ -5,6 +5,8 @@
 # ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
 # assets_init and sysfs.sh.
 
+use conf proc sysfs assets vmm qemu boot
+
 doctor_failed=0
 doctor_found=
 

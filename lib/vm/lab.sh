@@ -6,6 +6,8 @@
 # kept. What the cards are stands in isospin-lab(1). Needs assets boot disk image
 # qemu vm.
 
+use conf proc disk assets image
+
 # Where test/lab/up puts the checkout.
 lab_top=/isospin
 lab_disk_mib=4096

@@ -9,6 +9,8 @@
 # The modules are compiled for the GPU VM's kernel. The disk is mounted as /image
 # by the GPU VM's agent. Needs apt assets fetch image build.
 
+use conf apt fetch assets image build
+
 rootfs_version=
 rootfs_run=
 rootfs_kmods='nvidia nvidia-uvm'
@@ -143,7 +145,7 @@ rootfs_inputs()
 {
 	[ -n "$build_gpu" ] && [ -d "$rootfs_dir/src" ] || return
 	sha256sum <"$(assets_kernel_dir "$build_gpu")/vmlinuz" &&
-		sha256sum <"$TOP/lib/rootfs.sh" && gcc --version &&
+		sha256sum <"$TOP/lib/assets/rootfs.sh" && gcc --version &&
 		(cd -- "$rootfs_dir/src" && find . -type f -print0 | sort -z |
 			xargs -0 sha256sum)
 }

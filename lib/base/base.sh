@@ -5,7 +5,23 @@
 # base_init. Afterwards DRY_RUN is 0 or 1 and base_cmd names the command.
 #
 # These functions stand below every other and are the only ones whose names
-# carry no prefix: log_*, die, leave, on_exit, run, sys_write, step_*, as_user.
+# carry no prefix: use, log_*, die, leave, on_exit, run, sys_write, step_*, as_user.
+
+# use NAME...: loads the libraries of those names, lib/*/NAME.sh, each once. A
+# library starts with a `use` line that names those whose functions it calls.
+base_used=
+use()
+{
+	local base_use
+
+	for base_use; do
+		case $base_used in
+		*" $base_use "*) continue ;;
+		esac
+		base_used="$base_used $base_use "
+		. "$TOP/lib"/*/"$base_use.sh"
+	done
+}
 
 base_nl='
 '

@@ -28,6 +28,8 @@
 # vm_kept (1: it outlives this command).
 # Needs base conf proc; qemu fc ch boot, of which it is called.
 
+use conf qemu fc ch boot
+
 vm_devices=
 vm_disk=
 vm_snapshot=

@@ -6,6 +6,8 @@
 # package is never unpacked by root for somebody else. fetch_plan holds a line
 # "KIND NAME PACKAGE=VERSION..." for each directory to be made.
 
+use disk apt
+
 fetch_plan=
 fetch_download=0
 fetch_disk=0

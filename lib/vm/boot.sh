@@ -5,6 +5,8 @@
 # (where it is to be made), vm_kept (1: the VM outlives this command) and in a
 # worker vm_version (whose programs go in). Needs assets image vmm vm.
 
+use conf proc assets image vmm vm snapshot lab
+
 vm_kept=0
 vm_append=
 boot_restored=0

@@ -6,6 +6,8 @@
 # device's IOMMU group is named too: Cloud Hypervisor 53 itself allows one with the
 # name of the device, which does not exist.
 
+use assets vmm boot
+
 ch_bin=cloud-hypervisor
 
 ch_init()

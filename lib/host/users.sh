@@ -5,6 +5,8 @@
 # closed, is not seen: /proc/PID/maps and cmdline take a lock that a stuck
 # process may hold for ever, fd and comm do not.
 
+use sysfs pci
+
 users_seen=
 users_complete=1
 users_skip=0

@@ -9,6 +9,8 @@
 #
 # fc_dir is that directory as the host sees it, fc_at as Firecracker does.
 
+use conf proc assets image vmm vm boot
+
 fc_bin=firecracker
 # As vsock-device: as root each VM's process is a user of its own, this number
 # plus the lowest 24 bits of the CID.

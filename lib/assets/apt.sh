@@ -108,7 +108,7 @@ apt_sources()
 		"$apt_etc"/sources.list.d/*.sources; do
 		[ ! -f "$file" ] || set -- "$@" "$file"
 	done
-	[ $# -eq 0 ] || awk -f "$TOP/lib/sources.awk" "$@"
+	[ $# -eq 0 ] || awk -f "$TOP/lib/assets/sources.awk" "$@"
 }
 
 # apt_mirrors CODENAME: sets apt_main and apt_security to the machine's mirrors

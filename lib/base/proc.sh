@@ -6,6 +6,8 @@
 # of the machine), `log`, sockets. What the whole machine shares (CIDs, PCI
 # devices) is locked in $RUN_DIR itself (proc_run).
 
+use conf poll
+
 proc_this_boot=
 proc_grace_s=5
 
