@@ -15,6 +15,7 @@
 #include "abi/iso_agent.h"
 #include "base/base.h"
 #include "base/rd.h"
+#include "base/secret.h"
 #include "loop/loop.h"
 
 #define AGENT_MAX_SESSIONS 64u
@@ -50,7 +51,7 @@ struct session;
 
 struct agent {
 	struct loop loop;
-	uint8_t secret[AGENT_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	struct agent_boot boot;
 	struct agent_child *children;
 	struct session *sessions;	/* oldest last */
@@ -70,10 +71,8 @@ struct agent {
 /* Checks KEY=value lines of n bytes. 0, or -EINVAL with *ret_line (from 1). */
 int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
 	       uint32_t *ret_line);
-/* Reads a secret of exactly n bytes and removes the file. 0 or -errno. */
-int boot_secret(const char *path, uint8_t *ret_secret, size_t n);
-/* Reads a small file whole. Bytes, or -errno (-EFBIG: does not fit). */
-ssize_t boot_read_file(const char *path, void *buf, size_t cap);
+/* Reads a secret and removes its file. 0 or -errno, as secret_read(). */
+int boot_secret(const char *path, uint8_t ret_secret[static SECRET_LEN]);
 
 /* ---- init.c */
 
@@ -135,7 +134,7 @@ void session_reap(struct agent *a, bool all);
 
 /* ---- serve.c */
 
-int agent_init(struct agent *a, const uint8_t secret[AGENT_SECRET_LEN]);
+int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN]);
 void agent_fini(struct agent *a);
 int agent_listen(struct agent *a, uint32_t port);
 void agent_watch(struct agent *a, struct agent_child *child);
@@ -144,7 +143,7 @@ void agent_forget(struct agent *a, struct agent_child *child);
 /* ---- service.c */
 
 /* Starts gpu-broker and keeps it running. 0 or -errno. */
-int service_start(struct agent *a, const uint8_t *secret, size_t n);
+int service_start(struct agent *a, const uint8_t secret[SECRET_LEN]);
 /* Asks it to end; the machine ends when it has, or after two seconds. */
 void service_stop_then_end(struct agent *a);
 /* Says `shim ready` once /dev/nvidiactl opens. 0 or -errno. */

@@ -10,37 +10,13 @@
 
 #define MAX_LINE 256
 
-ssize_t boot_read_file(const char *path, void *buf, size_t cap)
+int boot_secret(const char *path, uint8_t ret_secret[static SECRET_LEN])
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
-	uint8_t more;
+	int r = secret_read(path, ret_secret);
 
-	if (fd < 0)
+	if (unlink(path) < 0 && r == 0)
 		return -errno;
-	while (n < cap) {
-		ssize_t k = read(fd, (uint8_t *)buf + n, cap - n);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k < 0)
-			return -errno;
-		if (k == 0)
-			return (ssize_t)n;
-		n += (size_t)k;
-	}
-	return read(fd, &more, 1) == 0 ? (ssize_t)n : -EFBIG;
-}
-
-int boot_secret(const char *path, uint8_t *ret_secret, size_t n)
-{
-	ssize_t k = boot_read_file(path, ret_secret, n);
-
-	if (unlink(path) < 0 && k >= 0)
-		return -errno;
-	if (k < 0)
-		return (int)k;
-	return (size_t)k == n ? 0 : -EINVAL;
+	return r;
 }
 
 static int set_string(char *dst, size_t cap, const char *v)

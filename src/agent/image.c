@@ -14,6 +14,7 @@
 #include <sys/sysmacros.h>
 
 #include "agent/agent.h"
+#include "base/file.h"
 #include "base/num.h"
 #include "base/sock.h"
 
@@ -49,12 +50,11 @@ static int make_node(const char *name, unsigned int major_nr,
 static int find_major(const char *name, unsigned int *ret_major)
 {
 	static char text[8192];
-	ssize_t n = boot_read_file("/proc/devices", text, sizeof(text) - 1);
+	ssize_t n = file_read(AT_FDCWD, "/proc/devices", text, sizeof(text));
 	char *line, *rest = text;
 
 	if (n < 0)
 		return (int)n;
-	text[n] = 0;
 	while ((line = strsep(&rest, "\n"))) {
 		char *space = strchr(line + strspn(line, " "), ' ');
 		uint64_t v;

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "base/file.h"
 #include "base/sock.h"
 
 #define MODULE_DIR "/isospin"
@@ -140,12 +141,12 @@ static int load_list(char *list, const struct agent_boot *boot,
 int init_modules(const struct agent_boot *boot, const char **ret_what)
 {
 	static char list[4096];
-	ssize_t n = boot_read_file(MODULE_DIR "/modules", list, sizeof(list) - 1);
+	ssize_t n = file_read(AT_FDCWD, MODULE_DIR "/modules", list,
+			      sizeof(list));
 
 	*ret_what = MODULE_DIR "/modules";
 	if (n < 0)
 		return (int)n;
-	list[n] = 0;
 	return load_list(list, boot, ret_what);
 }
 

@@ -11,14 +11,15 @@
  *	isospin: failed: REASON at=NS
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/agent.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #define DIR "/isospin/"
-#define BROKER_SECRET_LEN 32
 
 /* Nobody can fix a guest that does not come up: the host reads why, and the
  * machine ends. */
@@ -33,7 +34,8 @@ static void read_boot_conf(struct agent *a)
 	static char text[4096];
 	char where[48];
 	uint32_t line;
-	ssize_t n = boot_read_file(DIR "boot.conf", text, sizeof(text));
+	ssize_t n = file_read(AT_FDCWD, DIR "boot.conf", text,
+			      sizeof(text));
 
 	if (n < 0)
 		fail(a, DIR "boot.conf", (int)n);
@@ -59,7 +61,7 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 	int r;
 
 	if (a->boot.role == ROLE_GPU) {
-		r = service_start(a, broker_secret, BROKER_SECRET_LEN);
+		r = service_start(a, broker_secret);
 		if (r < 0)
 			fail(a, "gpu-broker", r);
 	} else if (a->boot.role == ROLE_WORKER &&
@@ -76,7 +78,7 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 int main(int argc, char **argv)
 {
 	static struct agent agent;
-	uint8_t secret[AGENT_SECRET_LEN], broker_secret[BROKER_SECRET_LEN];
+	uint8_t secret[SECRET_LEN], broker_secret[SECRET_LEN];
 	struct agent *a = &agent;
 	struct agent_boot boot;
 	const char *what = "start";
@@ -97,12 +99,11 @@ int main(int argc, char **argv)
 		fail(a, what, r);
 	read_boot_conf(a);
 	boot = a->boot;
-	r = boot_secret(DIR "agent.secret", secret, sizeof(secret));
+	r = boot_secret(DIR "agent.secret", secret);
 	if (r < 0)
 		fail(a, DIR "agent.secret", r);
 	if (boot.role == ROLE_GPU) {
-		r = boot_secret(DIR "broker.secret", broker_secret,
-				sizeof(broker_secret));
+		r = boot_secret(DIR "broker.secret", broker_secret);
 		if (r < 0)
 			fail(a, DIR "broker.secret", r);
 	}

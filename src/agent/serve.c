@@ -65,7 +65,7 @@ void agent_forget(struct agent *a, struct agent_child *child)
 	}
 }
 
-int agent_init(struct agent *a, const uint8_t secret[AGENT_SECRET_LEN])
+int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN])
 {
 	static const int signals[] = { SIGCHLD };
 	int r;

@@ -131,14 +131,14 @@ static void on_broker_timer(struct iso_ev *ev, uint32_t events)
 	}
 }
 
-static int secret_memfd(const uint8_t *secret, size_t n)
+static int secret_memfd(const uint8_t secret[SECRET_LEN])
 {
 	_cleanup_close_ int fd = memfd_create("broker.secret", MFD_CLOEXEC);
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	r = write_full(fd, secret, n);
+	r = write_full(fd, secret, SECRET_LEN);
 	return r < 0 ? r : take_fd(&fd);
 }
 
@@ -150,7 +150,7 @@ static void mount_cgroup(void)
 		log_warn(CGROUP_DIR ": %s", strerror(errno));
 }
 
-int service_start(struct agent *a, const uint8_t *secret, size_t n)
+int service_start(struct agent *a, const uint8_t secret[SECRET_LEN])
 {
 	struct agent_service *sv = calloc(1, sizeof(*sv));
 	int r;
@@ -163,7 +163,7 @@ int service_start(struct agent *a, const uint8_t *secret, size_t n)
 	sv->backoff_ms = BACKOFF_MIN_MS;
 	sv->child.ended = on_broker_ended;
 	mount_cgroup();
-	sv->secret_fd = secret_memfd(secret, n);
+	sv->secret_fd = secret_memfd(secret);
 	if (sv->secret_fd < 0)
 		return sv->secret_fd;
 	sv->timer = (struct iso_ev){ .fd = loop_timerfd(),

@@ -71,19 +71,16 @@ DEFINE_LOG(warn, LOG_LVL_WARN)
 DEFINE_LOG(info, LOG_LVL_INFO)
 DEFINE_LOG(debug, LOG_LVL_DEBUG)
 
-#define LIMIT_BURST 30
-#define LIMIT_NS UINT64_C(2000000000)
-
 bool log_limit_ok(struct log_limit *limit)
 {
-	uint64_t now = now_ns();
-	uint64_t from = MAX(limit->rested_ns, now);
+	static const struct bucket_rate rate = {
+		.burst = 30, .each_ns = UINT64_C(2000000000),
+	};
 
-	if (from + LIMIT_NS > now + LIMIT_BURST * LIMIT_NS) {
+	if (bucket_take(&limit->bucket, &rate, now_ns()) > 0) {
 		limit->kept_back++;
 		return false;
 	}
-	limit->rested_ns = from + LIMIT_NS;
 	if (limit->kept_back)
 		log_warn("%u lines kept back", limit->kept_back);
 	limit->kept_back = 0;

@@ -4,6 +4,7 @@
 #define ISO_LOG_H
 
 #include "base/base.h"
+#include "base/bucket.h"
 
 enum log_level { LOG_LVL_ERROR, LOG_LVL_WARN, LOG_LVL_INFO, LOG_LVL_DEBUG };
 
@@ -27,7 +28,7 @@ void log_debug(const char *fmt, ...) _printf_(1, 2);
  * seconds. False: do not say it; the next one that may be said counts them.
  */
 struct log_limit {
-	uint64_t rested_ns;	/* zeroes to begin with */
+	struct bucket bucket;	/* zeroes to begin with */
 	uint32_t kept_back;
 };
 _must_check_ bool log_limit_ok(struct log_limit *limit);

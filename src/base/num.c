@@ -85,27 +85,6 @@ int parse_hex(const char *s, uint8_t *ret_bytes, size_t n)
 	return 0;
 }
 
-int parse_secret(const char *text, size_t n,
-		 uint8_t ret_secret[static PARSE_SECRET_LEN])
-{
-	char hex[2 * PARSE_SECRET_LEN + 1];
-	int r;
-
-	if (n == PARSE_SECRET_LEN) {
-		memcpy(ret_secret, text, n);
-		return 0;
-	}
-	if (n == sizeof(hex) && text[n - 1] == '\n')
-		n--;
-	if (n != sizeof(hex) - 1)
-		return -EINVAL;
-	memcpy(hex, text, n);
-	hex[n] = 0;
-	r = parse_hex(hex, ret_secret, PARSE_SECRET_LEN);
-	explicit_bzero(hex, sizeof(hex));
-	return r;
-}
-
 int parse_bdf(const char *s, struct pci_bdf *ret_bdf)
 {
 	static const char form[] = "xxxx:xx:xx.f";

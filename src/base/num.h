@@ -17,12 +17,6 @@ int parse_size(const char *s, uint64_t min, uint64_t max, uint64_t *ret_bytes);
 /* 2 * n hexadecimal digits to n bytes. 0 or -EINVAL. */
 int parse_hex(const char *s, uint8_t *ret_bytes, size_t n);
 
-/* A secret file's content: PARSE_SECRET_LEN bytes, or as many in hexadecimal
- * with or without a newline. 0 or -EINVAL. */
-#define PARSE_SECRET_LEN 32u
-int parse_secret(const char *text, size_t n,
-		 uint8_t ret_secret[static PARSE_SECRET_LEN]);
-
 /* PCI address dddd:bb:dd.f, lower-case hex. 0 or -EINVAL. */
 struct pci_bdf {
 	uint32_t domain;

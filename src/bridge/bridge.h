@@ -12,6 +12,7 @@
 #ifndef ISO_BRIDGE_H
 #define ISO_BRIDGE_H
 
+#include "base/bucket.h"
 #include "bridge/hybrid.h"
 #include "bridge/registry.h"
 #include "loop/loop.h"
@@ -39,7 +40,7 @@ struct worker {
 	unsigned int n_conns;
 	unsigned int scan;
 	uint64_t said_ns;	/* when worker_say() last said something */
-	uint64_t rested_ns;	/* when it may open the most connections again */
+	struct bucket starts;	/* of connections */
 };
 
 struct bridge_opts {

@@ -22,10 +22,11 @@
 
 /* Chunks moved from one side before others get their turn. */
 #define BUDGET 4
-/* A worker may open this many connections at once after a rest, then one in
- * this time. */
-#define STARTS 128
-#define START_MS 50
+/* How many connections a worker may open. Opening one costs the GPU VM time that
+ * is nobody's share of it. */
+static const struct bucket_rate starts = {
+	.burst = 128, .each_ns = UINT64_C(50000000),
+};
 
 #define IDENT_LEN (sizeof(struct iso_hdr) + sizeof(struct iso_ident))
 
@@ -371,18 +372,6 @@ static void side_init(struct side *s, struct conn *c, int fd)
 	s->conn = c;
 }
 
-/* Opening one costs the GPU VM time that is nobody's share of it. */
-static bool may_start(struct worker *w)
-{
-	const uint64_t each = START_MS * UINT64_C(1000000);
-	uint64_t now = now_ns(), from = MAX(w->rested_ns, now);
-
-	if (from + each > now + STARTS * each)
-		return false;
-	w->rested_ns = from + each;
-	return true;
-}
-
 /* #syscalls vsock-bridge: socket connect getsockopt */
 void conn_start(struct worker *w, int fd)
 {
@@ -399,7 +388,7 @@ void conn_start(struct worker *w, int fd)
 		worker_say(w, w->reg.gpu, "too many connections");
 		return;
 	}
-	if (!may_start(w)) {
+	if (bucket_take(&w->starts, &starts, now_ns()) > 0) {
 		worker_say(w, w->reg.gpu, "too many connections in a short time");
 		return;
 	}

@@ -5,43 +5,10 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
-#include "base/num.h"
+#include "base/secret.h"
 #include "bridge/bridge.h"
-
-/* Reads a file of at most `max` bytes. How many, or -errno (-EFBIG). */
-static ssize_t read_file(int dir_fd, const char *path, char *ret, size_t max)
-{
-	_cleanup_close_ int fd = -1;
-	size_t n = 0;
-
-	/* a FIFO there must not hold us up */
-	fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
-	while (n < max) {
-		ssize_t r = read(fd, ret + n, max - n);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		if (r == 0)
-			return (ssize_t)n;
-		n += (size_t)r;
-	}
-	return -EFBIG;
-}
-
-static int read_secret(const char *path, uint8_t ret_secret[ISO_SECRET_LEN])
-{
-	char text[2 * ISO_SECRET_LEN + 2];
-	ssize_t n = read_file(AT_FDCWD, path, text, sizeof(text));
-	int r = n < 0 ? (int)n : parse_secret(text, (size_t)n, ret_secret);
-
-	explicit_bzero(text, sizeof(text));
-	return r;
-}
 
 static void kill_conns_to(struct bridge *b, const struct gpu *g)
 {
@@ -57,12 +24,11 @@ static void saw_gpu(struct bridge *b, const struct reg_entry *e)
 {
 	struct gpu *g = bridge_gpu(b, e->name);
 	uint8_t secret[ISO_SECRET_LEN];
-	int r = read_secret(e->secret_file, secret);
+	int r = secret_read(e->secret_file, secret);
 
 	if (r < 0) {
 		log_error("%s/%s.gpu: secret_file: %s: %s", b->opts->dir,
-			  e->name, e->secret_file,
-			  r == -EINVAL ? "not a secret" : strerror(-r));
+			  e->name, e->secret_file, secret_error(r));
 		return;
 	}
 	if (!g) {
@@ -112,7 +78,7 @@ static void saw_file(struct bridge *b, const char *file)
 			 b->opts->dir, file);
 		return;
 	}
-	n = read_file(b->dir_fd, file, text, sizeof(text));
+	n = file_read(b->dir_fd, file, text, sizeof(text));
 	if (n == -ENOENT)
 		return; /* gone since */
 	if (n < 0) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/num.h"
 #include "vfio/vfio.h"
 
@@ -173,29 +174,15 @@ static bool has_open(const char *pid, const char *file)
 	return false;
 }
 
-/* At most n - 1 bytes of a file of /proc, as text. 0 or -errno. */
+/* A file of /proc, as text. 0 or -errno. */
 static int read_proc(const char *file, char *ret_text, size_t n)
 {
-	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
-	size_t have = 0;
-	ssize_t got;
-	int r;
+	ssize_t r = format_path(path, "%s/%s", procfs(), file);
 
-	r = format_path(path, "%s/%s", procfs(), file);
-	if (r < 0)
-		return r;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	do {
-		got = read(fd, ret_text + have, n - 1 - have);
-		if (got < 0)
-			return -errno;
-		have += (size_t)got;
-	} while (got > 0 && have < n - 1);
-	ret_text[have] = 0;
-	return 0;
+	if (r == 0)
+		r = file_read(AT_FDCWD, path, ret_text, n);
+	return r < 0 ? (int)r : 0;
 }
 
 static void add_user(const char *pid, char *text, size_t n)

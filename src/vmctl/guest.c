@@ -3,7 +3,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,24 +49,7 @@ int guest_option(struct guest *g, int letter, const char *value)
 	}
 }
 
-static int read_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN])
-{
-	char text[2 * AGENT_SECRET_LEN + 2];
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, sizeof(text));
-	if (n < 0)
-		return -errno;
-	r = parse_secret(text, (size_t)n, secret);
-	explicit_bzero(text, sizeof(text));
-	return r;
-}
-
-static int send_auth(int fd, const uint8_t secret[AGENT_SECRET_LEN])
+static int send_auth(int fd, const uint8_t secret[SECRET_LEN])
 {
 	struct {
 		struct agent_hdr hdr;
@@ -114,15 +96,13 @@ static const char *why(int err)
 	}
 }
 
-void guest_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN],
+void guest_secret(const char *path, uint8_t secret[SECRET_LEN],
 		  int status)
 {
-	int r = read_secret(path, secret);
+	int r = secret_read(path, secret);
 
 	if (r < 0)
-		die(status, "%s: %s", path, r == -EINVAL ?
-		    "neither 32 bytes nor 64 hexadecimal digits" :
-		    strerror(-r));
+		die(status, "%s: %s", path, secret_error(r));
 }
 
 static void check_options(struct guest *g, int status)
@@ -168,7 +148,7 @@ static _noreturn_ void no_guest(int err, bool met, int status)
 
 int guest_connect(struct guest *g, int status)
 {
-	uint8_t secret[AGENT_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	bool met;
 	int fd;
 
@@ -183,7 +163,7 @@ int guest_connect(struct guest *g, int status)
 
 int guest_await(struct guest *g, uint64_t deadline, int status)
 {
-	uint8_t secret[AGENT_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	uint64_t now;
 	bool met;
 	int fd;

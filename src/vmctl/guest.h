@@ -5,6 +5,7 @@
 
 #include "abi/iso_agent.h"
 #include "base/base.h"
+#include "base/secret.h"
 #include "base/sock.h"
 
 struct guest {
@@ -25,7 +26,7 @@ int guest_option(struct guest *g, int letter, const char *value);
 
 /* A secret's file: 32 bytes, or 64 hexadecimal digits; or ends the program with
  * `status`. */
-void guest_secret(const char *path, uint8_t secret[AGENT_SECRET_LEN],
+void guest_secret(const char *path, uint8_t secret[SECRET_LEN],
 		  int status);
 
 /* Connects and has READY read. The fd (blocking), or ends the program with

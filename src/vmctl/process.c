@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
@@ -19,17 +20,12 @@
 static int start_time(pid_t pid, char *ret_state, uint64_t *ret_time)
 {
 	char path[32], stat[1024], *p, *field, *save = NULL;
-	_cleanup_close_ int fd = -1;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
-	n = read(fd, stat, sizeof(stat) - 1);
+	n = file_read(AT_FDCWD, path, stat, sizeof(stat));
 	if (n < 0)
-		return -errno;
-	stat[n] = 0;
+		return n == -ENOENT ? -ESRCH : (int)n;
 	/* the name in brackets may hold anything, brackets too */
 	p = strrchr(stat, ')');
 	if (!p)

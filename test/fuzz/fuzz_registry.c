@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/secret.h"
 #include "bridge/registry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	uint8_t secret[ISO_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	char file[64], name[REG_NAME_MAX];
 	struct reg_error error = { 0 };
 	struct reg_entry e;
@@ -28,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	} else if (!error.why) {
 		abort();
 	}
-	parse_secret((const char *)p, n, secret);
+	(void)!secret_parse((const char *)p, n, secret);
 	n = MIN(n, sizeof(file) - 1);
 	memcpy(file, p, n);
 	file[n] = 0;

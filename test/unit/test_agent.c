@@ -22,8 +22,8 @@
 #include "base/log.h"
 #include "base/sock.h"
 
-static const uint8_t secret[AGENT_SECRET_LEN] = "0123456789abcdef0123456789abcdef";
-static const uint8_t fresh[AGENT_SECRET_LEN] = "fedcba9876543210fedcba9876543210";
+static const uint8_t secret[SECRET_LEN] = "0123456789abcdef0123456789abcdef";
+static const uint8_t fresh[SECRET_LEN] = "fedcba9876543210fedcba9876543210";
 static char uds[SOCK_PATH_MAX];
 
 /* ---- the agent's side */
@@ -568,12 +568,12 @@ static pid_t spawn(bool template)
 
 int main(int argc, char **argv)
 {
-	uint8_t key[AGENT_SECRET_LEN];
+	uint8_t key[SECRET_LEN];
 	pid_t pid;
 
 	log_init("test_agent");
 	if (argc >= 4 && strcmp(argv[1], "serve") == 0) {
-		if (boot_read_file(argv[3], key, sizeof(key)) != sizeof(key))
+		if (secret_read(argv[3], key) < 0)
 			return 1;
 		return serve(argv[2], key, argc == 5);
 	}

@@ -7,10 +7,14 @@
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "base/bucket.h"
+#include "base/file.h"
 #include "base/idmap.h"
+#include "base/list.h"
 #include "base/num.h"
 #include "base/rd.h"
 #include "base/ring.h"
+#include "base/secret.h"
 #include "base/sock.h"
 #include "base/wr.h"
 #include "tap.h"
@@ -260,17 +264,149 @@ static void test_secret(void)
 	static const char hex[] =
 		"000102030405060708090a0b0c0d0e0f"
 		"101112131415161718191a1b1c1d1e1f\n";
-	uint8_t s[PARSE_SECRET_LEN];
+	uint8_t s[SECRET_LEN];
 
-	ok(parse_secret(hex, 65, s) == 0 && s[31] == 31,
+	ok(secret_parse(hex, 65, s) == 0 && s[31] == 31,
 	   "a secret in hexadecimal and a newline is read");
-	ok(parse_secret(hex, 64, s) == 0, "also without the newline");
-	ok(parse_secret(hex, 32, s) == 0 && s[0] == '0',
+	ok(secret_parse(hex, 64, s) == 0, "also without the newline");
+	ok(secret_parse(hex, 32, s) == 0 && s[0] == '0',
 	   "32 bytes are a secret as they are");
-	ok(parse_secret(hex, 63, s) == -EINVAL &&
-	   parse_secret(hex, 0, s) == -EINVAL &&
-	   parse_secret(hex + 1, 64, s) == -EINVAL,
+	ok(secret_parse(hex, 63, s) == -EINVAL &&
+	   secret_parse(hex, 0, s) == -EINVAL &&
+	   secret_parse(hex + 1, 64, s) == -EINVAL,
 	   "another length is no secret");
+}
+
+/* Makes the file hold n bytes. */
+static void put_file(const char *path, const char *text, size_t n)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write_full(fd, text, n) < 0)
+		exit(1);
+	close(fd);
+}
+
+static void test_files(void)
+{
+	static const char text[] = "0123456789abcdef0123456789abcdef"
+				   "0123456789abcdef0123456789abcdef\n+";
+	char dir[] = "/tmp/test_base.XXXXXX", path[64], buf[8];
+	uint8_t s[SECRET_LEN];
+
+	if (!mkdtemp(dir))
+		return;
+	snprintf(path, sizeof(path), "%s/f", dir);
+	ok(file_read(AT_FDCWD, path, buf, sizeof(buf)) == -ENOENT &&
+	   secret_read(path, s) == -ENOENT, "a file that is not there");
+	put_file(path, "abcdefg", 7);
+	ok(file_read(AT_FDCWD, path, buf, 8) == 7 && strcmp(buf, "abcdefg") == 0,
+	   "a file that fits is read, and ends in a NUL");
+	ok(file_read(AT_FDCWD, path, buf, 7) == -EFBIG, "another is refused");
+	ok(secret_read(path, s) == -EINVAL &&
+	   strstr(secret_error(-EINVAL), "32 bytes"), "a short one is no secret");
+	put_file(path, text, 66);
+	ok(secret_read(path, s) == -EINVAL, "nor is a long one");
+	put_file(path, text, 65);
+	ok(secret_read(path, s) == 0 && s[0] == 0x01 && s[31] == 0xef,
+	   "a secret is read from a file");
+	unlink(path);
+	if (mkfifo(path, 0600) == 0)
+		ok(file_read(AT_FDCWD, path, buf, 8) == 0, "a FIFO holds nobody up");
+	unlink(path);
+	rmdir(dir);
+}
+
+static void test_bucket(void)
+{
+	static const struct bucket_rate rate = { .burst = 3, .each_ns = 10 };
+	struct bucket b = { 0 };
+	uint64_t now = 1000;
+
+	ok(bucket_take(&b, &rate, now) == 0 && bucket_take(&b, &rate, now) == 0 &&
+	   bucket_take(&b, &rate, now) == 0, "a full bucket gives its burst");
+	ok(bucket_take(&b, &rate, now) == 10 &&
+	   bucket_take(&b, &rate, now + 4) == 6,
+	   "an empty one says how long it will be");
+	ok(bucket_take(&b, &rate, now + 10) == 0 &&
+	   bucket_take(&b, &rate, now + 10) == 10, "then it has one token");
+	ok(b.full_ns == now + 40, "and is full when all are back");
+	now += 1000;
+	for (int i = 0; i < 3; i++)
+		ok(bucket_take(&b, &rate, now) == 0, "a rest gives %d", i + 1);
+	ok(bucket_take(&b, &rate, now) == 10, "but no more than the burst");
+	b.full_ns = now + rate.burst * rate.each_ns;
+	ok(bucket_take(&b, &rate, now) == 10, "one may begin empty");
+}
+
+struct thing {
+	int n;
+	struct list_item item;
+};
+
+static struct list *things;	/* that release() may end others of */
+static int released;
+
+static void release(struct list_item *item)
+{
+	struct thing *t = container_of(item, struct thing, item), *other;
+
+	released = released * 10 + t->n;
+	if (t->n == 2)
+		list_each(other, things, item)
+			if (other->n == 1 || other->n == 5)
+				list_end(things, &other->item);
+}
+
+/* The live ones as the digits of a number. */
+static int digits(const struct list *l)
+{
+	struct thing *t;
+	int n = 0;
+
+	list_each(t, l, item)
+		n = n * 10 + t->n;
+	return n;
+}
+
+static void test_list(void)
+{
+	struct thing t[6] = { 0 }, *p;
+	struct list l = { 0 };
+
+	things = &l;
+	ok(!list_first(&l, p, item) && digits(&l) == 0, "zeroes are an empty list");
+	list_reap(&l, release);
+	for (int i = 1; i <= 5; i++) {
+		t[i].n = i;
+		list_add(&l, &t[i].item);
+	}
+	ok(digits(&l) == 12345 && list_live(&l) == 5, "items stay in order");
+	ok(list_end(&l, &t[2].item) && !list_end(&l, &t[2].item),
+	   "an item ends once");
+	ok(digits(&l) == 1345 && l.n == 5 && list_live(&l) == 4,
+	   "an ended one is not seen, and there");
+	list_each(p, &l, item)
+		list_end(&l, &p->item);
+	ok(digits(&l) == 0 && l.n == 5, "a loop may end what it is at");
+	t[3].item.holds = 1;
+	list_reap(&l, release);
+	ok(released == 1245 && l.n == 1, "what is held is not released");
+	t[3].item.holds = 0;
+	list_reap(&l, release);
+	ok(released == 12453 && l.n == 0 && l.n_ended == 0 && !l.first && !l.last,
+	   "but later");
+	released = 0;
+	for (int i = 1; i <= 5; i++)
+		list_add(&l, &t[i].item);
+	list_end(&l, &t[2].item);
+	list_reap(&l, release);
+	ok(released == 25, "release() may end others, those behind at once");
+	list_reap(&l, release);
+	ok(released == 251 && digits(&l) == 34, "those before, the next time");
+	list_remove(&l, &t[3].item);
+	list_remove(&l, &t[4].item);
+	ok(l.n == 0 && !l.first && !l.last, "an item can be taken out at once");
 }
 
 int main(void)
@@ -285,5 +421,8 @@ int main(void)
 	test_sockets();
 	test_fds();
 	test_secret();
+	test_files();
+	test_bucket();
+	test_list();
 	return done_testing();
 }
