@@ -58,7 +58,8 @@ STRICT := src/abi/% src/base/%
 
 LIB_SRC := $(sort $(wildcard src/abi/*.c src/base/*.c src/loop/*.c \
 	   src/sandbox/*.c)) $(GEN)/conf_tbl.c $(GEN)/abi_tables.c
-gpu-broker_SRC := $(sort $(wildcard src/broker/*.c src/broker/softrm/*.c))
+gpu-broker_SRC := $(sort $(wildcard src/broker/*.c src/broker/*/*.c src/drv/*.c \
+		  src/drv/*/*.c))
 vsock-bridge_SRC := $(sort $(wildcard src/bridge/*.c))
 vsock-device_SRC := $(sort $(wildcard src/vsock-device/*.c))
 isospin-agent_SRC := $(sort $(wildcard src/agent/*.c))
@@ -173,7 +174,7 @@ endef
 $(foreach p,$(STATIC),$(eval $(call static_program,$(p))))
 
 # A unit test links the library and every object of the modules that it names
-# in a line `/* links: src/bridge src/broker/softrm */`, but for their main.c.
+# in a line `/* links: src/bridge src/drv/soft */`, but for their main.c.
 unit_links = $(foreach d,$(shell sed -n \
 	's|^/\* links: \(.*\) \*/$$|\1|p' $(1)),$(filter-out \
 	%/main.c,$(sort $(wildcard $(d)/*.c))))
@@ -189,8 +190,8 @@ $(foreach p,$(UNIT),$(eval $(call unit_program,$(p))))
 
 # The soft driver under an unmodified program, without a VM.
 build/test/softrm-preload.so: test/tools/softrm-preload.c src/abi/abi.c \
-		$(GEN)/abi_tables.c $(wildcard src/broker/softrm/*.c) \
-		src/broker/softrm/softrm.h src/broker/drv.h | $(GEN_H)
+		$(GEN)/abi_tables.c $(wildcard src/drv/soft/*.c) \
+		$(wildcard src/drv/*.h src/drv/soft/*.h) | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fPIC -shared \
 		$(filter %.c,$^) -o $@ -ldl -pthread

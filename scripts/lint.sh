@@ -67,7 +67,8 @@ lint_layers()
 		below["abi"] = " "
 		below["base"] = " abi "
 		below["loop"] = below["sandbox"] = " abi base "
-		above = " abi base loop sandbox "
+		below["drv"] = " abi base "
+		above = " abi base loop sandbox drv "
 	}
 	FNR == 1 {
 		split(FILENAME, part, "/")

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "broker/driver.h"
 
-#include "broker/opener.h"
-#include "broker/real.h"
+#include "drv/real/real_opener.h"
+#include "drv/real/real.h"
 
 static int make_soft(const struct abi *abi, struct child_setup *setup,
 		     struct drv **ret_drv)

@@ -3,7 +3,7 @@
 #ifndef ISO_BROKER_DRIVER_H
 #define ISO_BROKER_DRIVER_H
 
-#include "broker/child.h"
+#include "broker/child/child.h"
 
 struct driver {
 	const char *name;	/* for --driver */

@@ -17,10 +17,10 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
-#include "broker/cgroup.h"
+#include "broker/monitor/cgroup.h"
 #include "broker/driver.h"
-#include "broker/monitor.h"
-#include "broker/opener.h"
+#include "broker/monitor/monitor.h"
+#include "drv/real/real_opener.h"
 
 #define BACKLOG 128
 /* Where the users of the children begin: above what distributions give out

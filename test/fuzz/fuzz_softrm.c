@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker/softrm */
+/* links: src/drv/soft */
 /*
  * A hostile worker's calls on the soft driver: rows, files and handles picked
  * by the input, the buffers sized as the broker sizes them, filled from it.
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "broker/drv.h"
+#include "drv/drv.h"
 
 #define N_FILES 4
 #define MAX_MEM 16

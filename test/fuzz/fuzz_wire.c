@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/softrm */
+/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
 /*
  * What a hostile worker sends to its child, after a good HELLO and two OPENs:
  * frames made from the input, most with a right header, or raw bytes. Jobs run
@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/sock.h"
-#include "broker/conn.h"
+#include "broker/child/conn.h"
 
 #define MAX_BODY 512
 

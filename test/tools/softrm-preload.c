@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "broker/drv.h"
+#include "drv/drv.h"
 
 #define MAX_FD 1024
 #define MAX_MEM 16

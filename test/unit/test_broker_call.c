@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/softrm */
+/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
 /*
  * One call from frame to frame against a table made up here, which has what no
  * allowed call of today has: arrays of wide elements, fds inside parameters.
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "broker/conn.h"
+#include "broker/child/conn.h"
 #include "tap.h"
 
 /* An escape: u32 count, pointer to count * 8 bytes at 8, fd at 16. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/softrm */
+/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
 /*
  * One slow job among fast ones; then more slow ones than threads. Each step
  * starts the next from the leader; the last one ends the program.
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#include "broker/pool.h"
+#include "broker/child/pool.h"
 #include "tap.h"
 
 #define THREADS 4

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/softrm */
+/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
 /*
  * The real driver's two halves against a /dev made up here: the monitor's, which
  * asks what is there and opens, and the child's, which asks for it and calls.
@@ -17,9 +17,9 @@
 #include <sys/syscall.h>
 
 #include "base/base.h"
-#include "broker/devices.h"
-#include "broker/opener.h"
-#include "broker/real.h"
+#include "drv/real/real_host.h"
+#include "drv/real/real_opener.h"
+#include "drv/real/real.h"
 #include "tap.h"
 
 #define VERSION "550.163.01"

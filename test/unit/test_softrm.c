@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker/softrm */
+/* links: src/drv/soft */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
-#include "broker/drv.h"
+#include "drv/drv.h"
 #include "tap.h"
 
 static const struct abi *abi;

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker/monitor/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "base/sock.h"
+#include "drv/real/real_opener.h"
+
+/* In the forked child: only async-signal-safe calls. */
+
+/* Where memory runs out a child goes before anything that others need; it is
+ * those who can be told by their workers to take some. */
+static bool go_first(void)
+{
+	static const char most[] = "1000";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, most, sizeof(most) - 1) > 0;
+}
+
+_noreturn_ static void become_child(int sock, int opener, int log,
+				      const char *worker)
+{
+	char self[] = "gpu-broker", option[] = "--child";
+	char name[sizeof(((struct child_setup *)0)->worker)];
+	char *argv[] = { self, option, name, NULL };
+	char *envp[] = { NULL };
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	memcpy(name, worker, sizeof(name));
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Never the same numbers: main() has filled the low ones. */
+	if (!go_first() || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
+	    dup2(sock, CHILD_SOCK) < 0 ||
+	    (opener >= 0 && dup2(opener, OPENER_SOCK) < 0) ||
+	    syscall(SYS_close_range, opener < 0 ? OPENER_SOCK :
+						  OPENER_SOCK + 1, ~0U, 0) < 0)
+		_exit(ISO_EX_BUG);
+	execve("/proc/self/exe", argv, envp);
+	_exit(ISO_EX_UNAVAILABLE);
+}
+
+static int pidfd_open_(pid_t pid)
+{
+	long r = syscall(SYS_pidfd_open, pid, 0);
+
+	return r < 0 ? -errno : (int)r;
+}
+
+/* The monitor's half of a new child, whose setup it has not been sent yet. */
+static int adopt(struct spawned *s, const struct child_setup *setup)
+{
+	int r;
+
+	s->pidfd = pidfd_open_(s->pid);
+	if (s->pidfd < 0)
+		return s->pidfd;
+	r = sock_set_nonblock(s->sock, true);
+	if (r == 0)
+		r = sock_set_nonblock(s->log, true);
+	if (r == 0 && s->opener >= 0)
+		r = sock_set_nonblock(s->opener, true);
+	if (r == 0)
+		r = sock_send_fds(s->sock, setup, sizeof(*setup), NULL, 0);
+	return r;
+}
+
+int spawn_child(const struct child_setup *setup, bool opener,
+		struct spawned *ret)
+{
+	struct spawned s = { .pidfd = -1, .opener = -1 };
+	int pair[2] = { -1, -1 }, opens[2] = { -1, -1 }, log[2] = { -1, -1 };
+	int r = 0;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    (opener && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+				  opens) < 0) ||
+	    pipe2(log, O_CLOEXEC) < 0)
+		r = -errno;
+	if (r == 0) {
+		s.pid = fork();
+		if (s.pid == 0)
+			become_child(pair[1], opens[1], log[1], setup->worker);
+		r = s.pid < 0 ? -errno : 0;
+	}
+	close_fd(&pair[1]);
+	close_fd(&opens[1]);
+	close_fd(&log[1]);
+	s.sock = pair[0];
+	s.opener = opens[0];
+	s.log = log[0];
+	if (r == 0)
+		r = adopt(&s, setup);
+	if (r == 0) {
+		*ret = s;
+		return 0;
+	}
+	close_fd(&s.sock);
+	close_fd(&s.opener);
+	close_fd(&s.log);
+	/* Without its setup it ends by itself. */
+	if (s.pid > 0)
+		waitpid(s.pid, NULL, 0);
+	close_fd(&s.pidfd);
+	return r;
+}
+
+void spawn_kill(int pidfd)
+{
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
+	    errno != ESRCH)
+		log_error("kill: %s", strerror(errno));
+}
+
+bool spawn_wait(int pidfd, int timeout_ms)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&p, 1, timeout_ms) > 0;
+}
+
+int spawn_reap(pid_t pid, char *how, size_t size)
+{
+	int status;
+	pid_t r = waitpid(pid, &status, WNOHANG);
+
+	if (r == 0)
+		return -EAGAIN;
+	if (r < 0)
+		snprintf(how, size, "is lost: %s", strerror(errno));
+	else if (WIFSIGNALED(status))
+		snprintf(how, size, "died of signal %d", WTERMSIG(status));
+	else
+		snprintf(how, size, "ended with status %d",
+			 WEXITSTATUS(status));
+	return 0;
+}

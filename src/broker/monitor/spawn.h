@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* spawn.h - starts, ends and reaps children of the monitor */
+#ifndef ISO_BROKER_SPAWN_H
+#define ISO_BROKER_SPAWN_H
+
+#include "broker/child/child.h"
+
+struct spawned {
+	pid_t pid;
+	int pidfd;
+	int sock;	/* to its CHILD_SOCK; non-blocking */
+	int opener;	/* to its OPENER_SOCK, likewise; -1: it has none */
+	int log;	/* what it writes to stderr; non-blocking */
+};
+
+/* Executes this program anew as the worker's child and sends it the setup.
+ * opener: whether it may ask for device nodes. 0, or -errno. */
+int spawn_child(const struct child_setup *setup, bool opener,
+		struct spawned *ret);
+
+void spawn_kill(int pidfd);
+
+/* True once it has ended; waits for at most timeout_ms (-1: for ever). */
+bool spawn_wait(int pidfd, int timeout_ms);
+
+/* Reaps it and says how it ended. 0, or -EAGAIN: it has not. */
+int spawn_reap(pid_t pid, char *how, size_t size);
+
+#endif /* ISO_BROKER_SPAWN_H */

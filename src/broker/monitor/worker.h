@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h - the monitor's side of workers: their connections and children
+ *
+ * A worker has at most one child. It ends with the last connection and is gone,
+ * and reaped, before the next one starts; connections that come meanwhile
+ * wait. A worker that needs one child after the other waits longer.
+ */
+#ifndef ISO_BROKER_WORKER_H
+#define ISO_BROKER_WORKER_H
+
+#include "broker/monitor/monitor.h"
+#include "loop/loop.h"
+
+struct worker;
+
+struct workers {
+	struct loop *loop;			/* borrowed, like the next two */
+	const struct monitor_config *config;
+	struct metrics *metrics;
+	struct log_limit *log;			/* for what workers provoke */
+	struct worker *list;
+	unsigned int n;
+};
+
+/* A connection whose IDENT was good. Takes over fd. */
+void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps);
+
+/* Frees what has ended: for the loop's after hook. */
+void workers_reap(struct workers *ws);
+
+/* Tells every child to log what it counted. */
+void workers_log_metrics(struct workers *ws);
+
+/* Ends and reaps every child and forgets all workers. */
+void workers_end(struct workers *ws);
+
+#endif /* ISO_BROKER_WORKER_H */

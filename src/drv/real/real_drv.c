@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ioctl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/sock.h"
+#include "drv/real/real_opener.h"
+#include "drv/real/real.h"
+#include "seccomp_gpu-broker-real.h"
+
+const int *const real_syscalls = seccomp_syscalls;
+const size_t real_n_syscalls = ARRAY_SIZE(seccomp_syscalls);
+
+/* nv-ioctl-numbers.h: of every escape. */
+#define NV_IOCTL_MAGIC 'F'
+/* uvm_types.h: calls may come from another address space than that of the
+ * program; the broker's is another one. */
+#define UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE 0x2
+
+struct real {
+	struct drv base;
+	const struct drv_gpu *gpus;
+	uint32_t n_gpus;
+	const struct abi_row *wait_open; /* NULL: there is no such call */
+	pthread_mutex_t lock;
+	int sock;		/* to the monitor; one question at a time */
+};
+
+struct real_file {
+	struct drv_file base;
+	int fd;
+};
+
+static struct real *real_of(struct drv *drv)
+{
+	return container_of(drv, struct real, base);
+}
+
+static int fd_of(const struct drv_file *file)
+{
+	return container_of(file, const struct real_file, base)->fd;
+}
+
+unsigned long real_request(const struct abi_row *row, uint32_t len)
+{
+	if (row->kind == ABI_UVM)
+		return row->nr; /* bare numbers */
+	return _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, row->nr, len);
+}
+
+const struct abi_row *real_row(const struct abi *abi, uint32_t nr)
+{
+	for (uint32_t i = 0; i < abi->n_rows[ABI_ESCAPE]; i++)
+		if (abi->rows[ABI_ESCAPE][i].nr == nr)
+			return &abi->rows[ABI_ESCAPE][i];
+	return NULL;
+}
+
+bool real_opens_async(const struct abi *abi)
+{
+	return real_row(abi, NV_ESC_WAIT_OPEN_COMPLETE) != NULL;
+}
+
+/* ---- open ----------------------------------------------------------------- */
+
+/* #syscalls gpu-broker-real: sendmsg recvmsg */
+static int ask_monitor(struct real *real, const struct opener_ask *ask)
+{
+	struct opener_reply reply;
+	size_t n_fds = 0;
+	int fd = -1, r;
+	ssize_t n = 0;
+
+	pthread_mutex_lock(&real->lock);
+	r = sock_send_fds(real->sock, ask, sizeof(*ask), NULL, 0);
+	if (r == 0)
+		n = sock_recv_fds(real->sock, &reply, sizeof(reply), &fd, 1,
+				  &n_fds);
+	pthread_mutex_unlock(&real->lock);
+	if (r < 0 || n == -EMFILE)
+		return r < 0 ? -ENODEV : -EMFILE;
+	if (n != (ssize_t)sizeof(reply))
+		return n == -EMSGSIZE ? -EMFILE : -ENODEV;
+	if (reply.err) {
+		close_fd(&fd);
+		return reply.err;
+	}
+	return n_fds == 1 ? fd : -EMFILE;
+}
+
+/*
+ * The monitor has opened the GPU with O_NONBLOCK; the guest wants to know how
+ * it went.
+ *
+ * #syscalls gpu-broker-real: ioctl fcntl
+ */
+static int wait_open(const struct real *real, int fd)
+{
+	const struct abi_row *row = real->wait_open;
+	uint8_t arg[64] = { 0 };
+	int32_t rc;
+
+	if (row->sizes[0] > sizeof(arg))
+		return -EPROTONOSUPPORT;
+	if (ioctl(fd, real_request(row, row->sizes[0]), arg) < 0)
+		return -errno;
+	rc = (int32_t)abi_get(row, ABI_F_rc, 0, arg, row->sizes[0]);
+	if (rc)
+		return rc < 0 && rc > -4096 ? rc : -EIO;
+	return sock_set_nonblock(fd, false);
+}
+
+static int real_open(struct drv *drv, enum drv_kind kind, uint32_t minor,
+		     uint32_t flags, const struct drv_cred *cred,
+		     struct drv_file **ret_file)
+{
+	struct real *real = real_of(drv);
+	struct opener_ask ask = { .kind = kind, .minor = minor,
+				  .flags = flags };
+	_cleanup_close_ int fd = ask_monitor(real, &ask);
+	struct real_file *file;
+	int r = 0;
+
+	(void)cred; /* the driver sees this process and its user */
+	if (fd < 0)
+		return fd;
+	if (kind == DRV_GPU && !(flags & O_NONBLOCK) && real->wait_open)
+		r = wait_open(real, fd);
+	if (r < 0)
+		return r;
+	file = calloc(1, sizeof(*file));
+	if (!file)
+		return -ENOMEM;
+	file->base = (struct drv_file){ .drv = drv, .kind = kind,
+					.minor = minor };
+	file->fd = take_fd(&fd);
+	*ret_file = &file->base;
+	return 0;
+}
+
+/* ---- ioctl ---------------------------------------------------------------- */
+
+/* size bytes at off of the argument (parent -1) or of a buffer; NULL if they
+ * are not in it. */
+static void *field(const struct drv_call *call, int parent, uint32_t off,
+		   uint32_t size)
+{
+	uint8_t *p = call->arg;
+	uint32_t len = call->len;
+
+	if (parent >= 0) {
+		p = call->mem[parent].ptr;
+		len = call->mem[parent].len;
+	}
+	return range_ok(off, size, len) ? p + off : NULL;
+}
+
+/* Our addresses and descriptors in the place of the guest's. */
+static int translate(struct drv_call *call)
+{
+	for (uint32_t i = 0; i < call->n_mem; i++) {
+		uint64_t addr = (uintptr_t)call->mem[i].ptr;
+		void *p = field(call, call->mem[i].parent, call->mem[i].off,
+				sizeof(addr));
+
+		if (!p)
+			return -EINVAL;
+		memcpy(p, &addr, sizeof(addr));
+	}
+	for (uint32_t i = 0; i < call->n_fd; i++) {
+		const struct drv_file *file = call->fd[i].file;
+		int32_t fd = file ? fd_of(file) : -1;
+		void *p = field(call, call->fd[i].parent, call->fd[i].off,
+				sizeof(fd));
+
+		if (!p)
+			return -EINVAL;
+		memcpy(p, &fd, sizeof(fd));
+	}
+	return 0;
+}
+
+static int real_ioctl(struct drv_file *file, struct drv_call *call)
+{
+	bool uvm_init = call->row->kind == ABI_UVM &&
+			call->row->nr == UVM_INITIALIZE;
+	uint64_t flags = 0;
+	int r = translate(call);
+
+	if (r < 0)
+		return r;
+	if (uvm_init) {
+		flags = abi_get(call->row, ABI_F_flags, 0, call->arg,
+				call->len);
+		abi_put(call->row, ABI_F_flags, 0, call->arg, call->len,
+			flags | UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE);
+	}
+	if (ioctl(fd_of(file), real_request(call->row, call->len),
+		  call->arg) < 0)
+		r = -errno;
+	if (uvm_init)
+		abi_put(call->row, ABI_F_flags, 0, call->arg, call->len, flags);
+	return r;
+}
+
+/* ---- the rest ------------------------------------------------------------- */
+
+static int real_mmap(struct drv_file *file, const struct drv_map *map)
+{
+	(void)file;
+	(void)map;
+	return -EOPNOTSUPP;
+}
+
+/* /dev/nvidia-uvm cannot be polled. */
+static int real_poll_fd(struct drv_file *file)
+{
+	return file->kind == DRV_CTL || file->kind == DRV_GPU ? fd_of(file) :
+								-1;
+}
+
+static void real_close(struct drv_file *base)
+{
+	struct real_file *file = container_of(base, struct real_file, base);
+
+	close_fd(&file->fd);
+	free(file);
+}
+
+static int real_gpu(struct drv *drv, unsigned int i, struct drv_gpu *ret)
+{
+	const struct real *real = real_of(drv);
+
+	if (i >= real->n_gpus)
+		return -ENODEV;
+	*ret = real->gpus[i];
+	return 0;
+}
+
+static void real_destroy(struct drv *drv)
+{
+	struct real *real = real_of(drv);
+
+	close_fd(&real->sock);
+	pthread_mutex_destroy(&real->lock);
+	free(real);
+}
+
+static const struct drv_ops real_ops = {
+	.open = real_open,
+	.ioctl = real_ioctl,
+	.mmap = real_mmap,
+	.poll_fd = real_poll_fd,
+	.close = real_close,
+	.gpu = real_gpu,
+	.destroy = real_destroy,
+};
+
+int drv_real_new(const struct abi *abi, const struct drv_gpu *gpus,
+		 uint32_t n_gpus, int sock, struct drv **ret_drv)
+{
+	struct real *real;
+
+	if (strlen(abi->version) >= sizeof(real->base.version))
+		return -EINVAL;
+	real = calloc(1, sizeof(*real));
+	if (!real)
+		return -ENOMEM;
+	real->base.ops = &real_ops;
+	real->base.abi = abi;
+	memcpy(real->base.version, abi->version, strlen(abi->version) + 1);
+	real->gpus = gpus;
+	real->n_gpus = n_gpus;
+	real->wait_open = real_row(abi, NV_ESC_WAIT_OPEN_COMPLETE);
+	real->sock = sock;
+	pthread_mutex_init(&real->lock, NULL);
+	*ret_drv = &real->base;
+	return 0;
+}
