@@ -105,18 +105,19 @@ help:
 
 GEN_H := $(GEN)/conf_tbl.h $(GEN)/abi_gen.h
 ABI_TBL := $(wildcard share/abi/*.tbl)
+ABI_C := $(addprefix scripts/gen/,abi-c.sh abi-c.awk abi-rows.awk)
 
 $(GEN)/conf_tbl.%: share/conf.tbl scripts/gen/conf.sh
 	@mkdir -p $(@D)
 	sh scripts/gen/conf.sh $* >$@.tmp
 	mv $@.tmp $@
 
-$(GEN)/abi_gen.h: $(ABI_TBL) scripts/gen/abi-c.sh scripts/gen/abi-c.awk
+$(GEN)/abi_gen.h: $(ABI_TBL) $(ABI_C)
 	@mkdir -p $(@D)
 	sh scripts/gen/abi-c.sh h $(ABI_TBL) >$@.tmp
 	mv $@.tmp $@
 
-$(GEN)/abi_tables.c: $(ABI_TBL) scripts/gen/abi-c.sh scripts/gen/abi-c.awk
+$(GEN)/abi_tables.c: $(ABI_TBL) $(ABI_C)
 	@mkdir -p $(@D)
 	sh scripts/gen/abi-c.sh c $(ABI_TBL) >$@.tmp
 	mv $@.tmp $@

@@ -104,7 +104,7 @@ lint_numbers()
 	out=$({ sources src '*.[ch]'; sources kmod '*.[ch]'; sources lib
 		sources scripts '*.sh'; } |
 		grep -v '^scripts/gen/' |
-		xargs awk -v tables="$(echo share/abi/[0-9]*.tbl)" '
+		xargs awk '
 	function bare(hex)
 	{
 		hex = tolower(hex)
@@ -112,14 +112,12 @@ lint_numbers()
 		return hex
 	}
 	BEGIN {
-		n = split(tables, table, " ")
-		for (i = 1; i <= n; i++) {
-			while ((getline line < table[i]) > 0) {
-				split(line, word, " ")
-				if (word[1] ~ /^(class|control|uvm|escape)$/ &&
-				    length(bare(word[2])) > 3)
-					known[bare(word[2])] = word[3]
-			}
+		rows = "LC_ALL=C awk -f scripts/gen/abi-rows.awk share/abi/[0-9]*.tbl"
+		while ((rows | getline line) > 0) {
+			split(line, word, " ")
+			if (word[2] ~ /^(class|control|uvm|escape)$/ &&
+			    length(bare(word[3])) > 3)
+				known[bare(word[3])] = word[4]
 		}
 	}
 	{

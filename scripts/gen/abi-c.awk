@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
-# Part of abi-c.sh. Input: "status 0xN NAME", "version V", and "V ROW" lines,
-# where ROW is: kind number name size direction capabilities attribute...
+# abi-c.awk - write C tables from the rows of ABI tables.
+#
+# Part of abi-c.sh, which sets mode to h or c. The input is what abi-rows.awk
+# prints: "status 0xN NAME" and "VERSION ROW" lines, where a ROW is
+# "kind number name size direction capabilities attribute...":
 #
 #   size       N | xSTEP:MAX | ?MAX (opaque, any size up to MAX)
 #   attribute  .field=off,size[,count,stride]  client=off  fd=off
@@ -130,9 +133,8 @@ function row(    i, a, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on, no,
 	count[$1, $2]++
 }
 
-$2 ~ /^#/ { next }
 $1 == "status" { number($3, $2); status[n_status++] = $3; next }
-$1 == "version" { version[n_version++] = $2; next }
+!($1 in known) { known[$1] = 1; version[n_version++] = $1 }
 $2 == "const" { number($4, $3); next }
 NF < 7 { fail($0) }
 { row() }

@@ -1,32 +1,28 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Turns share/abi/*.tbl into C: build/gen/abi_gen.h or abi_tables.c.
+# abi-c.sh - turn the tables of share/abi into C.
 #
-# usage: abi-c.sh h|c TABLE...      status.tbl and VERSION.tbl files
+# usage: abi-c.sh h|c TABLE...
+#
+# Writes abi_gen.h (h) or abi_tables.c (c) from status.tbl and VERSION.tbl
+# files.
 set -eu
 LC_ALL=C
 export LC_ALL
 
-# The lines of all tables, each led by "status" or its version.
-rows() {
-	local f v
-	for f; do
-		v=${f##*/}
-		v=${v%.tbl}
-		[ "$v" = status ] || printf 'version %s\n' "$v"
-		sed "s/^/$v /" "$f"
-	done
-}
-
 main() {
-	local mode
-	[ $# -ge 2 ] || { echo "usage: abi-c.sh h|c TABLE..." >&2; exit 64; }
+	local mode here rows
+
+	case ${1:-} in
+	h | c) [ $# -ge 2 ] || set -- ;;
+	*) set -- ;;
+	esac
+	[ $# -gt 0 ] || { echo "usage: abi-c.sh h|c TABLE..." >&2; exit 64; }
 	mode=$1
 	shift
-	case $mode in
-	h | c) rows "$@" | awk -v mode="$mode" -f "$(dirname "$0")/abi-c.awk" ;;
-	*) echo "abi-c.sh: first argument is h or c" >&2; exit 64 ;;
-	esac
+	here=$(dirname "$0")
+	rows=$(awk -f "$here/abi-rows.awk" "$@") # a pipe would hide a failure
+	printf '%s\n' "$rows" | awk -v mode="$mode" -f "$here/abi-c.awk"
 }
 
 main "$@"

@@ -1,16 +1,36 @@
 # SPDX-License-Identifier: MIT
-# Writes the C program that prints a table. Part of abi-tbl.sh; input lines:
-#   N id name                        a control's name
-#   S spec line                      see abi.spec
+# abi-tbl.awk - write the C program that prints one ABI table.
+#
+# Part of abi-tbl.sh, which runs it with two variables: version, and probes, a
+# file for C expressions that this version must refuse. The input lines come
+# in this order:
+#
+#   N id name                        a control's name, from the headers
+#   S line                           a line of abi.spec
 #   E id flags struct class          an exported control
-#   C name internal multi priv params need parents
-#   H header
-# Everything about one call is gathered first, since N and S come first.
+#   C name internal multi priv struct need parents
+#                                    a class, from RM's list of resources
+#   H header                         a header that the program includes
 
 function fail(msg) {
 	printf "abi-tbl.awk: %s\n", msg >"/dev/stderr"
 	bad = 1
 }
+
+# The version lacks a name that abi.spec gives it, or the other way round.
+function lacks(name) {
+	fail(version " has no " name ": abi.spec must say \"not " branch "\"")
+}
+
+function has(name) {
+	fail(version " has " name ": abi.spec must not say \"not " branch "\"")
+}
+
+# Whether the branch at hand is in a list of branches.
+function is_branch(list) { return index("," list ",", "," branch ",") }
+
+# Notes that the expression must not compile: its name is stated as absent.
+function probe(name, expression) { print name "\t" expression >probes }
 
 # "a[].b" as the C expression of its first element.
 function first(e) { gsub(/\[\]/, "[0]", e); return e }
@@ -56,15 +76,22 @@ function pointer(t, item,    f, n, s, c) {
 		f[c + 1], f[c + 2])
 }
 
-# Code for the attributes of one call, from the items of its spec line.
+# The field or FIELD of an item, which may be renamed or a pointer.
+function field_of(item) {
+	sub(/^(client|fd|ptr):/, "", item)
+	sub(/:.*/, "", item)
+	return substr(item, index(item, "=") + 1)
+}
+
+# Code that prints the attributes of a call whose argument is struct t. An item
+# led by "!" is one that this branch lacks.
 function attrs(t, items,    n, i, f, s, e) {
 	n = split(items, f, " ")
 	for (i = 1; i <= n; i++) {
-		if (match(f[i], /^@[0-9,]+:/)) {
-			if (!index("," substr(f[i], 2, RLENGTH - 2) ",",
-			    "," branch ","))
-				continue
-			f[i] = substr(f[i], RLENGTH + 1)
+		if (f[i] ~ /^!/) {
+			e = field_of(substr(f[i], 2))
+			probe(t "." e, offset(t, e))
+			continue
 		}
 		if (f[i] ~ /^(dir|step):/)
 			continue
@@ -84,6 +111,7 @@ function attrs(t, items,    n, i, f, s, e) {
 	return s
 }
 
+# The rest of the item "name:rest", or def if the call has no such item.
 function option(items, name, def,    n, i, f) {
 	n = split(items, f, " ")
 	for (i = 1; i <= n; i++)
@@ -92,15 +120,112 @@ function option(items, name, def,    n, i, f) {
 	return def
 }
 
-function tail(from,    s, i) {
-	for (i = from; i <= NF; i++)
-		s = s " " $i
-	return s
-}
-
 function row(kind, nr, name, size, items, caps, code) {
 	body[nbody++] = sprintf("\trow(\"%s\", %s, \"%s\", %s, \"%s\", \"%s\");\n%s\tputchar('\\n');\n",
 		kind, nr, name, size, option(items, "dir", "inout"), caps, code)
+}
+
+# One call of abi.spec each: the columns of its line in h, and its items. Of an
+# absent one only the name counts.
+function escape(h, items, absent,    step, size) {
+	if (absent) {
+		probe(h[2], h[2])
+		return
+	}
+	step = option(items, "step", "")
+	if (step == "")
+		size = "\"%zu\", sizeof(" h[3] ")"
+	else
+		size = "\"x%zu:%zu\", sizeof(" h[3] "), sizeof(" h[3] ") * " step
+	row("escape", h[2], h[2], "text(" size ")", items, h[5],
+		"\tprintf(\" dev=" h[4] "\");\n" attrs(h[3], items))
+}
+
+function uvm(h, items, absent,    st, size) {
+	if (absent) {
+		probe(h[2], h[2])
+		return
+	}
+	st = h[3] == "=" ? h[2] "_PARAMS" : h[3]
+	size = st == "-" ? "\"0\"" : "text(\"%zu\", sizeof(" st "))"
+	row("uvm", h[2], h[2], size, items, h[4],
+		"\tprintf(\" dev=uvm\");\n" attrs(st, items))
+}
+
+# Exports come later: a control's row is written at the end.
+function control(name, caps, items, absent,    id) {
+	if (absent) {
+		absent_control[name] = 1
+		return
+	}
+	if (!(name in id_of)) {
+		lacks(name)
+		return
+	}
+	id = id_of[name]
+	name_of[id] = name
+	if (id in ctl_caps)
+		fail(name " stands twice in abi.spec")
+	ctl_caps[id] = caps
+	ctl_items[id] = items
+}
+
+function class(name, caps, items, absent) {
+	if (absent) {
+		absent_class[name] = 1
+		return
+	}
+	cl_caps[name] = caps
+	cl_items[name] = items
+}
+
+function constant(name, absent) {
+	if (absent)
+		probe(name, name)
+	else
+		body[nbody++] = "\tconstant(\"" name "\", " name ");\n"
+}
+
+# Takes "not BRANCH,..." off the end of the n words in w; sets ABSENT if this
+# branch is among them, and gives the number of words left.
+function absence(w, n) {
+	ABSENT = 0
+	if (n < 3 || w[n - 1] != "not")
+		return n
+	if (w[n] !~ /^[0-9]+(,[0-9]+)*$/)
+		fail("abi.spec: not " w[n] ": branches are numbers")
+	ABSENT = is_branch(w[n]) ? 1 : 0
+	return n - 2
+}
+
+# Ends the call that the last lines of abi.spec described.
+function end_call(    h, n, absent, columns) {
+	if (call == "")
+		return
+	n = absence(h, split(call, h, " "))
+	absent = ABSENT
+	columns["escape"] = 5; columns["uvm"] = 4; columns["control"] = 3
+	columns["legacy"] = 5; columns["class"] = 3; columns["const"] = 2
+	if (n != columns[h[1]]) {
+		fail("abi.spec: " call)
+	} else if (h[1] == "escape") {
+		escape(h, items, absent)
+	} else if (h[1] == "uvm") {
+		uvm(h, items, absent)
+	} else if (h[1] == "class") {
+		class(h[2], h[3], items, absent)
+	} else if (h[1] == "const") {
+		constant(h[2], absent)
+	} else if (h[1] == "legacy") {
+		if (!absent) {
+			legacy_struct[h[2]] = h[3]
+			legacy_on[h[2]] = h[4]
+		}
+		control(h[2], h[5], items, absent)
+	} else {
+		control(h[2], h[3], items, absent)
+	}
+	call = items = ""
 }
 
 BEGIN { branch = version; sub(/[.].*/, "", branch) }
@@ -108,53 +233,16 @@ BEGIN { branch = version; sub(/[.].*/, "", branch) }
 $1 == "N" { if (!($2 in name_of)) name_of[$2] = $3; id_of[$3] = $2; next }
 
 $1 == "S" && (NF < 2 || $2 ~ /^#/) { next }
-$1 == "S" && $2 == "const" {
-	for (i = 3; i <= NF; i++)
-		body[nbody++] = "\tconstant(\"" $i "\", " $i ");\n"
+/^S \t/ {
+	n = absence(word, split(substr($0, 3), word, " "))
+	if (call == "" || n != 1)
+		fail("abi.spec: " $0)
+	else
+		items = items " " (ABSENT ? "!" : "") word[1]
 	next
 }
-$1 == "S" && $2 == "escape" {
-	items = tail(7)
-	step = option(items, "step", "")
-	if (step == "") {
-		size = "\"%zu\", sizeof(" $4 ")"
-	} else {
-		size = "\"x%zu:%zu\", sizeof(" $4 "), sizeof(" $4 ") * " step
-	}
-	body[nbody++] = "#ifdef " $3 "\n"
-	row("escape", $3, $3, "text(" size ")", items, $6,
-		"\tprintf(\" dev=" $5 "\");\n" attrs($4, items))
-	body[nbody++] = "#endif\n"
-	next
-}
-$1 == "S" && $2 == "uvm" {
-	items = tail(6)
-	st = $4 == "=" ? $3 "_PARAMS" : $4
-	size = st == "-" ? "\"0\"" : "text(\"%zu\", sizeof(" st "))"
-	row("uvm", $3, $3, size, items, $5,
-		"\tprintf(\" dev=uvm\");\n" attrs(st, items))
-	next
-}
-# legacy: once exported, later converted by RM before its table is asked.
-$1 == "S" && $2 == "legacy" {
-	legacy_struct[$3] = $4; legacy_on[$3] = $5
-	$4 = $5 = ""
-	$2 = "control"
-	$0 = $0
-}
-$1 == "S" && $2 == "control" {
-	if (!($3 in id_of)) {
-		printf "abi-tbl.awk: %s has no %s\n", version, $3 >"/dev/stderr"
-		next
-	}
-	id = id_of[$3]; name_of[id] = $3
-	if (id in ctl_caps)
-		fail($3 " stands twice in abi.spec")
-	ctl_caps[id] = $4; ctl_items[id] = tail(5)
-	next
-}
-$1 == "S" && $2 == "class" { cl_caps[$3] = $4; cl_items[$3] = tail(5); next }
-$1 == "S" { fail("abi.spec: " $0); next }
+{ end_call() }
+$1 == "S" { call = substr($0, 3); next }
 
 $1 == "E" {
 	id = tolower($2)
@@ -165,7 +253,6 @@ $1 == "E" {
 }
 
 $1 == "C" {
-	nclass++
 	size = $6 == "-" ? "\"0\"" : "text(\"%zu\", sizeof(" $6 "))"
 	code = "\tprintf(\" ic=" $3 " parent=" $8 "\");\n"
 	if ($7 == "optional") code = code "\tprintf(\" opt\");\n"
@@ -174,25 +261,30 @@ $1 == "C" {
 	caps = $2 in cl_caps ? cl_caps[$2] : "-"
 	row("class", $2, $2, size, cl_items[$2], caps,
 		code attrs($6, cl_items[$2]))
-	delete cl_caps[$2]
+	has_class[$2] = 1
 	next
 }
 
 $1 == "H" { print "#include \"" $2 "\"" }
 
-function controls(    i, id, n, size) {
+# Adds the legacy controls to the exported ones.
+function legacy(    n, id) {
 	for (n in legacy_struct) {
 		id = id_of[n]
 		if (id in on)
 			continue
 		order[norder++] = id
-		struct[id] = legacy_struct[n]; on[id] = legacy_on[n]
+		struct[id] = legacy_struct[n]
+		on[id] = legacy_on[n]
 		flags[id] = "0x10"
 	}
+}
+
+# The row of each control. 0x10 is RMCTRL_FLAGS_NON_PRIVILEGED; the program
+# tests it, since awk has no operations on bits.
+function controls(    i, id, size) {
 	for (i = 0; i < norder; i++) {
 		id = order[i]
-		# 0x10 is RMCTRL_FLAGS_NON_PRIVILEGED; the test is in C,
-		# since awk has no bits.
 		size = struct[id] == "-" ? "\"0\"" : "text(\"%zu\", sizeof(" struct[id] "))"
 		row("control", id, (id in name_of ? name_of[id] : "CTRL_" substr(id, 3)),
 			size, ctl_items[id], (id in ctl_caps ? ctl_caps[id] : "-"),
@@ -200,15 +292,29 @@ function controls(    i, id, n, size) {
 			"\tif (!(" flags[id] " & 0x10))\n\t\tprintf(\" priv\");\n" \
 			attrs(struct[id], ctl_items[id]))
 	}
+}
+
+# What abi.spec names, against what this version's lists have.
+function compare(    id, name) {
 	for (id in ctl_caps)
 		if (!(id in on))
 			fail(name_of[id] " is not exported: put it into measured.tbl")
+	for (name in absent_control)
+		if (name in id_of && id_of[name] in on)
+			has(name)
+	for (name in cl_caps)
+		if (!(name in has_class))
+			lacks(name)
+	for (name in absent_class)
+		if (name in has_class)
+			has(name)
 }
 
 END {
+	end_call()
+	legacy()
 	controls()
-	for (id in cl_caps)
-		printf "abi-tbl.awk: %s has no class %s\n", version, id >"/dev/stderr"
+	compare()
 	if (bad)
 		exit 1
 	print "#include <stddef.h>\n#include <stdarg.h>\n#include <stdio.h>"

@@ -1,21 +1,31 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Makes one ABI table from NVIDIA's open-gpu-kernel-modules.
+# abi-tbl.sh - make an ABI table from NVIDIA's open-gpu-kernel-modules.
 #
-# usage: abi-tbl.sh TREE VERSION > share/abi/VERSION.tbl
-#        abi-tbl.sh TREE --status > share/abi/status.tbl
+# usage: abi-tbl.sh TREE VERSION [BASE] >share/abi/VERSION.tbl
+#        abi-tbl.sh TREE --status >share/abi/status.tbl
 #
-# TREE is a checkout of NVIDIA/open-gpu-kernel-modules at the tag VERSION.
-# For maintainers: the tables are committed. Sizes and offsets come from a
-# small C program compiled against TREE's own MIT-licensed headers (CC, cc),
-# the control list from its export tables, the classes from its resource
-# list. abi.spec says which calls are allowed and which of their fields we
-# name; measured.tbl adds calls that no public header describes.
+# TREE is a checkout of NVIDIA/open-gpu-kernel-modules at the tag VERSION. With
+# BASE, a version whose table is in share/abi, the table says what differs from
+# that one, where that is shorter (abi-rows.awk).
+#
+# Sizes and offsets come from a small C program that is compiled (CC, cc) with
+# TREE's own MIT-licensed headers, the controls from its export tables, the
+# classes from its list of resources. abi.spec says which calls are allowed and
+# which of their fields have names; measured.tbl adds the calls that no public
+# header describes. A name that the two disagree about ends the program. The
+# tables are committed, so that only a maintainer runs this.
 set -eu
 LC_ALL=C
 export LC_ALL
+tab=$(printf '\t')
 
-# The headers in TREE that suffice, as -I flags.
+die() {
+	echo "abi-tbl.sh: $*" >&2
+	exit 1
+}
+
+# -I for each folder of TREE whose headers the program needs.
 includes() {
 	local d
 	for d in src/common/sdk/nvidia/inc src/nvidia/arch/nvalloc/unix/include \
@@ -82,7 +92,7 @@ names() {
 	}'
 }
 
-# The C program that prints the rows, from the lists above and abi.spec.
+# The C program that prints the rows of a table.
 program() {
 	find "$1/src/common/sdk/nvidia/inc/class" \
 		"$1/src/common/sdk/nvidia/inc/ctrl" \
@@ -90,9 +100,36 @@ program() {
 		sed 's|.*/nvidia/inc/||' | sort >"$tmp/headers"
 	{ names "$1"; sed 's/^/S /' "$here/abi.spec"; exports "$1"
 	  classes "$1"; sed 's/^/H /' "$tmp/headers"; } |
-		awk -v version="$2" -f "$here/abi-tbl.awk"
+		awk -v version="$2" -v probes="$tmp/probes" -f "$here/abi-tbl.awk"
 }
 
+# compile TREE FILE.c [ARG...]: with the headers of TREE.
+compile() {
+	local tree
+
+	tree=$1
+	shift
+	# shellcheck disable=SC2046 # one word each by construction
+	"${CC:-cc}" -w -D_GNU_SOURCE -DNVRM -DNV_UNIX -DNV_LINUX \
+		$(includes "$tree") "$@"
+}
+
+# Fails if the version has one of the names that abi.spec states as absent.
+probe() {
+	local name expression
+
+	while IFS="$tab" read -r name expression; do
+		{
+			grep '^#include' "$tmp/abi.c"
+			printf 'unsigned long long probe(void) { return %s; }\n' \
+				"$expression"
+		} >"$tmp/probe.c"
+		compile "$1" -fsyntax-only "$tmp/probe.c" 2>/dev/null || continue
+		die "$2 has $name: abi.spec must not say \"not ${2%%.*}\""
+	done <"$tmp/probes"
+}
+
+# "0xN NAME" for each status that RM returns.
 status() {
 	awk '/^NV_STATUS_CODE\(/ {
 		match($0, /NV_[A-Z0-9_]+,/); n = substr($0, RSTART, RLENGTH - 1)
@@ -101,9 +138,60 @@ status() {
 	}' "$1/src/common/sdk/nvidia/inc/nvstatuscodes.h"
 }
 
+# The rows of the version: those of the program, and the measured ones.
+rows() {
+	: >"$tmp/probes"
+	program "$1" "$2" >"$tmp/abi.c" || exit 1
+	compile "$1" -o "$tmp/abi" "$tmp/abi.c" ||
+		die "$2 lacks a name, see above: abi.spec must say \"not ${2%%.*}\""
+	probe "$1" "$2"
+	{
+		"$tmp/abi"
+		awk -v b="${2%%.*}" '$1 ~ /^[0-9,]+$/ && ("," $1 ",") ~ ("," b ",") {
+			sub(/^[0-9,]+[ \t]+/, ""); print }' "$here/measured.tbl"
+	} | sort -k1,1 -k2,2 -k4,4
+}
+
+# What differs between two files of rows, as abi-rows.awk reads it.
+changes() {
+	awk '
+	{ key = $1 " " $3 }
+	NR == FNR { base[key] = base[key] "\n" $0; next }
+	{ rows[key] = rows[key] "\n" $0 }
+	END {
+		for (key in base)
+			if (!(key in rows))
+				print "- " key
+		for (key in rows)
+			if (rows[key] != base[key])
+				print substr(rows[key], 2)
+	}' "$1" "$2" | sort -k1,1 -k2,2 -k4,4
+}
+
+# table FILE VERSION [BASE]: the rows in FILE, as what differs from BASE's if
+# that is shorter.
+table() {
+	echo "# ABI of NVIDIA's driver $2, made by scripts/gen/abi-tbl.sh: README.md"
+	if [ -n "${3:-}" ]; then
+		awk -f "$here/abi-rows.awk" "$tables/$3.tbl" >"$tmp/base" || exit 1
+		sed 's/^[^ ]* //' "$tmp/base" >"$tmp/base-rows"
+		{ echo "base $3"; changes "$tmp/base-rows" "$1"; } >"$tmp/changes"
+		[ "$(wc -c <"$tmp/changes")" -ge "$(wc -c <"$1")" ] ||
+			set -- "$tmp/changes"
+	fi
+	cat "$1"
+}
+
 main() {
-	[ $# = 2 ] || { echo "usage: abi-tbl.sh TREE VERSION|--status" >&2; exit 64; }
+	case $# in
+	2 | 3) ;;
+	*)
+		echo "usage: abi-tbl.sh TREE VERSION [BASE]|--status" >&2
+		exit 64
+		;;
+	esac
 	here=$(dirname "$0")
+	tables=$here/../../share/abi
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	if [ "$2" = --status ]; then
@@ -111,16 +199,8 @@ main() {
 		status "$1"
 		return
 	fi
-	program "$1" "$2" >"$tmp/abi.c"
-	# shellcheck disable=SC2046 # one word each by construction
-	"${CC:-cc}" -w -D_GNU_SOURCE -DNVRM -DNV_UNIX -DNV_LINUX \
-		-o "$tmp/abi" $(includes "$1") "$tmp/abi.c"
-	echo "# ABI of NVIDIA's driver $2, made by scripts/gen/abi-tbl.sh: README.md"
-	{
-		"$tmp/abi"
-		awk -v b="${2%%.*}" '$1 ~ /^[0-9,]+$/ && ("," $1 ",") ~ ("," b ",") {
-			sub(/^[0-9,]+[ \t]+/, ""); print }' "$here/measured.tbl"
-	} | sort -k1,1 -k2,2 -k4,4
+	rows "$1" "$2" >"$tmp/rows"
+	table "$tmp/rows" "$2" "${3:-}"
 }
 
 main "$@"
