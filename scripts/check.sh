@@ -32,7 +32,7 @@ work()
 	conf_load "$opt_conf"
 
 	# shellcheck disable=SC2086 # no word if empty
-	"$TOP/scripts/setup.sh" $nonfree ${opt_conf:+-c "$opt_conf"} check ||
+	opt_pass '' "$TOP/scripts/setup.sh" @ $nonfree check ||
 		leave $?
 	log=$(mktemp)
 	on_exit rm -f "$log"

@@ -5,7 +5,8 @@
 # base_init. Afterwards DRY_RUN is 0 or 1 and base_cmd names the command.
 #
 # These functions stand below every other and are the only ones whose names
-# carry no prefix: use, log_*, die, leave, on_exit, run, sys_write, step_*, as_user.
+# carry no prefix: use, log_*, fail, die, leave, on_exit, run, sys_write, step_*,
+# as_user; DRY_RUN and why are the only such variables.
 
 # use NAME...: loads the libraries of those names, lib/*/NAME.sh, each once. A
 # library starts with a `use` line that names those whose functions it calls.
@@ -34,6 +35,7 @@ base_init()
 {
 	base_cmd=${1##*/}
 	base_cmd=${base_cmd%.sh}
+	why=
 	LC_ALL=C
 	export LC_ALL
 	umask 077
@@ -143,6 +145,20 @@ die()
 	step_stop
 	log_error "$*"
 	leave "${base_own_status:-$rc}"
+}
+
+# fail STATUS TEXT...: returns STATUS and sets why, a text for people that says
+# what failed, on what, and what to do. A library ends a function so, and never
+# the command: the command decides, as in `f || die $? "$why"`, and doctor lists
+# why among its findings. In the middle of a function: `fail 69 "..." || return`.
+# A function that documents why sets it whenever it fails.
+fail()
+{
+	local rc="$1"
+
+	shift
+	why=$*
+	return "$rc"
 }
 
 base_log()

@@ -2,10 +2,11 @@
 # opt.sh - the flags that every command has
 #
 # A command names in opt_flags which of the optional ones it takes (dry-run,
-# json, instance), and calls opt_parse.
+# json, instance), and calls opt_parse. It parses the command line on the command's
+# behalf, so an error of usage ends the command here.
 #
 # Leaves behind: DRY_RUN, opt_json (0 or 1), opt_conf (file or empty),
-# opt_instance (name or empty).
+# opt_instance (name or empty), opt_verbose (0 or 1).
 
 opt_flags=
 opt_json=0
@@ -124,6 +125,38 @@ opt_none()
 opt_command()
 {
 	[ "$opt_before" -eq 0 ] || die 64 "'$1': a command comes after --; see -h"
+}
+
+# opt_pass TAKES WORD...: calls the words, with the common flags that this command
+# was given in place of the word @: -c and -v, and of those that the command called
+# TAKES, listed as in opt_flags, --instance and -n:
+#
+#	opt_pass instance child "$TOP/scripts/gpu-vm.sh" @ --detach
+opt_pass()
+{
+	local opt_takes=" $1 " opt_left opt_at=''
+
+	shift
+	opt_left=$#
+	while [ "$opt_left" -gt 0 ]; do
+		if [ "$opt_at$1" = @ ]; then
+			opt_at=passed
+			[ -z "$opt_conf" ] || set -- "$@" -c "$opt_conf"
+			[ "$opt_verbose" -eq 0 ] || set -- "$@" -v
+			case $opt_takes:$opt_instance in
+			*' instance '*:?*)
+				set -- "$@" --instance "$opt_instance" ;;
+			esac
+			case $opt_takes:$DRY_RUN in
+			*' dry-run '*:1) set -- "$@" -n ;;
+			esac
+		else
+			set -- "$@" "$1"
+		fi
+		shift
+		opt_left=$((opt_left - 1))
+	done
+	"$@"
 }
 
 # opt_usage: prints the header comment of the running script.

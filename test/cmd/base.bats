@@ -337,6 +337,34 @@ clean" "$output"
 	with_shells strict
 }
 
+@test "the common flags are handed on to a command that takes them, quoted as they came" {
+	# shellcheck disable=SC2016 # the inner shell's
+	hand_on()
+	{
+		say='say() { printf "%s|" "$@"; echo; }; opt_flags="dry-run instance"; work() {'
+		run -0 --separate-stderr sh_lib "$say opt_pass 'instance dry-run' say a @ \"\$@\"; }
+			opt_parse opt_unknown work -n -v -c 'my conf' --instance x 'b c' @"
+		equal 'a|-c|my conf|-v|--instance|x|-n|b c|@|' "$output"
+		run -0 --separate-stderr sh_lib "$say opt_pass '' say a @ b; }
+			opt_parse opt_unknown work -n --instance x"
+		equal 'a|b|' "$output"
+	}
+	with_shells hand_on
+}
+
+@test "a library's failure is a status and a text, and the command goes on" {
+	# shellcheck disable=SC2016 # the inner shell's
+	goes_on()
+	{
+		run -0 --separate-stderr sh_lib '
+			f() { fail 69 "no such" "thing" || return; echo on; }
+			f || echo "$? $why"'
+		equal '69 no such thing' "$output"
+		equal '' "$stderr"
+	}
+	with_shells goes_on
+}
+
 # lacks FILE HOW: an image that is to hold FILE of the checkout says that it is made
 # by HOW.
 lacks()
