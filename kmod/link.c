@@ -1,13 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * link.c - one connection to the broker: frames out, requests, its end
+ * link.c - one connection to the broker
  *
- * Nobody waits for credit in order to send: a frame goes into a queue, and
- * the first who finds nobody sending sends what the socket takes, for all.
+ * Nobody waits for credit in order to send: a frame goes into a queue, and the
+ * first sender who finds nobody sending sends what the socket takes, for all.
  * Where the socket is full, the thread goes on once the peer gives credit.
+ *
+ * Receiving is a role. When bytes come, the socket's callback gives it to the
+ * newest request that waits: its task was going to be woken anyway, and it is
+ * most likely the one that the answer is for, so a call needs no hop over the
+ * thread. If no request waits, the thread gets the role. It ends when the
+ * socket is empty.
+ *
+ * Taking the last bytes from a socket makes vsock send the peer a packet of
+ * credit. So an answer is only looked at, with MSG_PEEK. While the next answer
+ * is on its way, all but a few bytes of the last are taken; that credit travels
+ * with the next request.
  */
-#include <linux/mm.h>
 #include <linux/net.h>
+#include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/vm_sockets.h>
 #include <net/sock.h>
@@ -17,7 +28,11 @@
 /* Frames that one sender sends for others before the thread takes over. */
 #define TX_BUDGET 64
 
-/* ---- frames out ---------------------------------------------------------- */
+/* At most this many bytes are left in the socket, and this many not taken. */
+#define PEEK_MAX 16384
+#define PEEK_REST 8
+
+/* ---- bytes out ----------------------------------------------------------- */
 
 struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
 				  size_t body, gfp_t gfp)
@@ -32,7 +47,7 @@ struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
 	refcount_set(&frame->refs, 1);
 	frame->len = sizeof(*hdr) + body;
 	frame->answer = false;
-	hdr = (struct iso_hdr *)frame->data;
+	hdr = shim_frame_hdr(frame);
 	hdr->len = cpu_to_le32(frame->len);
 	hdr->type = cpu_to_le16(type);
 	hdr->flags = 0;
@@ -47,6 +62,7 @@ void shim_frame_put(struct shim_frame *frame)
 		kvfree(frame);
 }
 
+/* One try to send the rest of a frame. Bytes sent, or -errno. */
 static int tx_some(struct shim_link *link, struct shim_frame *frame)
 {
 	struct kvec vec = {
@@ -59,8 +75,9 @@ static int tx_some(struct shim_link *link, struct shim_frame *frame)
 }
 
 /*
- * Takes the outcome of one try to send. True to go on with the queue; frees
- * nothing: a finished frame is given back in *ret_done. link->lock is held.
+ * Accounts for one try to send, which gave n. True to go on with the queue. A
+ * finished frame leaves it in *ret_done, for the caller to put without the
+ * lock. link->lock is held.
  */
 static bool tx_account(struct shim_link *link, struct shim_frame *frame, int n,
 		       struct shim_frame **ret_done)
@@ -82,7 +99,7 @@ static bool tx_account(struct shim_link *link, struct shim_frame *frame, int n,
 	return true;
 }
 
-static void tx_pump(struct shim_link *link)
+void shim_link_flush(struct shim_link *link)
 {
 	struct shim_frame *frame, *done;
 	int budget = TX_BUDGET;
@@ -124,6 +141,13 @@ static void tx_pump(struct shim_link *link)
 		shim_link_fail(link, "send failed");
 }
 
+void shim_link_queue(struct shim_link *link, struct shim_frame *frame)
+{
+	link->n_answers += frame->answer;
+	refcount_inc(&frame->refs);
+	list_add_tail(&frame->node, &link->tx);
+}
+
 int shim_link_send(struct shim_link *link, struct shim_frame *frame)
 {
 	int err = 0;
@@ -133,16 +157,26 @@ int shim_link_send(struct shim_link *link, struct shim_frame *frame)
 		err = -ENODEV;
 	else if (frame->answer && link->n_answers == SHIM_MAX_ANSWERS)
 		err = -EPROTO;
-	if (err) {
-		spin_unlock_bh(&link->lock);
-		return err;
-	}
-	link->n_answers += frame->answer;
-	refcount_inc(&frame->refs);
-	list_add_tail(&frame->node, &link->tx);
+	else
+		shim_link_queue(link, frame);
 	spin_unlock_bh(&link->lock);
-	tx_pump(link);
-	return 0;
+	if (!err)
+		shim_link_flush(link);
+	return err;
+}
+
+int shim_link_answer(struct shim_link *link, enum iso_type type, u32 tag,
+		     u32 file, const void *body, size_t len)
+{
+	struct shim_frame *frame = shim_frame_new(type, tag, file, len,
+						  GFP_KERNEL | __GFP_NOFAIL);
+	int err;
+
+	frame->answer = true;
+	memcpy(shim_frame_body(frame), body, len);
+	err = shim_link_send(link, frame);
+	shim_frame_put(frame);
+	return err;
 }
 
 void shim_link_send_more(struct shim_link *link)
@@ -150,164 +184,133 @@ void shim_link_send_more(struct shim_link *link)
 	spin_lock_bh(&link->lock);
 	link->tx_kick = false;
 	spin_unlock_bh(&link->lock);
-	tx_pump(link);
+	shim_link_flush(link);
 }
 
-/* ---- requests ------------------------------------------------------------ */
+/* ---- bytes in ------------------------------------------------------------ */
 
-void shim_req_put(struct shim_req *req)
+/*
+ * Makes somebody the owner if there is something to receive. link->lock is
+ * held.
+ */
+static void rx_dispatch(struct shim_link *link)
 {
-	if (refcount_dec_and_test(&req->refs)) {
-		kvfree(req->reply);
-		kfree(req);
+	wait_queue_head_t *owner = &link->thread_wait;
+
+	if (!link->rx_kick || link->rx_owner || link->dead)
+		return;
+	if (!list_empty(&link->waiters))
+		owner = &list_last_entry(&link->waiters, struct shim_waiter,
+					 node)->wait;
+	WRITE_ONCE(link->rx_owner, owner);
+	wake_up(owner);
+}
+
+void shim_link_leave(struct shim_link *link)
+{
+	WRITE_ONCE(link->rx_owner, NULL);
+	rx_dispatch(link);
+	if (link->dead)
+		wake_up(&link->idle_wait);
+}
+
+/* Up to n bytes into rx_buf, behind those that are there. */
+static int rx_recv(struct shim_link *link, size_t n, int flags)
+{
+	struct kvec vec = {
+		.iov_base = link->rx_buf + link->rx_len,
+		.iov_len = n,
+	};
+	struct msghdr msg = { };
+
+	return kernel_recvmsg(link->sock, &msg, &vec, 1, n,
+			      flags | MSG_DONTWAIT);
+}
+
+/*
+ * Takes all but `rest` of the bytes that were looked at, and parsed, but left in
+ * the socket. They overwrite nothing but each other. False: the link has ended.
+ */
+static bool rx_take(struct shim_link *link, size_t rest)
+{
+	while (link->rx_peeked > rest) {
+		int n = rx_recv(link, link->rx_peeked - rest, 0);
+
+		if (n <= 0) {
+			shim_link_fail(link, "receive failed");
+			return false;
+		}
+		link->rx_peeked -= n;
 	}
+	return true;
 }
 
-void shim_req_free(struct shim_req *req)
+/* Receives once. True if there may be more. */
+static bool rx_some(struct shim_link *link)
 {
-	struct shim_link *link = req->link;
+	bool peek = !link->rx_len;
+	size_t room = peek ? PEEK_MAX : ISO_MAX_FRAME - link->rx_len;
+	size_t old = link->rx_peeked;
+	int n;
 
-	if (!req->sent) {
-		spin_lock_bh(&link->lock);
-		link->slot[req->tag - 1] = NULL;
-		__clear_bit(req->tag - 1, link->slot_used);
-		spin_unlock_bh(&link->lock);
-		wake_up(&link->slot_wait);
-		shim_req_put(req);	/* the slot's */
+	n = rx_recv(link, room, peek ? MSG_PEEK : 0);
+	/* Nothing new came, or there is no room to look further. */
+	if (n > 0 && n == old)
+		return rx_take(link, 0);
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		shim_link_fail(link, n ? "receive failed" : "closed by peer");
+		return false;
 	}
-	shim_req_put(req);
+	WRITE_ONCE(link->last_rx, jiffies);
+	link->rx_len += n;
+	if (peek)
+		link->rx_peeked = n;
+	if (!link->ops->received(link, old))
+		return false;
+	/* The rest of a frame has to come behind the part that is here. */
+	if (link->rx_len && !rx_take(link, 0))
+		return false;
+	return n == room || READ_ONCE(link->rx_end);
 }
 
-int shim_req_room(struct shim_req *req, u32 cap)
+void shim_link_trim(struct shim_link *link, struct shim_waiter *waiter)
 {
-	void *reply;
-
-	if (cap <= req->cap)
-		return 0;
-	reply = kvmalloc(cap, GFP_KERNEL_ACCOUNT);
-	if (!reply)
-		return -ENOMEM;
-	kvfree(req->reply);
-	req->reply = reply;
-	req->cap = cap;
-	return 0;
-}
-
-/* True if it got a slot, or the link is dead (*ret_err is set). */
-static bool req_slot(struct shim_link *link, struct shim_req *req, int *ret_err)
-{
-	bool got = false;
-	u32 i;
+	bool mine;
 
 	spin_lock_bh(&link->lock);
-	i = find_first_zero_bit(link->slot_used, link->n_slot);
-	if (link->dead) {
-		*ret_err = -ENODEV;
-		got = true;
-	} else if (i < link->n_slot) {
-		__set_bit(i, link->slot_used);
-		refcount_inc(&req->refs);
-		link->slot[i] = req;
-		req->tag = i + 1;
-		*ret_err = 0;
-		got = true;
-	}
+	mine = !link->rx_owner && !link->dead && link->rx_peeked > PEEK_REST;
+	if (mine)
+		WRITE_ONCE(link->rx_owner, &waiter->wait);
 	spin_unlock_bh(&link->lock);
-	return got;
+	if (!mine)
+		return;
+	rx_take(link, PEEK_REST);
+	spin_lock_bh(&link->lock);
+	shim_link_leave(link);
+	spin_unlock_bh(&link->lock);
 }
 
-struct shim_req *shim_req_new(struct shim_link *link, enum iso_type asked,
-			      u32 cap)
+void shim_link_receive(struct shim_link *link)
 {
-	struct shim_req *req = kzalloc(sizeof(*req), GFP_KERNEL_ACCOUNT);
-	int err, got_err;
-
-	if (!req)
-		return ERR_PTR(-ENOMEM);
-	refcount_set(&req->refs, 1);
-	req->link = link;
-	req->asked = asked;
-	req->state = REQ_BUSY;
-	init_waitqueue_head(&req->wait);
-	INIT_LIST_HEAD(&req->node);
-	err = shim_req_room(req, cap);
-	if (!err)
-		err = wait_event_interruptible(link->slot_wait,
-					       req_slot(link, req, &got_err));
-	if (!err)
-		err = got_err;
-	if (err) {
-		shim_req_put(req);
-		return ERR_PTR(err);
-	}
-	return req;
-}
-
-/* Its task has something to do: an answer to read, or to receive. */
-static bool req_due(struct shim_req *req)
-{
-	return READ_ONCE(req->state) != REQ_WAITING ||
-	       READ_ONCE(req->link->rx_owner) == &req->wait;
-}
-
-static int req_wait(struct shim_req *req)
-{
-	struct shim_link *link = req->link;
-	bool killed = false;
-	int err;
+	bool more;
 
 	do {
-		if (wait_event_killable(req->wait, req_due(req)))
-			break;
-		if (READ_ONCE(link->rx_owner) == &req->wait)
-			shim_rx_pump(link);
-	} while (READ_ONCE(req->state) == REQ_WAITING);
-
-	spin_lock_bh(&link->lock);
-	err = req->err;
-	if (req->state == REQ_WAITING) {
-		list_del_init(&req->node);
-		WRITE_ONCE(req->state, REQ_ORPHAN);
-		killed = true;
-		err = -EINTR;
-	}
-	if (link->rx_owner == &req->wait)	/* chosen as it left */
-		shim_rx_leave(link);
-	spin_unlock_bh(&link->lock);
-
-	if (killed && req->asked == ISO_IOCTL) {
-		struct shim_frame *cancel;
-
-		cancel = shim_frame_new(ISO_CANCEL, req->tag, 0, 0,
-					GFP_KERNEL | __GFP_NOFAIL);
-		shim_link_send(link, cancel);
-		shim_frame_put(cancel);
-	}
-	return err;
-}
-
-int shim_req_call(struct shim_req *req, struct shim_frame *frame)
-{
-	struct shim_link *link = req->link;
-
-	spin_lock_bh(&link->lock);
-	if (link->dead) {
+		spin_lock_bh(&link->lock);
+		link->rx_kick = false;
+		more = !link->dead;
 		spin_unlock_bh(&link->lock);
-		return -ENODEV;
-	}
-	req->sent = true;
-	WRITE_ONCE(req->state, REQ_WAITING);
-	list_add_tail(&req->node, &link->waiting);
-	refcount_inc(&frame->refs);
-	list_add_tail(&frame->node, &link->tx);
+	} while (more && rx_some(link));
+
+	spin_lock_bh(&link->lock);
+	shim_link_leave(link);
 	spin_unlock_bh(&link->lock);
-	tx_pump(link);
-	shim_rx_trim(link, &req->wait);
-	return req_wait(req);
 }
 
 /* ---- the socket ---------------------------------------------------------- */
 
+/* Bytes came, or with `end` perhaps their end: the link is to be received. */
 static void link_kick(struct sock *sk, bool end)
 {
 	struct shim_link *link;
@@ -319,7 +322,7 @@ static void link_kick(struct sock *sk, bool end)
 		link->rx_kick = true;
 		if (end)
 			WRITE_ONCE(link->rx_end, true);
-		shim_rx_dispatch(link);
+		rx_dispatch(link);
 		spin_unlock(&link->lock);
 	}
 	read_unlock_bh(&sk->sk_callback_lock);
@@ -336,6 +339,7 @@ static void link_ended(struct sock *sk)
 	link_kick(sk, true);
 }
 
+/* The peer gave credit: a sender may have to go on. */
 static void link_write_space(struct sock *sk)
 {
 	struct shim_link *link;
@@ -355,6 +359,7 @@ static void link_write_space(struct sock *sk)
 	read_unlock_bh(&sk->sk_callback_lock);
 }
 
+/* Puts the link's callbacks in the place of the socket's own. */
 static void link_hook(struct shim_link *link)
 {
 	struct sock *sk = link->sock->sk;
@@ -370,7 +375,7 @@ static void link_hook(struct shim_link *link)
 	sk->sk_error_report = link_ended;
 	sk->sk_write_space = link_write_space;
 	write_unlock_bh(&sk->sk_callback_lock);
-	link_kick(sk, false);	/* what came before */
+	link_kick(sk, false);	/* for bytes that came before */
 }
 
 static void link_unhook(struct shim_link *link)
@@ -408,27 +413,10 @@ static int link_socket(struct shim *shim, struct socket **ret_sock)
 	return 0;
 }
 
-static int link_hello(struct shim_link *link)
-{
-	struct iso_hello *hello;
-	struct shim_frame *frame;
-	int err;
+/* ---- from connect() to the end ------------------------------------------- */
 
-	frame = shim_frame_new(ISO_HELLO, 0, 0, sizeof(*hello), GFP_KERNEL);
-	if (!frame)
-		return -ENOMEM;
-	hello = shim_frame_body(frame);
-	*hello = (struct iso_hello){
-		.major = cpu_to_le16(ISO_WIRE_MAJOR),
-		.minor = cpu_to_le16(ISO_WIRE_MINOR),
-		.max_frame = cpu_to_le32(ISO_MAX_FRAME),
-	};
-	err = shim_link_send(link, frame);
-	shim_frame_put(frame);
-	return err;
-}
-
-struct shim_link *shim_link_connect(struct shim *shim)
+struct shim_link *shim_link_connect(struct shim *shim,
+				    const struct shim_link_ops *ops)
 {
 	struct shim_link *link = kzalloc(sizeof(*link), GFP_KERNEL);
 	int err;
@@ -437,6 +425,7 @@ struct shim_link *shim_link_connect(struct shim *shim)
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&link->refs, 1);
 	link->shim = shim;
+	link->ops = ops;
 	link->last_rx = jiffies;
 	spin_lock_init(&link->lock);
 	xa_init(&link->files);
@@ -444,24 +433,16 @@ struct shim_link *shim_link_connect(struct shim *shim)
 	init_waitqueue_head(&link->slot_wait);
 	init_waitqueue_head(&link->thread_wait);
 	init_waitqueue_head(&link->idle_wait);
-	INIT_LIST_HEAD(&link->waiting);
+	INIT_LIST_HEAD(&link->waiters);
 	INIT_LIST_HEAD(&link->tx);
 	link->rx_buf = shim->rx_buf;
 	err = link_socket(shim, &link->sock);
-	if (err)
-		goto err_put;
+	if (err) {
+		shim_link_put(link);
+		return ERR_PTR(err);
+	}
 	link_hook(link);
-	err = link_hello(link);
-	if (err)
-		goto err_close;
 	return link;
-
-err_close:
-	shim_link_fail(link, NULL);
-	shim_link_close(link);
-err_put:
-	shim_link_put(link);
-	return ERR_PTR(err);
 }
 
 struct shim_link *shim_link_current(struct shim *shim)
@@ -480,7 +461,6 @@ struct shim_link *shim_link_current(struct shim *shim)
 
 void shim_link_fail(struct shim_link *link, const char *why)
 {
-	struct shim_req *req, *next;
 	bool was_up;
 
 	spin_lock_bh(&link->lock);
@@ -490,20 +470,15 @@ void shim_link_fail(struct shim_link *link, const char *why)
 	}
 	was_up = link->up;
 	WRITE_ONCE(link->dead, true);
-	list_for_each_entry_safe(req, next, &link->waiting, node) {
-		list_del_init(&req->node);
-		req->err = -ENODEV;
-		WRITE_ONCE(req->state, REQ_BUSY);
-		wake_up(&req->wait);
-	}
+	link->ops->died(link);
 	spin_unlock_bh(&link->lock);
-	wake_up_all(&link->slot_wait);
 	wake_up(&link->thread_wait);
 	wake_up_poll(&link->poll_wait, EPOLLHUP | EPOLLERR);
 	if (why && was_up)
 		pr_shim(KERN_WARNING, "link lost: %s\n", why);
 }
 
+/* Nobody uses the socket. */
 static bool link_idle(struct shim_link *link)
 {
 	bool idle;
@@ -520,14 +495,14 @@ void shim_link_close(struct shim_link *link)
 
 	spin_lock_bh(&link->lock);
 	if (link->rx_owner == &link->thread_wait)
-		shim_rx_leave(link);
+		shim_link_leave(link);
 	spin_unlock_bh(&link->lock);
 	wait_event_idle(link->idle_wait, link_idle(link));
 	link_unhook(link);
 	kernel_sock_shutdown(link->sock, SHUT_RDWR);
 	sock_release(link->sock);
 	link->sock = NULL;
-	link->rx_buf = NULL;	/* another link's from now on */
+	link->rx_buf = NULL;	/* for another link from now on */
 	list_for_each_entry_safe(frame, next, &link->tx, node) {
 		list_del_init(&frame->node);
 		shim_frame_put(frame);
@@ -536,16 +511,9 @@ void shim_link_close(struct shim_link *link)
 
 void shim_link_put(struct shim_link *link)
 {
-	u32 i;
-
 	if (!refcount_dec_and_test(&link->refs))
 		return;
-	for (i = 0; i < link->n_slot; i++)
-		if (link->slot[i])
-			shim_req_put(link->slot[i]);
-	kvfree(link->slot);
-	bitmap_free(link->slot_used);
-	kvfree(link->hello.body);
+	link->ops->freed(link);
 	xa_destroy(&link->files);
 	kfree(link);
 }

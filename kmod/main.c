@@ -68,7 +68,7 @@ static void serve_once(struct shim_link *link, long timeout)
 	wait_event_idle_timeout(link->thread_wait, thread_due(link),
 				max(timeout, 1L));
 	if (READ_ONCE(link->rx_owner) == &link->thread_wait)
-		shim_rx_pump(link);
+		shim_link_receive(link);
 	if (READ_ONCE(link->tx_kick))
 		shim_link_send_more(link);
 }
@@ -76,6 +76,23 @@ static void serve_once(struct shim_link *link, long timeout)
 static bool serving(const struct shim_link *link)
 {
 	return !kthread_should_stop() && !READ_ONCE(link->dead);
+}
+
+static void send_hello(struct shim_link *link)
+{
+	struct shim_frame *frame;
+	struct iso_hello *hello;
+
+	frame = shim_frame_new(ISO_HELLO, 0, 0, sizeof(*hello),
+			       GFP_KERNEL | __GFP_NOFAIL);
+	hello = shim_frame_body(frame);
+	*hello = (struct iso_hello){
+		.major = cpu_to_le16(ISO_WIRE_MAJOR),
+		.minor = cpu_to_le16(ISO_WIRE_MINOR),
+		.max_frame = cpu_to_le32(ISO_MAX_FRAME),
+	};
+	shim_link_send(link, frame);
+	shim_frame_put(frame);
 }
 
 static void send_ping(struct shim_link *link)
@@ -106,11 +123,12 @@ static void send_bye(struct shim_link *link)
 	shim_frame_put(frame);
 }
 
-/* Until HELLO_OK. True if it came. */
+/* Says HELLO and waits for HELLO_OK. True if it came. */
 static bool greet(struct shim_link *link)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(HELLO_MS);
 
+	send_hello(link);
 	while (serving(link) && !READ_ONCE(link->up)) {
 		if (time_after_eq(jiffies, end))
 			return false;
@@ -176,7 +194,7 @@ static void unpublish(struct shim *shim, struct shim_link *link)
 /* One connection from its start to its end. True if it was up. */
 static bool run_link(struct shim *shim)
 {
-	struct shim_link *link = shim_link_connect(shim);
+	struct shim_link *link = shim_link_connect(shim, &shim_rx_ops);
 	bool up;
 
 	if (IS_ERR(link))

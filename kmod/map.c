@@ -13,13 +13,13 @@
 
 #include "shim.h"
 
-static struct shim_frame *map_frame(struct shim_file *sf, u32 tag,
+static struct shim_frame *map_frame(struct shim_file *sf,
 				    const struct vm_area_struct *vma)
 {
 	struct shim_frame *frame;
 	struct iso_map *map;
 
-	frame = shim_frame_new(ISO_MAP, tag, sf->id, sizeof(*map), GFP_KERNEL);
+	frame = shim_frame_new(ISO_MAP, 0, sf->id, sizeof(*map), GFP_KERNEL);
 	if (!frame)
 		return NULL;
 	map = shim_frame_body(frame);
@@ -58,7 +58,7 @@ int shim_mmap(struct file *file, struct vm_area_struct *vma)
 	req = shim_req_new(sf->link, ISO_MAP, sizeof(*mapped));
 	if (IS_ERR(req))
 		return PTR_ERR(req);
-	frame = map_frame(sf, req->tag, vma);
+	frame = map_frame(sf, vma);
 	err = frame ? shim_req_call(req, frame) : -ENOMEM;
 	shim_frame_put(frame);
 	if (!err) {
@@ -68,7 +68,7 @@ int shim_mmap(struct file *file, struct vm_area_struct *vma)
 		code = le32_to_cpu(mapped->err);
 		if (!code)
 			map_undo(sf, mapped);
-		err = code && code < 512 ? -(int)code : -EOPNOTSUPP;
+		err = code && code < SHIM_ERRNO_END ? -(int)code : -EOPNOTSUPP;
 	}
 	shim_req_free(req);
 	return err;

@@ -2,18 +2,26 @@
 /*
  * shim.h - what the files of nvidia-shim share
  *
- * The module knows nothing of NVIDIA but two device numbers and what the
- * broker's HELLO_OK told it. It protects nobody: every rule is the broker's.
+ * The module knows nothing of NVIDIA except two device numbers and what the
+ * broker's HELLO_OK told it. It protects nobody: every rule is enforced by the
+ * broker.
  *
- *   main.c   load, unload, the thread that keeps the link up
- *   link.c   one connection: frames out, requests, its end
- *   rx.c     frames in, handed to those who wait
+ * A file calls only files above it in this list, never one below:
+ *
  *   hello.c  HELLO_OK: checked, kept, looked up
- *   dev.c    device nodes; open, release, poll
+ *   link.c   one connection to the broker: bytes out, bytes in, its end
+ *   req.c    a request, from its tag to its last answer
+ *   rx.c     frames that arrive, each given to whatever it is for
+ *   file.c   an open file: open, release, poll
  *   xfer.c   ioctl
  *   map.c    mmap
+ *   dev.c    device nodes
  *   proc.c   /proc/driver/nvidia
  *   pci.c    /sys/bus/pci/devices
+ *   main.c   the thread that keeps the link up
+ *
+ * The one way back is struct shim_link_ops, through which link.c hands what it
+ * received to rx.c.
  */
 #ifndef SHIM_H
 #define SHIM_H
@@ -39,24 +47,28 @@
 #define SHIM_MAJOR 195
 #define SHIM_MINORS 256
 #define SHIM_MINOR_CTL 255
+#define SHIM_UVM_MINORS 2
 
-/* Requests in flight on one link, whatever the broker would allow. */
+/* Errnos from here on never leave the kernel (ERESTARTSYS, ...). */
+#define SHIM_ERRNO_END 512
+
+/* Requests in flight on one link, even if the broker would allow more. */
 #define SHIM_MAX_SLOTS 1024
 
 /*
- * Answers that wait to be sent: more than a broker has calls and files to ask
- * about.
+ * Answers that wait to be sent: more than all the calls and files about which a
+ * broker can ask.
  */
 #define SHIM_MAX_ANSWERS (4 * SHIM_MAX_SLOTS)
 
-/* What poll() asks the broker for and reports; poll(2)'s numbers. */
+/* The events that poll() asks of the broker and reports; poll(2)'s numbers. */
 #define SHIM_POLL_EVENTS \
 	((__force u32)(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLERR | EPOLLHUP))
 
 struct socket;
 struct task_struct;
 
-/* The module's only instance is main.c's; all others are given a pointer. */
+/* The only instance is main.c's; every other file is given a pointer to it. */
 struct shim {
 	struct cdev cdev_nv;
 	struct cdev cdev_uvm;
@@ -65,13 +77,13 @@ struct shim {
 	unsigned int cid;
 	unsigned short port;
 	unsigned int open_wait_ms;
-	bool hold;			/* no new link; ends: up_wait */
+	bool hold;			/* make no new link */
 
 	struct task_struct *thread;
 	u8 *rx_buf;			/* ISO_MAX_FRAME bytes, of the open link */
 	spinlock_t lock;		/* guards link */
 	struct shim_link *link;		/* the one that is up, or NULL */
-	wait_queue_head_t up_wait;	/* for link to be set, hold to end */
+	wait_queue_head_t up_wait;	/* for link to be set, or hold cleared */
 
 	/* The thread's own: */
 	DECLARE_BITMAP(gpus, SHIM_MINOR_CTL);	/* nodes that exist */
@@ -79,11 +91,11 @@ struct shim {
 	void *proc_texts;		/* the bytes its files show */
 	size_t proc_len;
 	struct list_head pci_buses;	/* of pci.c */
-	struct iso_gpu pci_gpus[ISO_MAX_GPUS];	/* that they show */
+	struct iso_gpu pci_gpus[ISO_MAX_GPUS];	/* the GPUs that they show */
 	size_t pci_len;			/* bytes used of pci_gpus */
 };
 
-/* A frame to send: its sender, who reads its copies, and the queue own it. */
+/* A frame to send. Owned by its sender, who may read it again, and by tx. */
 struct shim_frame {
 	struct list_head node;	/* in link->tx; link->lock */
 	refcount_t refs;
@@ -92,32 +104,10 @@ struct shim_frame {
 	u8 data[] __aligned(8);	/* struct iso_hdr, body */
 };
 
-enum shim_req_state {
-	REQ_BUSY,	/* its task prepares, or reads the answer */
-	REQ_WAITING,	/* in link->waiting */
-	REQ_ORPHAN,	/* its task was killed; the answer is dropped */
-};
-
-/*
- * A request that has an answer. Owned by its task and, until the last answer
- * came, by its slot of the link.
- */
-struct shim_req {
-	refcount_t refs;
-	struct shim_link *link;	/* outlives it: a slot or a file holds it */
+/* A task that waits for a frame, and may have to receive for all others. */
+struct shim_waiter {
+	struct list_head node;	/* in link->waiters; link->lock */
 	wait_queue_head_t wait;
-	struct list_head node;	/* link->lock, as all below */
-	enum shim_req_state state;
-	bool sent;
-	u32 tag;
-	u16 asked;		/* enum iso_type of the request */
-	u16 type;		/* of the answer */
-	int err;		/* -ENODEV: the link went */
-	u32 file;		/* hdr.file of the answer */
-	u32 len;		/* of its body, in reply */
-	/* Set by the task while BUSY, filled while WAITING. */
-	u32 cap;
-	void *reply;
 };
 
 /* What HELLO_OK said, checked. Pointers lead into `body`. */
@@ -133,13 +123,45 @@ struct shim_hello {
 	u32 ping_ms;
 };
 
+struct shim_link;
+
+/* What a link calls: rx.c. */
+struct shim_link_ops {
+	/*
+	 * Takes the whole frames out of rx_buf, whose first `off` bytes were
+	 * parsed before. False: the link has ended.
+	 */
+	bool (*received)(struct shim_link *link, size_t off);
+	/* The link is dead now. link->lock is held. */
+	void (*died)(struct shim_link *link);
+	/* Its last owner is gone. */
+	void (*freed)(struct shim_link *link);
+};
+
 /*
- * One connection, from connect() to its loss; never used again after that.
- * Each open file, the thread and shim->link own it.
+ * One connection. Each open file, the thread and shim->link own it.
+ *
+ *   connect() ──> greeting ──> up ──> dead ──> closed ──> freed
+ *                     └────────────────^
+ *
+ * greeting  The thread waits for HELLO_OK; nobody else knows the link.
+ *           - shim_link_connect() enters it
+ *           - only the thread sends, and receives no frame but HELLO_OK or BYE
+ * up        HELLO_OK came: link->up is set, link->hello constant from now on.
+ *           - rx.c enters it
+ *           - main.c publishes it; whoever has an open file sends and receives
+ * dead      For good: link->dead is set. Nothing is queued or received.
+ *           - anybody enters it, by shim_link_fail(), at any time
+ *           - all requests that wait end with -ENODEV, as does each new one
+ *           - whoever is rx_owner or set tx_busy may still use sock
+ * closed    sock and rx_buf are gone, the queue is empty.
+ *           - only the thread enters it, by shim_link_close()
+ *           - files stay open on it until their owners close them
  */
 struct shim_link {
 	refcount_t refs;
 	struct shim *shim;
+	const struct shim_link_ops *ops;
 	struct shim_hello hello;	/* constant once `up` */
 	/* id -> shim_file; its lock guards their ready and watched too. */
 	struct xarray files;
@@ -163,7 +185,8 @@ struct shim_link {
 	u8 *rx_buf;			/* shim's; until the link is closed */
 	size_t rx_len;			/* bytes in it, not yet parsed */
 	size_t rx_peeked;		/* bytes parsed, still in the socket;
-					 * read by others while there is none
+					 * read by others while there is no
+					 * owner
 					 */
 
 	spinlock_t lock;		/* guards all below */
@@ -172,17 +195,44 @@ struct shim_link {
 	bool rx_kick;			/* there may be bytes to receive */
 	bool rx_end;			/* and their end, or an error */
 	wait_queue_head_t *rx_owner;	/* whose task receives, or NULL */
-	struct list_head waiting;	/* requests, the newest last */
+	struct list_head waiters;	/* the newest last */
 	struct list_head tx;		/* frames */
 	u32 tx_off;			/* bytes of the first that are out */
 	bool tx_busy;			/* somebody sends */
 	bool tx_blocked;		/* until the peer gives credit */
 	bool tx_space;			/* it did so during the last try */
-	bool tx_kick;			/* the thread shall send on */
+	bool tx_kick;			/* the thread is to send the rest */
 	u32 n_answers;			/* in tx, to what the broker asked */
 	u32 n_slot;
-	struct shim_req **slot;		/* tag - 1 -> request */
+	struct shim_req **slot;		/* tag - 1 -> request; req.c's */
 	unsigned long *slot_used;
+};
+
+enum shim_req_state {
+	REQ_BUSY,	/* its task prepares, or reads the answer */
+	REQ_WAITING,	/* in link->waiters */
+	REQ_ORPHAN,	/* its task was killed; the answer is dropped */
+};
+
+/*
+ * A request that gets an answer. Owned by its task and, until the last answer
+ * came, by its slot of the link. req.c says who may touch it when.
+ */
+struct shim_req {
+	refcount_t refs;
+	struct shim_link *link;	/* outlives it: a slot or a file holds it */
+	struct shim_waiter waiter;
+	enum shim_req_state state;	/* link->lock, as all below */
+	bool sent;
+	u32 tag;
+	u16 asked;		/* enum iso_type of the request */
+	u16 type;		/* of the answer */
+	int err;		/* -ENODEV: the link went */
+	u32 file;		/* hdr.file of the answer */
+	u32 len;		/* of its body, in reply */
+	/* Set by the task while BUSY, filled while WAITING. */
+	u32 cap;
+	void *reply;
 };
 
 /* An open file. Owned by its struct file. */
@@ -192,78 +242,8 @@ struct shim_file {
 	u32 id;				/* hdr.file */
 	u32 ready;			/* EPOLL bits told and not yet read */
 	bool watched;			/* a POLL is out */
-	struct shim_frame *close;	/* allocated when there was memory */
+	struct shim_frame *close;	/* made at open(), when memory may fail */
 };
-
-/* link.c */
-
-/*
- * Connects and starts HELLO. The link, whose owner the caller is, or an
- * ERR_PTR of connect().
- */
-struct shim_link *shim_link_connect(struct shim *shim);
-void shim_link_put(struct shim_link *link);
-/* The link that is up, with a reference, or NULL. */
-struct shim_link *shim_link_current(struct shim *shim);
-/* Declares it dead; all who wait get -ENODEV. `why` NULL: without a word. */
-void shim_link_fail(struct shim_link *link, const char *why);
-/* After shim_link_fail(), by the thread: closes the socket. */
-void shim_link_close(struct shim_link *link);
-
-/*
- * A frame with its header and room for the body. The caller owns it; NULL
- * without memory.
- */
-struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
-				  size_t body, gfp_t gfp);
-void shim_frame_put(struct shim_frame *frame);
-static inline void *shim_frame_body(struct shim_frame *frame)
-{
-	return frame->data + sizeof(struct iso_hdr);
-}
-
-/*
- * Queues a frame (with a reference of the queue's own) and sends what can be
- * sent without waiting. -ENODEV on a dead link; -EPROTO: too many answers wait
- * for a broker that does not read them.
- */
-int shim_link_send(struct shim_link *link, struct shim_frame *frame);
-/* For the thread: goes on where a sender stopped. */
-void shim_link_send_more(struct shim_link *link);
-
-/*
- * A request with room for an answer of `cap` bytes; waits for a free slot. The
- * request, or an ERR_PTR: -ENODEV, -ENOMEM, -ERESTARTSYS.
- */
-struct shim_req *shim_req_new(struct shim_link *link, enum iso_type asked,
-			      u32 cap);
-/* Makes room for a longer answer. 0, or -ENOMEM. */
-int shim_req_room(struct shim_req *req, u32 cap);
-/* Sends and waits for the next answer. 0; -ENODEV; -EINTR: killed. */
-int shim_req_call(struct shim_req *req, struct shim_frame *frame);
-/* For its task: done with it. */
-void shim_req_free(struct shim_req *req);
-void shim_req_put(struct shim_req *req);
-
-/* rx.c */
-
-/*
- * Gives the receiving to somebody if there is something to receive.
- * link->lock is held.
- */
-void shim_rx_dispatch(struct shim_link *link);
-/* The owner leaves; link->lock is held. */
-void shim_rx_leave(struct shim_link *link);
-/*
- * Takes what was received before, if nobody receives now. `wait` is the queue
- * on which the caller is going to wait.
- */
-void shim_rx_trim(struct shim_link *link, wait_queue_head_t *wait);
-/*
- * Receives and hands out. The caller is link->rx_owner, and is it no more
- * afterwards.
- */
-void shim_rx_pump(struct shim_link *link);
 
 /* hello.c */
 
@@ -283,27 +263,129 @@ const struct iso_row *shim_hello_row_sized(const struct shim_hello *hello,
 u32 shim_hello_class(const struct shim_hello *hello, u32 class_id);
 bool shim_hello_has_gpu(const struct shim_hello *hello, u32 minor);
 
+/* link.c */
+
+/*
+ * Connects. The link, owned by the caller, or an ERR_PTR of what connect()
+ * says.
+ */
+struct shim_link *shim_link_connect(struct shim *shim,
+				    const struct shim_link_ops *ops);
+void shim_link_put(struct shim_link *link);
+/* The link that is up, with a reference, or NULL. */
+struct shim_link *shim_link_current(struct shim *shim);
+/*
+ * Declares it dead; every task that waits gets -ENODEV. `why` NULL: nothing is
+ * logged.
+ */
+void shim_link_fail(struct shim_link *link, const char *why);
+/* After shim_link_fail(), by the thread: closes the socket. */
+void shim_link_close(struct shim_link *link);
+
+/*
+ * A frame with its header and room for the body, owned by the caller; NULL
+ * without memory. The tag of a request's frame is set as it is sent.
+ */
+struct shim_frame *shim_frame_new(enum iso_type type, u32 tag, u32 file,
+				  size_t body, gfp_t gfp);
+void shim_frame_put(struct shim_frame *frame);
+static inline struct iso_hdr *shim_frame_hdr(struct shim_frame *frame)
+{
+	return (struct iso_hdr *)frame->data;
+}
+
+static inline void *shim_frame_body(struct shim_frame *frame)
+{
+	return frame->data + sizeof(struct iso_hdr);
+}
+
+/*
+ * Queues a frame (with a reference of the queue's own) and sends as much as the
+ * socket takes. -ENODEV on a dead link; -EPROTO: too many answers wait for a
+ * broker that does not read them.
+ */
+int shim_link_send(struct shim_link *link, struct shim_frame *frame);
+/* Answers the broker. 0; -ENODEV or -EPROTO as above. */
+int shim_link_answer(struct shim_link *link, enum iso_type type, u32 tag,
+		     u32 file, const void *body, size_t len);
+/* The two halves of a send: link->lock is held, and then it is not. */
+void shim_link_queue(struct shim_link *link, struct shim_frame *frame);
+void shim_link_flush(struct shim_link *link);
+/* For the thread: goes on where a sender stopped. */
+void shim_link_send_more(struct shim_link *link);
+
+/*
+ * Receives, and hands out what came. The caller is link->rx_owner, and no
+ * longer is afterwards.
+ */
+void shim_link_receive(struct shim_link *link);
+/* The owner leaves without receiving; link->lock is held. */
+void shim_link_leave(struct shim_link *link);
+/*
+ * Takes bytes that were parsed out of the socket, if nobody receives now. The
+ * caller is about to wait as `waiter`.
+ */
+void shim_link_trim(struct shim_link *link, struct shim_waiter *waiter);
+
+/* req.c */
+
+/* Room for n requests at once, for a link that has none. 0, or -ENOMEM. */
+int shim_req_slots(struct shim_link *link, u32 n);
+/* For struct shim_link_ops: died, freed. */
+void shim_req_fail_all(struct shim_link *link);
+void shim_req_slots_free(struct shim_link *link);
+
+/*
+ * A request with a tag and room for an answer of `cap` bytes; waits for a free
+ * slot. The request, or an ERR_PTR: -ENODEV, -ENOMEM, -ERESTARTSYS.
+ */
+struct shim_req *shim_req_new(struct shim_link *link, enum iso_type asked,
+			      u32 cap);
+/* Makes room for a longer answer. 0, or -ENOMEM. */
+int shim_req_room(struct shim_req *req, u32 cap);
+/*
+ * Sends a frame with the request's tag and waits for the next answer. 0;
+ * -ENODEV; -EINTR: killed.
+ */
+int shim_req_call(struct shim_req *req, struct shim_frame *frame);
+/* Its task is done with it. */
+void shim_req_free(struct shim_req *req);
+/*
+ * A frame that answers a request: OPENED, NEED, RESULT, MAPPED. 0; -EPROTO: it
+ * answers none; -ENODEV.
+ */
+int shim_req_answer(struct shim_link *link, const struct iso_hdr *hdr,
+		    const void *body, u32 len);
+
+/* rx.c */
+
+extern const struct shim_link_ops shim_rx_ops;
+
+/* file.c: of struct file_operations */
+
+int shim_open(struct inode *inode, struct file *file);
+int shim_release(struct inode *inode, struct file *file);
+__poll_t shim_poll(struct file *file, poll_table *wait);
+/* The open file behind a struct file, or NULL if it is not one of ours. */
+struct shim_file *shim_file_of(struct file *file);
+
+/* xfer.c, map.c: of struct file_operations */
+
+long shim_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+int shim_mmap(struct file *file, struct vm_area_struct *vma);
+
 /* dev.c */
 
 int shim_dev_init(struct shim *shim);
 void shim_dev_exit(struct shim *shim);
-/* Makes the nodes of the GPUs, and only those, exist. */
+/* Makes nodes for the GPUs of hello, and removes all others; NULL: all. */
 void shim_dev_gpus(struct shim *shim, const struct shim_hello *hello);
-/* The open file behind a struct file, or NULL if it is not one of ours. */
-struct shim_file *shim_file_of(struct file *file);
-
-/* xfer.c, map.c */
-
-long shim_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
-int shim_mmap(struct file *file, struct vm_area_struct *vma);
 
 /* proc.c: shows the texts of HELLO_OK; a failure leaves some out. */
 void shim_proc_update(struct shim *shim, const struct shim_hello *hello);
 void shim_proc_exit(struct shim *shim);
 
-/* pci.c: shows the GPUs of HELLO_OK, and only those; a failure leaves some
- * out.
- */
+/* pci.c: shows the GPUs of HELLO_OK, no others; a failure leaves some out. */
 void shim_pci_update(struct shim *shim, const struct shim_hello *hello);
 void shim_pci_exit(struct shim *shim);
 

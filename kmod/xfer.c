@@ -18,8 +18,6 @@
 #include "rd.h"
 #include "shim.h"
 
-/* Errnos from here on are the kernel's own business (ERESTARTSYS, ...). */
-#define ERRNO_END 512
 #define MAX_FDS (ISO_MAX_FDS + ISO_MAX_RANGES)
 #define SMALL_ARG 256
 
@@ -346,7 +344,7 @@ static int build_more(struct xfer *x, const struct iso_range *range, u32 n,
 		err = shim_req_room(x->req, x->result_len);
 	if (err)
 		return err;
-	frame = shim_frame_new(ISO_MORE, x->req->tag, x->sf->id, len,
+	frame = shim_frame_new(ISO_MORE, 0, x->sf->id, len,
 			       GFP_KERNEL_ACCOUNT);
 	if (!frame)
 		return -ENOMEM;
@@ -370,7 +368,7 @@ static int call_failed(struct xfer *x, int err)
 	struct iso_more *more;
 	struct shim_frame *frame;
 
-	frame = shim_frame_new(ISO_MORE, x->req->tag, x->sf->id, sizeof(*more),
+	frame = shim_frame_new(ISO_MORE, 0, x->sf->id, sizeof(*more),
 			       GFP_KERNEL | __GFP_NOFAIL);
 	more = shim_frame_body(frame);
 	*more = (struct iso_more){ .err = cpu_to_le32(-err) };
@@ -447,7 +445,7 @@ static bool result_read(struct xfer *x, u32 *ret_err)
 		reply->p[i] = (u8 *)rd_span_pad8(&r, len);
 	}
 	*ret_err = le32_to_cpu(result->err);
-	return rd_done(&r) && *ret_err < ERRNO_END;
+	return rd_done(&r) && *ret_err < SHIM_ERRNO_END;
 }
 
 static long xfer_result(struct xfer *x)
@@ -477,7 +475,6 @@ static long xfer_run(struct xfer *x)
 	struct shim_link *link = x->sf->link;
 	const size_t need_len = sizeof(struct iso_need) +
 				ISO_MAX_RANGES * sizeof(struct iso_range);
-	struct iso_hdr *hdr;
 	int err;
 
 	err = build_ioctl(x);
@@ -489,8 +486,6 @@ static long xfer_run(struct xfer *x)
 		x->req = NULL;
 		return err;
 	}
-	hdr = (struct iso_hdr *)x->frame[0]->data;
-	hdr->tag = cpu_to_le32(x->req->tag);
 	err = shim_req_call(x->req, x->frame[0]);
 	while (!err && x->req->type == ISO_NEED)
 		err = xfer_need(x);
