@@ -12,6 +12,7 @@
 
 #include <linux/vm_sockets.h>
 
+#include "base/hybrid.h"
 #include "base/num.h"
 
 #define MAX_FDS 8
@@ -213,35 +214,32 @@ static int wait_fd(int fd, short events, uint64_t deadline_ns)
 	}
 }
 
-/* `CONNECT port\n`, then the line `OK n\n`, read byte by byte so that nothing
- * of the stream behind it is lost. */
+/* Sends `CONNECT port\n` and awaits the line `OK n\n`, byte by byte so that
+ * nothing of the stream behind it is lost. */
 static int hybrid_handshake(int fd, uint32_t port, uint64_t deadline_ns)
 {
+	struct hybrid answer = { .n = 0 };
 	char line[32];
-	size_t n = 0;
 	int r;
 
 	r = snprintf(line, sizeof(line), "CONNECT %u\n", port);
 	r = write_full(fd, line, (size_t)r);
-	if (r < 0)
-		return r;
-	for (;;) {
+	while (r == 0) {
+		char byte;
+		size_t used;
 		ssize_t k;
 
 		r = wait_fd(fd, POLLIN, deadline_ns);
 		if (r < 0)
 			return r;
-		k = read(fd, line + n, 1);
+		k = read(fd, &byte, 1);
 		if (k < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (k <= 0)
 			return -ECONNREFUSED;
-		if (line[n++] == '\n')
-			break;
-		if (n == sizeof(line))
-			return -EPROTO;
+		r = hybrid_feed(&answer, &byte, 1, &used);
 	}
-	return n > 4 && memcmp(line, "OK ", 3) == 0 ? 0 : -ECONNREFUSED;
+	return r > 0 ? 0 : r == -EPROTO ? -ECONNREFUSED : r;
 }
 
 int sock_connect(const struct sock_addr *a, int timeout_ms)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* bridge.c - holds together what all workers of the bridge share */
 #include "bridge/bridge.h"
 
 #include <errno.h>
@@ -10,10 +11,12 @@
 
 struct gpu *bridge_gpu(const struct bridge *b, const char *name)
 {
-	for (struct gpu *g = b->gpus; g; g = g->next)
+	struct gpu *g;
+
+	list_each(g, &b->gpus, item)
 		if (strcmp(g->reg.name, name) == 0)
-			return g;
-	return NULL;
+			break;
+	return g;
 }
 
 void bridge_wake(struct bridge *b, uint64_t at_ns)
@@ -30,8 +33,10 @@ void bridge_wake(struct bridge *b, uint64_t at_ns)
 
 static void watch_listeners(struct bridge *b, bool on)
 {
+	struct worker *w;
+
 	b->starved = !on;
-	for (struct worker *w = b->workers; w; w = w->next)
+	list_each(w, &b->workers, item)
 		worker_watch(w, on);
 	if (b->vsock.fd >= 0)
 		loop_set(b->loop, &b->vsock, on ? EPOLLIN : 0);
@@ -41,7 +46,8 @@ void bridge_starve(struct bridge *b)
 {
 	if (b->starved)
 		return;
-	log_warn("out of file descriptors or memory");
+	log_warn("out of file descriptors or memory: no connection is taken "
+		 "for a second");
 	watch_listeners(b, false);
 	bridge_wake(b, now_ns() + STARVED_NS);
 }
@@ -49,10 +55,16 @@ void bridge_starve(struct bridge *b)
 static void on_timer(struct iso_ev *ev, uint32_t events)
 {
 	struct bridge *b = container_of(ev, struct bridge, timer);
+	uint64_t now = now_ns(), next = UINT64_MAX;
+	struct worker *w;
 
 	(void)events;
 	loop_timer_ack(ev->fd);
-	conn_expire(b);
+	list_each(w, &b->workers, item)
+		next = MIN(next, conn_expire(w, now));
+	b->timer_ns = 0;
+	if (next != UINT64_MAX)
+		bridge_wake(b, next);
 	if (b->starved)
 		watch_listeners(b, true);
 }
@@ -65,12 +77,11 @@ void bridge_rescan(struct bridge *b)
 static void after_events(struct loop *l, void *arg)
 {
 	struct bridge *b = arg;
+	struct worker *w;
 
 	(void)l;
-	if (b->reap)
-		for (struct worker *w = b->workers; w; w = w->next)
-			conn_reap(w);
-	b->reap = false;
+	list_each(w, &b->workers, item)
+		conn_reap(w);
 	if (b->rescan) {
 		b->rescan = false;
 		watch_scan(b);
@@ -104,19 +115,7 @@ int bridge_init(struct bridge *b, struct loop *l,
 
 void bridge_fini(struct bridge *b)
 {
-	while (b->workers) {
-		struct worker *w = b->workers;
-
-		b->workers = w->next;
-		worker_free(w);
-	}
-	while (b->gpus) {
-		struct gpu *g = b->gpus;
-
-		b->gpus = g->next;
-		explicit_bzero(g->secret, sizeof(g->secret));
-		free(g);
-	}
+	watch_end(b);
 	loop_del(b->loop, &b->timer);
 	if (b->vsock.fd >= 0)
 		loop_del(b->loop, &b->vsock);

@@ -1,44 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bridge.h - any worker to its GPU VM
+ * bridge.h - carries the connections of all workers to their GPU VMs
  *
  *	worker's VMM -> listener of the worker -> conn -> GPU VM's VMM
  *
- * A conn copies bytes both ways and understands none of them. Only what the
- * registry names is ever connected to, so a worker reaches the broker's port of
- * its own GPU VM and nothing else. Both ends are hostile: nothing here waits
- * for one of them, and what a conn holds is bounded.
+ * A connection copies bytes both ways and understands none of them. The bridge
+ * connects only to addresses that the registry names, so a worker reaches the
+ * broker's port of its own GPU VM and nothing else. Both ends are hostile:
+ * nothing here waits for one of them, and what a connection holds is bounded.
  */
 #ifndef ISO_BRIDGE_H
 #define ISO_BRIDGE_H
 
 #include "base/bucket.h"
-#include "bridge/hybrid.h"
+#include "base/list.h"
+#include "base/secret.h"
 #include "bridge/registry.h"
 #include "loop/loop.h"
 
-/* Read at once from one end, and the most that waits for the other. */
+/* Bytes that are read at once from one end: the most that wait for the other */
 #define BRIDGE_CHUNK (128u * 1024u)
 
-struct conn;
-
 struct gpu {
-	struct gpu *next;
-	struct bridge *bridge;
+	struct list_item item;	/* of bridge->gpus */
 	struct reg_entry reg;
-	uint8_t secret[ISO_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	unsigned int scan;	/* the last scan that saw its file */
 };
 
 struct worker {
-	struct worker *next;
+	struct list_item item;	/* of bridge->workers */
 	struct bridge *bridge;
 	struct reg_entry reg;
-	struct iso_ev listener;	/* fd -1: vsock, or it could not listen */
+	struct iso_ev listener;	/* fd -1: on AF_VSOCK, or it could not listen */
 	uint64_t sock_ino;	/* of the socket that we made at its path */
-	struct conn *conns;	/* owned */
-	unsigned int n_conns;
-	unsigned int scan;
+	struct list conns;	/* owned */
+	unsigned int scan;	/* the last scan that saw its file */
 	uint64_t said_ns;	/* when worker_say() last said something */
 	struct bucket starts;	/* of connections */
 };
@@ -47,21 +44,20 @@ struct bridge_opts {
 	const char *dir;	/* absolute */
 	unsigned int max_conns;	/* of one worker */
 	uint32_t vsock_port;	/* where workers on AF_VSOCK come in */
-	uint64_t timeout_ms;	/* to reach the broker; to flush at the end */
+	uint64_t timeout_ms;	/* to reach the broker; to send the last bytes */
 };
 
 struct bridge {
 	const struct bridge_opts *opts;
 	struct loop *loop;
 	int dir_fd;
-	struct worker *workers;	/* owned */
-	struct gpu *gpus;	/* owned */
+	struct list workers;	/* owned */
+	struct list gpus;	/* owned */
 	struct iso_ev vsock;	/* one listener for all workers on AF_VSOCK */
-	struct iso_ev timer;	/* the earliest deadline of a conn */
+	struct iso_ev timer;	/* the earliest deadline of a connection */
 	uint64_t timer_ns;	/* when it fires; 0: off */
-	unsigned int scan;
-	bool rescan;		/* the registry changed */
-	bool reap;		/* some conn is dead */
+	unsigned int scan;	/* counts the scans of the registry */
+	bool rescan;		/* the registry has changed */
 	bool starved;		/* out of fds: listeners are not watched */
 	uint8_t *chunk;		/* owned: BRIDGE_CHUNK between read and write */
 };
@@ -74,48 +70,52 @@ int bridge_init(struct bridge *b, struct loop *l,
 void bridge_fini(struct bridge *b);
 /* Reads the registry again at the end of this batch of events. */
 void bridge_rescan(struct bridge *b);
-/* Looks at deadlines at at_ns (now_ns()) or before. */
+/* Has the deadlines looked at by the time at_ns, one of now_ns(). */
 void bridge_wake(struct bridge *b, uint64_t at_ns);
-/* Nobody listens for a second: fds or memory have run out. */
+/* Stops listening for a second, for fds or memory have run out. */
 void bridge_starve(struct bridge *b);
+/* The GPU VM of that name, or NULL. */
 struct gpu *bridge_gpu(const struct bridge *b, const char *name);
 
-/* ---- watch.c ---- */
+/* ---- watch.c ------------------------------------------------------------ */
 
-/* Follows the registry: what is new starts, what is gone or has changed ends.
- * Bad files are reported and count as gone. */
+/* Reads the registry: a VM that is new starts, one that is gone or has changed
+ * ends. A bad file is reported and counts as gone. */
 void watch_scan(struct bridge *b);
+/* Ends all VMs that a scan has found. */
+void watch_end(struct bridge *b);
 
-/* ---- worker.c ---- */
+/* ---- worker.c ----------------------------------------------------------- */
 
 /* Starts a worker that the registry names. 0 or -ENOMEM. */
 int worker_add(struct bridge *b, const struct reg_entry *reg);
-/* Listens, unless it does so already on the socket that is at its path. A
- * failure is said; the next scan tries again. */
+/* Listens, unless the socket at its path is already its own. Reports a failure;
+ * the next scan tries again. */
 void worker_listen(struct worker *w);
-/* (Un)watches its listener: on while there are fds for new connections. */
+/* Watches its listener, or not: on while there are fds for connections. */
 void worker_watch(struct worker *w, bool on);
-/* Ends its connections; its socket goes if it is still ours. */
-void worker_free(struct worker *w);
-/* The one listener for workers on AF_VSOCK: there while there are such. */
+/* For list_reap(): ends its connections, removes its socket if that is still
+ * its own, and frees it. */
+void worker_release(struct list_item *item);
+/* Opens the one listener for all workers on AF_VSOCK, or closes it when there is
+ * no such worker. */
 void worker_listen_vsock(struct bridge *b);
-/* Its event: tells workers apart by the CID they come from. */
+/* The event of that listener: the peer's CID tells which worker it is. */
 void worker_on_vsock(struct iso_ev *ev, uint32_t events);
-/* A warning about one of its connections, at most one in ten seconds. */
+/* Warns about one of its connections, at most once in ten seconds. */
 void worker_say(struct worker *w, const char *gpu, const char *why);
 
-/* ---- conn.c ---- */
+/* ---- conn.c ------------------------------------------------------------- */
 
-/* Takes fd, whatever comes of it: a connection of the worker to its GPU VM. */
+/* Connects fd, on which the worker has come, to its GPU VM. Takes over fd, also
+ * when it fails, which it reports. */
 void conn_start(struct worker *w, int fd);
-/* Ends it; conn_reap() frees it. */
-void conn_kill(struct conn *c);
-/* Frees the dead of this worker. */
+/* Ends the worker's connections to one GPU VM, or with NULL to any. */
+void conn_end_all(struct worker *w, const struct gpu *to);
+/* Frees those that have ended. */
 void conn_reap(struct worker *w);
-/* Kills what is past its deadline and wakes for the next. */
-void conn_expire(struct bridge *b);
-/* The GPU VM that it was made for. */
-const struct gpu *conn_gpu(const struct conn *c);
-struct conn *conn_next(const struct conn *c);
+/* Ends those whose deadline has passed at the time `now`. The next deadline, or
+ * UINT64_MAX. */
+uint64_t conn_expire(struct worker *w, uint64_t now);
 
 #endif /* ISO_BRIDGE_H */

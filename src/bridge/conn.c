@@ -1,15 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * conn.c - one connection of a worker, spliced to its GPU VM
+ * conn.c - carries one connection of a worker to its GPU VM
  *
- *	CONNECTING -> GREETING (hybrid only) -> OPEN -> dead
+ * A connection has two sides: the worker's and the GPU VM's.
+ *
+ *	                  hybrid: write    hybrid: read
+ *	conn_start()      CONNECT port     OK port
+ *	     |                |                |
+ *	     v    greet()     v   open_up()    v
+ *	 CONNECTING ------> GREETING ------> OPEN
+ *	     |                                 ^
+ *	     +---------------------------------+
+ *	        greet(): no hybrid socket
+ *
+ *	state		entered by	what may be touched in it
+ *	CONNECTING	conn_start()	the GPU VM's fd, which becomes writable
+ *					when it is connected
+ *	GREETING	greet()		the GPU VM's side, and `greeting`
+ *	OPEN		open_up()	both sides; IDENT is on its way, so that what
+ *					follows it is the worker's
+ *
+ * Before OPEN nothing is read from the worker: its bytes stay in its socket. A
+ * deadline runs before OPEN and again as soon as a side begins to end. Any
+ * function may end the connection with conn_end(), whatever its state. It is
+ * then out of the epoll set, list_each() passes over it, and nothing of it may
+ * be touched until conn_release().
  *
  * In OPEN both directions run alike: a chunk is read from one side and written
- * to the other at once. What the other does not take is kept, and until it has
- * gone nothing more is read: that is the back-pressure.
+ * to the other at once. What the other side does not take is kept, and until it
+ * has gone nothing more is read: that is the back-pressure.
  *
- * No end of stream carries a meaning. When a side ends, what it has sent before
- * still goes to the other, within a time limit; then both are closed.
+ * The end of one side's stream ends the connection: what that side has sent
+ * before still goes to the other, within the time limit, then both are closed.
  */
 #include <assert.h>
 #include <errno.h>
@@ -17,13 +39,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/hybrid.h"
 #include "base/wr.h"
 #include "bridge/bridge.h"
 
-/* Chunks moved from one side before others get their turn. */
+/* Chunks that are moved from one side before other fds get their turn. */
 #define BUDGET 4
-/* How many connections a worker may open. Opening one costs the GPU VM time that
- * is nobody's share of it. */
+/* How many connections a worker may open. Opening one costs time of the GPU VM
+ * that counts towards no worker's share. */
 static const struct bucket_rate starts = {
 	.burst = 128, .each_ns = UINT64_C(50000000),
 };
@@ -37,47 +60,43 @@ struct side {
 	struct conn *conn;
 	uint8_t *out;		/* owned; waits to be written to this side */
 	size_t out_off, out_len;
-	bool eof;		/* it sends nothing more */
+	bool eof;		/* nothing more comes from it */
 	bool gone;		/* it takes nothing more */
-	bool hup;		/* it said that it ends, which we then time */
+	bool hup;		/* epoll says that it ends, so a deadline runs */
 };
 
 struct conn {
-	struct conn *next;
+	struct list_item item;	/* of its worker's connections */
 	struct worker *worker;
-	struct gpu *to;		/* outlives the conn: watch.c sees to that */
+	struct gpu *to;		/* outlives the connection, thanks to watch.c */
 	enum conn_state state;
-	bool dead;
 	uint64_t deadline_ns;	/* 0: none */
 	struct hybrid greeting;
-	struct side guest, gpu;
+	struct side worker_side, gpu_side;
 };
-
-const struct gpu *conn_gpu(const struct conn *c)
-{
-	return c->to;
-}
-
-struct conn *conn_next(const struct conn *c)
-{
-	return c->next;
-}
 
 static struct side *other(struct side *s)
 {
-	return s == &s->conn->guest ? &s->conn->gpu : &s->conn->guest;
+	struct conn *c = s->conn;
+
+	return s == &c->worker_side ? &c->gpu_side : &c->worker_side;
 }
 
-void conn_kill(struct conn *c)
+static void conn_end(struct conn *c)
 {
-	struct bridge *b = c->worker->bridge;
+	struct loop *l = c->worker->bridge->loop;
 
-	if (c->dead)
+	if (!list_end(&c->worker->conns, &c->item))
 		return;
-	c->dead = true;
-	loop_del(b->loop, &c->guest.ev);
-	loop_del(b->loop, &c->gpu.ev);
-	b->reap = true;
+	loop_del(l, &c->worker_side.ev);
+	loop_del(l, &c->gpu_side.ev);
+}
+
+/* Ends it and says why. */
+static void conn_fail(struct conn *c, const char *why)
+{
+	worker_say(c->worker, c->to->reg.name, why);
+	conn_end(c);
 }
 
 static void side_free(struct side *s)
@@ -86,26 +105,30 @@ static void side_free(struct side *s)
 	free(s->out);
 }
 
-void conn_reap(struct worker *w)
+static void conn_release(struct list_item *item)
 {
-	struct conn **p = &w->conns;
+	struct conn *c = container_of(item, struct conn, item);
 
-	while (*p) {
-		struct conn *c = *p;
-
-		if (!c->dead) {
-			p = &c->next;
-			continue;
-		}
-		*p = c->next;
-		side_free(&c->guest);
-		side_free(&c->gpu);
-		free(c);
-		w->n_conns--;
-	}
+	side_free(&c->worker_side);
+	side_free(&c->gpu_side);
+	free(c);
 }
 
-/* ---- time ---- */
+void conn_end_all(struct worker *w, const struct gpu *to)
+{
+	struct conn *c;
+
+	list_each(c, &w->conns, item)
+		if (!to || c->to == to)
+			conn_end(c);
+}
+
+void conn_reap(struct worker *w)
+{
+	list_reap(&w->conns, conn_release);
+}
+
+/* ---- time --------------------------------------------------------------- */
 
 static void set_deadline(struct conn *c)
 {
@@ -115,31 +138,26 @@ static void set_deadline(struct conn *c)
 	bridge_wake(b, c->deadline_ns);
 }
 
-void conn_expire(struct bridge *b)
+uint64_t conn_expire(struct worker *w, uint64_t now)
 {
-	uint64_t now = now_ns(), next = 0;
+	uint64_t next = UINT64_MAX;
+	struct conn *c;
 
-	for (struct worker *w = b->workers; w; w = w->next) {
-		for (struct conn *c = w->conns; c; c = c->next) {
-			if (c->dead || c->deadline_ns == 0)
-				continue;
-			if (c->deadline_ns <= now) {
-				worker_say(w, c->to->reg.name, "too slow");
-				conn_kill(c);
-			} else if (next == 0 || c->deadline_ns < next) {
-				next = c->deadline_ns;
-			}
-		}
+	list_each(c, &w->conns, item) {
+		if (c->deadline_ns == 0)
+			continue;
+		if (c->deadline_ns <= now)
+			conn_fail(c, "too slow");
+		else
+			next = MIN(next, c->deadline_ns);
 	}
-	b->timer_ns = 0;
-	if (next)
-		bridge_wake(b, next);
+	return next;
 }
 
-/* ---- bytes ---- */
+/* ---- bytes -------------------------------------------------------------- */
 
-/* Writes n bytes to the side and keeps what it does not take. The side has
- * nothing waiting. 0, or -ENOMEM. */
+/* Writes n bytes to a side that has nothing waiting, and keeps what it does not
+ * take. 0 or -ENOMEM. */
 static int side_send(struct side *s, const void *p, size_t n)
 {
 	ssize_t r = write(s->ev.fd, p, n);
@@ -161,6 +179,7 @@ static int side_send(struct side *s, const void *p, size_t n)
 	return 0;
 }
 
+/* Writes what waits for the side, as far as that goes. */
 static void side_flush(struct side *s)
 {
 	ssize_t r;
@@ -183,6 +202,7 @@ static void side_flush(struct side *s)
 	}
 }
 
+/* Whether to read from the side: not while the other one has bytes waiting. */
 static bool readable(struct side *s)
 {
 	struct side *to = other(s);
@@ -190,7 +210,7 @@ static bool readable(struct side *s)
 	return !s->eof && !to->gone && to->out_len == 0;
 }
 
-/* Moves what `from` has to the other side. 0, or -ENOMEM. */
+/* Moves a few chunks from one side to the other. 0 or -ENOMEM. */
 static int pump(struct side *from)
 {
 	struct side *to = other(from);
@@ -215,22 +235,30 @@ static int pump(struct side *from)
 	return 0;
 }
 
-/* ---- states ---- */
+/* ---- states ------------------------------------------------------------- */
 
-static bool finished(struct conn *c)
+/* Nothing can move any more: a side has ended and the other has all of it. */
+static bool finished(const struct conn *c)
 {
-	return (c->guest.eof && c->gpu.out_len == 0) ||
-	       (c->gpu.eof && c->guest.out_len == 0) ||
-	       (c->guest.gone && c->gpu.gone);
+	const struct side *w = &c->worker_side, *g = &c->gpu_side;
+
+	return (w->eof && g->out_len == 0) || (g->eof && w->out_len == 0) ||
+	       (w->gone && g->gone);
 }
 
-/* What is watched on the side. EPOLLHUP and EPOLLERR cannot be masked: a side
- * that hung up stays in the epoll set only for a read or write that comes. */
+static bool ending(const struct side *s)
+{
+	return s->eof || s->gone || s->hup;
+}
+
+/* The events to watch for on the side. EPOLLHUP and EPOLLERR cannot be masked,
+ * so a side that has hung up is in the epoll set only while a read or a write
+ * is due there. */
 static uint32_t wanted(struct side *s)
 {
 	struct conn *c = s->conn;
 	uint32_t ev = 0;
-	bool early = c->state != CONN_OPEN && s == &c->gpu;
+	bool early = c->state != CONN_OPEN && s == &c->gpu_side;
 
 	if (s->out_len || (early && c->state == CONN_CONNECTING))
 		ev |= EPOLLOUT;
@@ -241,26 +269,27 @@ static uint32_t wanted(struct side *s)
 	return ev;
 }
 
+/* Last step of each event: ends the connection if it is finished, else watches
+ * for what can happen next. */
 static void settle(struct conn *c)
 {
 	struct loop *l = c->worker->bridge->loop;
-	bool ending = c->guest.eof || c->guest.gone || c->guest.hup ||
-		      c->gpu.eof || c->gpu.gone || c->gpu.hup;
 
-	if (c->dead)
+	if (c->item.ended)
 		return;
 	if (c->state == CONN_OPEN && finished(c)) {
-		conn_kill(c);
+		conn_end(c);
 		return;
 	}
-	if (c->state == CONN_OPEN && ending && c->deadline_ns == 0)
+	if (c->state == CONN_OPEN && c->deadline_ns == 0 &&
+	    (ending(&c->worker_side) || ending(&c->gpu_side)))
 		set_deadline(c);
-	if (loop_set(l, &c->guest.ev, wanted(&c->guest)) < 0 ||
-	    loop_set(l, &c->gpu.ev, wanted(&c->gpu)) < 0)
-		conn_kill(c);
+	if (loop_set(l, &c->worker_side.ev, wanted(&c->worker_side)) < 0 ||
+	    loop_set(l, &c->gpu_side.ev, wanted(&c->gpu_side)) < 0)
+		conn_end(c);
 }
 
-/* Says to the broker who this worker is; from then on bytes are the worker's. */
+/* Queues IDENT, which tells the broker who this worker is. 0 or -ENOMEM. */
 static int open_up(struct conn *c)
 {
 	const struct reg_entry *w = &c->worker->reg;
@@ -280,14 +309,15 @@ static int open_up(struct conn *c)
 	wr_u32(&m, w->caps);
 	wr_u32(&m, w->quota_class);
 	if (wr_ok(&m))
-		r = side_send(&c->gpu, m.p, m.len);
+		r = side_send(&c->gpu_side, m.p, m.len);
 	wr_free(&m);
 	c->state = CONN_OPEN;
 	c->deadline_ns = 0;
 	return r;
 }
 
-/* The socket is connected: a hybrid one wants to know the port. */
+/* The GPU VM's socket is connected; a hybrid one has to be told the port. 0 or
+ * -ENOMEM. */
 static int greet(struct conn *c)
 {
 	char line[32];
@@ -297,38 +327,40 @@ static int greet(struct conn *c)
 		return open_up(c);
 	c->state = CONN_GREETING;
 	n = snprintf(line, sizeof(line), "CONNECT %u\n", c->to->reg.addr.port);
-	return side_send(&c->gpu, line, (size_t)n);
+	return side_send(&c->gpu_side, line, (size_t)n);
 }
 
+/* Reads the hybrid socket's answer; what comes behind it is the broker's. 0, or
+ * why the connection ends. */
 static int read_greeting(struct conn *c)
 {
 	uint8_t buf[64];
 	size_t used;
-	ssize_t n = read(c->gpu.ev.fd, buf, sizeof(buf));
+	ssize_t n = read(c->gpu_side.ev.fd, buf, sizeof(buf));
 	int r;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0)
-		return -ECONNREFUSED; /* nobody listens at that port */
-	if (c->gpu.out_len)
+		return -ECONNREFUSED; /* nothing listens at that port */
+	if (c->gpu_side.out_len)
 		return -EPROTO; /* an answer before the question */
 	r = hybrid_feed(&c->greeting, buf, (size_t)n, &used);
 	if (r <= 0)
 		return r;
 	r = open_up(c);
 	if (r == 0 && used < (size_t)n)
-		r = side_send(&c->guest, buf + used, (size_t)n - used);
+		r = side_send(&c->worker_side, buf + used, (size_t)n - used);
 	return r;
 }
 
-/* Before OPEN, only the GPU VM's side has something to say. */
+/* An event before OPEN. */
 static void on_setup(struct conn *c, struct side *s, uint32_t events)
 {
 	int r = 0;
 
-	if (s == &c->guest) {
-		conn_kill(c); /* it only could have gone */
+	if (s == &c->worker_side) {
+		conn_end(c); /* watched for nothing but its end */
 		return;
 	}
 	if (c->state == CONN_CONNECTING) {
@@ -340,10 +372,8 @@ static void on_setup(struct conn *c, struct side *s, uint32_t events)
 			side_flush(s);
 		r = s->gone ? -EPIPE : read_greeting(c);
 	}
-	if (r < 0) {
-		worker_say(c->worker, c->to->reg.name, strerror(-r));
-		conn_kill(c);
-	}
+	if (r < 0)
+		conn_fail(c, strerror(-r));
 }
 
 static void on_side(struct iso_ev *ev, uint32_t events)
@@ -358,10 +388,10 @@ static void on_side(struct iso_ev *ev, uint32_t events)
 			s->hup = true;
 		if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 			side_flush(s);
-		/* room on this side is the other's turn, too */
+		/* where this side has room again, the other may be read */
 		if (((events & ~(uint32_t)EPOLLOUT) && pump(s) < 0) ||
 		    ((events & EPOLLOUT) && pump(other(s)) < 0))
-			conn_kill(c);
+			conn_end(c);
 	}
 	settle(c);
 }
@@ -377,14 +407,14 @@ void conn_start(struct worker *w, int fd)
 {
 	struct bridge *b = w->bridge;
 	struct gpu *gpu = bridge_gpu(b, w->reg.gpu);
-	_cleanup_close_ int guest_fd = fd, gpu_fd = -1;
+	_cleanup_close_ int worker_fd = fd, gpu_fd = -1;
 	struct conn *c;
 
 	if (!gpu) {
 		worker_say(w, w->reg.gpu, "no such GPU VM");
 		return;
 	}
-	if (w->n_conns >= b->opts->max_conns) {
+	if (w->conns.n >= b->opts->max_conns) {
 		worker_say(w, w->reg.gpu, "too many connections");
 		return;
 	}
@@ -401,14 +431,12 @@ void conn_start(struct worker *w, int fd)
 	}
 	c->worker = w;
 	c->to = gpu;
-	side_init(&c->guest, c, take_fd(&guest_fd));
-	side_init(&c->gpu, c, take_fd(&gpu_fd));
-	c->next = w->conns;
-	w->conns = c;
-	w->n_conns++;
+	side_init(&c->worker_side, c, take_fd(&worker_fd));
+	side_init(&c->gpu_side, c, take_fd(&gpu_fd));
+	list_add(&w->conns, &c->item);
 	set_deadline(c);
-	/* a Unix socket is connected now; AF_VSOCK says when */
+	/* a Unix socket is connected at once; AF_VSOCK tells later */
 	if (gpu->reg.addr.kind != SOCK_VSOCK && greet(c) < 0)
-		conn_kill(c);
+		conn_end(c);
 	settle(c);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* registry.c - parses the registry's files */
 #include "bridge/registry.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ int reg_file_name(const char *file, char ret_name[static REG_NAME_MAX],
 	return 0;
 }
 
-/* Copies an absolute path that fits; false if it is none. */
+/* Copies a path. False if it is not absolute or does not fit. */
 static bool copy_path(char *dst, size_t size, const char *v)
 {
 	if (v[0] != '/' || strlen(v) >= size)
@@ -122,7 +123,7 @@ static const char *set_caps(struct reg_entry *e, const char *v)
 	return NULL;
 }
 
-/* What is wrong with the value, or NULL. */
+/* Sets the key. NULL, or what is wrong with the value. */
 static const char *set_key(struct reg_entry *e, enum key key, const char *v)
 {
 	uint64_t n;
@@ -152,7 +153,8 @@ static const char *set_key(struct reg_entry *e, enum key key, const char *v)
 	}
 }
 
-/* One line without its newline; *seen has a bit for each key that was there. */
+/* Takes one line without its newline; *seen has a bit for each key so far.
+ * NULL, or what is wrong with the line. */
 static const char *parse_line(struct reg_entry *e, char *line,
 			      unsigned int *seen)
 {
@@ -168,7 +170,7 @@ static const char *parse_line(struct reg_entry *e, char *line,
 		    strcmp(line, key_info[k].name) != 0)
 			continue;
 		if (*seen & 1u << k)
-			return "this key was there before";
+			return "this key is given twice";
 		*seen |= 1u << k;
 		return set_key(e, k, eq + 1);
 	}

@@ -2,8 +2,8 @@
 /*
  * registry.h - the files that tell the bridge which VMs there are
  *
- * One file per VM, lines KEY=value, empty lines and lines that begin with `#`
- * aside; each key at most once. The name of the VM is the file's.
+ * Each VM has a file, which bears its name. A file holds lines KEY=value, each
+ * key at most once; empty lines and lines that begin with `#` are left out.
  *
  *	NAME.gpu	connect=hybrid:PATH:PORT | vsock:CID:PORT | unix:PATH
  *			secret_file=PATH

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* watch.c - the registry directory against what runs */
+/* watch.c - makes what runs follow the registry */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,20 +10,31 @@
 #include "base/secret.h"
 #include "bridge/bridge.h"
 
-static void kill_conns_to(struct bridge *b, const struct gpu *g)
+/* Ends all connections to the GPU VM, which nothing points to afterwards: the
+ * scan comes after the events of a batch. */
+static void end_conns_to(struct bridge *b, const struct gpu *g)
 {
-	for (struct worker *w = b->workers; w; w = w->next) {
-		for (struct conn *c = w->conns; c; c = conn_next(c))
-			if (conn_gpu(c) == g)
-				conn_kill(c);
+	struct worker *w;
+
+	list_each(w, &b->workers, item) {
+		conn_end_all(w, g);
 		conn_reap(w);
 	}
 }
 
+static void gpu_release(struct list_item *item)
+{
+	struct gpu *g = container_of(item, struct gpu, item);
+
+	explicit_bzero(g->secret, sizeof(g->secret));
+	free(g);
+}
+
+/* The registry has this GPU VM: adds it, or takes over what has changed. */
 static void saw_gpu(struct bridge *b, const struct reg_entry *e)
 {
 	struct gpu *g = bridge_gpu(b, e->name);
-	uint8_t secret[ISO_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	int r = secret_read(e->secret_file, secret);
 
 	if (r < 0) {
@@ -34,35 +45,36 @@ static void saw_gpu(struct bridge *b, const struct reg_entry *e)
 	if (!g) {
 		g = calloc(1, sizeof(*g));
 		if (!g) {
-			log_error("%s: no memory", e->name);
+			log_error("%s: cannot be served: out of memory", e->name);
 			return;
 		}
-		g->next = b->gpus;
-		b->gpus = g;
-		log_debug("%s: is here", e->name);
+		list_add(&b->gpus, &g->item);
+		log_debug("%s: found", e->name);
 	} else if (!reg_same(&g->reg, e) ||
 		   !equal_ct(g->secret, secret, sizeof(secret))) {
-		log_debug("%s: is another now", e->name);
-		kill_conns_to(b, g);
+		log_debug("%s: has changed", e->name);
+		end_conns_to(b, g);
 	}
 	g->reg = *e;
 	memcpy(g->secret, secret, sizeof(secret));
 	g->scan = b->scan;
 }
 
+/* The registry has this worker: one that has changed is a new one. */
 static void saw_worker(struct bridge *b, const struct reg_entry *e)
 {
 	struct worker *w;
 
-	for (w = b->workers; w; w = w->next)
+	list_each(w, &b->workers, item)
 		if (strcmp(w->reg.name, e->name) == 0 && reg_same(&w->reg, e))
 			break;
 	if (w)
 		w->scan = b->scan;
 	else if (worker_add(b, e) < 0)
-		log_error("%s: no memory", e->name);
+		log_error("%s: cannot be served: out of memory", e->name);
 }
 
+/* Takes a file of the registry, or reports what is wrong with it. */
 static void saw_file(struct bridge *b, const char *file)
 {
 	char text[REG_FILE_MAX + 1], name[REG_NAME_MAX];
@@ -96,40 +108,48 @@ static void saw_file(struct bridge *b, const char *file)
 		saw_worker(b, &e);
 }
 
-/* What the scan did not see ends, before anything new takes its place. */
+/* Ends the VMs that the scan has not seen. */
 static void drop_unseen(struct bridge *b)
 {
-	for (struct worker **p = &b->workers; *p;) {
-		struct worker *w = *p;
+	struct worker *w;
+	struct gpu *g;
 
-		if (w->scan == b->scan) {
-			p = &w->next;
+	list_each(w, &b->workers, item) {
+		if (w->scan == b->scan)
 			continue;
-		}
-		*p = w->next;
-		log_debug("%s: is gone", w->reg.name);
-		worker_free(w);
+		log_debug("%s: removed", w->reg.name);
+		list_end(&b->workers, &w->item);
 	}
-	for (struct gpu **p = &b->gpus; *p;) {
-		struct gpu *g = *p;
+	list_reap(&b->workers, worker_release);
+	list_each(g, &b->gpus, item) {
+		if (g->scan == b->scan)
+			continue;
+		log_debug("%s: removed", g->reg.name);
+		end_conns_to(b, g);
+		list_end(&b->gpus, &g->item);
+	}
+	list_reap(&b->gpus, gpu_release);
+}
 
-		if (g->scan == b->scan) {
-			p = &g->next;
-			continue;
-		}
-		*p = g->next;
-		log_debug("%s: is gone", g->reg.name);
-		kill_conns_to(b, g);
-		explicit_bzero(g->secret, sizeof(g->secret));
-		free(g);
-	}
+void watch_end(struct bridge *b)
+{
+	struct worker *w;
+	struct gpu *g;
+
+	list_each(w, &b->workers, item)
+		list_end(&b->workers, &w->item);
+	list_reap(&b->workers, worker_release);
+	list_each(g, &b->gpus, item)
+		list_end(&b->gpus, &g->item);
+	list_reap(&b->gpus, gpu_release);
 }
 
 /* #syscalls vsock-bridge: openat getdents64 fcntl */
 void watch_scan(struct bridge *b)
 {
+	struct worker *w;
 	struct dirent *e;
-	/* an open of its own: a directory's position belongs to the open file */
+	/* opened anew: a directory's position belongs to the open file */
 	int fd = openat(b->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
@@ -143,7 +163,8 @@ void watch_scan(struct bridge *b)
 		saw_file(b, e->d_name);
 	closedir(d);
 	drop_unseen(b);
-	for (struct worker *w = b->workers; w; w = w->next)
+	/* old sockets are gone now, so that a new worker may have the path */
+	list_each(w, &b->workers, item)
 		worker_listen(w);
 	worker_listen_vsock(b);
 }

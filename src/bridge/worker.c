@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* worker.c - takes the connections that workers make */
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <string.h>
@@ -21,8 +22,8 @@ void worker_say(struct worker *w, const char *gpu, const char *why)
 	log_warn("%s: connection to %s ended: %s", w->reg.name, gpu, why);
 }
 
-/* Out of fds or memory: the peer stays in the backlog until there is room. Any
- * other failure was that one peer's. */
+/* Without fds or memory the peer stays in the backlog until there is room. Any
+ * other failure concerns that peer alone. */
 static void accept_failed(struct bridge *b, int err)
 {
 	if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM)
@@ -44,10 +45,12 @@ static void on_connection(struct iso_ev *ev, uint32_t events)
 
 static struct worker *worker_by_cid(const struct bridge *b, uint32_t cid)
 {
-	for (struct worker *w = b->workers; w; w = w->next)
+	struct worker *w;
+
+	list_each(w, &b->workers, item)
 		if (w->reg.addr.kind == SOCK_VSOCK && w->reg.addr.cid == cid)
-			return w;
-	return NULL;
+			break;
+	return w;
 }
 
 void worker_on_vsock(struct iso_ev *ev, uint32_t events)
@@ -69,7 +72,8 @@ void worker_on_vsock(struct iso_ev *ev, uint32_t events)
 		conn_start(w, fd);
 		return;
 	}
-	log_debug("CID %u: no worker of ours", peer.svm_cid);
+	log_debug("connection from CID %u, which is no worker: closed",
+		  peer.svm_cid);
 	close(fd);
 }
 
@@ -128,11 +132,12 @@ void worker_listen_vsock(struct bridge *b)
 	const struct sock_addr any = { .kind = SOCK_VSOCK,
 				       .cid = VMADDR_CID_ANY,
 				       .port = b->opts->vsock_port };
-	struct worker *w = b->workers;
+	struct worker *w;
 	int r;
 
-	while (w && w->reg.addr.kind != SOCK_VSOCK)
-		w = w->next;
+	list_each(w, &b->workers, item)
+		if (w->reg.addr.kind == SOCK_VSOCK)
+			break;
 	if (!w && b->vsock.fd >= 0) {
 		loop_del(b->loop, &b->vsock);
 		close_fd(&b->vsock.fd);
@@ -161,16 +166,16 @@ int worker_add(struct bridge *b, const struct reg_entry *reg)
 	w->reg = *reg;
 	w->listener = (struct iso_ev){ .fd = -1, .fn = on_connection };
 	w->scan = b->scan;
-	w->next = b->workers;
-	b->workers = w;
+	list_add(&b->workers, &w->item);
 	return 0;
 }
 
-void worker_free(struct worker *w)
+void worker_release(struct list_item *item)
 {
+	struct worker *w = container_of(item, struct worker, item);
+
 	stop_listening(w);
-	for (struct conn *c = w->conns; c; c = conn_next(c))
-		conn_kill(c);
+	conn_end_all(w, NULL);
 	conn_reap(w);
 	free(w);
 }

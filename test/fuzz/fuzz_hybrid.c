@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bridge/hybrid.h"
+#include "base/hybrid.h"
 
 static int feed(const uint8_t *p, size_t n, size_t step, size_t *ret_used)
 {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bridge/hybrid.h"
+#include "base/hybrid.h"
 #include "bridge/registry.h"
 #include "tap.h"
 

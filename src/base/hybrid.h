@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* hybrid.h - the answer of a hybrid socket to `CONNECT port\n` */
-#ifndef ISO_BRIDGE_HYBRID_H
-#define ISO_BRIDGE_HYBRID_H
+#ifndef ISO_HYBRID_H
+#define ISO_HYBRID_H
 
 #include "base/base.h"
 
@@ -19,4 +19,4 @@ struct hybrid {
  */
 int hybrid_feed(struct hybrid *h, const void *p, size_t n, size_t *ret_used);
 
-#endif /* ISO_BRIDGE_HYBRID_H */
+#endif /* ISO_HYBRID_H */

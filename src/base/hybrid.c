@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include "bridge/hybrid.h"
+/* hybrid.c - reads the answer of a hybrid socket */
+#include "base/hybrid.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/num.h"
 
+/* 1 if the line, whole with its newline, says `OK number`; else -EPROTO. */
 static int check_line(struct hybrid *h)
 {
 	const char *port = h->line + 3;
