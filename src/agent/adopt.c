@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a template to one worker. What was saved goes on in many VMs at once, so
- * what must differ is replaced before anything is run: the name, the state of
- * the kernel's random generator, the clock. The shim is let go last: by then the
- * broker sees who this is.
+ * adopt.c - makes a worker of a machine that was a template
+ *
+ * The saved machine goes on in many VMs at once. So before any command runs,
+ * each gets what must differ: its name, the state of the kernel's random
+ * generator, the clock. The shim is let go last, for its first connection
+ * already tells the broker which worker this is.
  */
 #include <endian.h>
 #include <errno.h>
@@ -36,7 +38,7 @@ int adopt_parse(struct rd body, struct agent_adopt *ret_who)
 	return 0;
 }
 
-/* Counts as entropy, and is in use before this returns. */
+/* Adds entropy that counts as such, and has the kernel use it at once. */
 static int mix_entropy(const uint8_t entropy[AGENT_ENTROPY_LEN])
 {
 	union {

@@ -2,10 +2,11 @@
 /*
  * agent.h - the first process of every guest
  *
- * init.c brings the machine up, boot.c reads what the host said, serve.c takes
- * connections, session.c runs one command for each of them, exec.c starts its
- * process, service.c keeps gpu-broker running and watches for the shim, adopt.c
- * makes a worker of a template, image.c brings NVIDIA's own driver up.
+ * init.c brings the machine up, boot.c reads what the host wrote for it,
+ * serve.c takes connections, session.c serves each, exec.c starts the process
+ * of one, service.c keeps gpu-broker running, shim.c waits for a worker's
+ * devices, adopt.c makes a worker of a template, image.c brings NVIDIA's own
+ * driver up.
  */
 #ifndef ISO_AGENT_AGENT_H
 #define ISO_AGENT_AGENT_H
@@ -14,6 +15,7 @@
 
 #include "abi/iso_agent.h"
 #include "base/base.h"
+#include "base/list.h"
 #include "base/rd.h"
 #include "base/secret.h"
 #include "loop/loop.h"
@@ -25,7 +27,7 @@
 
 enum agent_role { ROLE_WORKER, ROLE_GPU, ROLE_LAB };
 
-/* What the host wrote into /isospin/boot.conf. */
+/* The contents of /isospin/boot.conf, which the host has written. */
 struct agent_boot {
 	enum agent_role role;
 	char name[33];
@@ -34,39 +36,37 @@ struct agent_boot {
 	char image[32];			/* the disk with NVIDIA's driver, or "" */
 	uint32_t agent_port;
 	uint32_t broker_port;
-	bool template;	/* ROLE_WORKER: to be saved; see iso_agent.h */
+	bool template;	/* ROLE_WORKER: waits to be saved; see iso_agent.h */
 	bool reset;	/* end the machine by a reset, not by power-off */
 };
 
-/* A process to be told about; lives in its owner. */
+/* A process whose owner wants to hear of its end; lives in the owner. */
 struct agent_child {
-	pid_t pid;	/* 0 when there is none */
+	struct list_item item;	/* of agent->children while pid is not 0 */
+	pid_t pid;
 	/* status as waitpid() gives it; pid is 0 already. */
 	void (*ended)(struct agent_child *child, int status);
-	struct agent_child *next;
 };
 
 struct agent_service;
-struct session;
 
 struct agent {
 	struct loop loop;
 	uint8_t secret[SECRET_LEN];
 	struct agent_boot boot;
-	struct agent_child *children;
-	struct session *sessions;	/* oldest last */
-	uint32_t n_sessions;
-	uint32_t n_strangers;
+	struct list children;		/* agent_watch() */
+	struct list sessions;		/* owned */
+	uint32_t n_strangers;		/* sessions before AUTH */
 	struct iso_ev listen;
 	struct iso_ev sigchld;
 	void (*poweroff)(struct agent *a);	/* a session asked for it */
-	/* Takes over what it was given, but for the secret. 0 or -errno: what
-	 * goes on then is neither. */
+	/* Makes the machine the worker `who`, all but the secret. 0, or -errno:
+	 * the machine is then neither template nor worker, and must end. */
 	int (*adopt)(struct agent *a, const struct agent_adopt *who);
 	struct agent_service *service;		/* ROLE_GPU, else NULL */
 };
 
-/* ---- boot.c */
+/* ---- boot.c ------------------------------------------------------------- */
 
 /* Checks KEY=value lines of n bytes. 0, or -EINVAL with *ret_line (from 1). */
 int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
@@ -74,33 +74,35 @@ int boot_parse(const char *text, size_t n, struct agent_boot *ret_boot,
 /* Reads a secret and removes its file. 0 or -errno, as secret_read(). */
 int boot_secret(const char *path, uint8_t ret_secret[static SECRET_LEN]);
 
-/* ---- init.c */
+/* ---- init.c ------------------------------------------------------------- */
 
 /* Mounts, console, host name, modules, boot.conf and secrets. 0, or -errno with
  * *ret_what naming what failed. */
 int init_mounts(const char **ret_what);
 int init_modules(const struct agent_boot *boot, const char **ret_what);
-/* 0 or -errno, the kernel's own or of the file. */
+/* Loads DIR/FILE. 0 or -errno, the kernel's or that of opening the file. */
 int init_load_module(const char *dir, const char *file, const char *params);
-/* One whole line `isospin: TEXT at=NS` on the console. */
+/* Writes one whole line `isospin: TEXT at=NS` to the console. */
 void init_say(const char *fmt, ...) _printf_(1, 2);
+/* Powers the machine off, or resets it. */
 _noreturn_ void init_end_machine(bool reset);
 
-/* ---- adopt.c */
+/* ---- adopt.c ------------------------------------------------------------ */
 
 /* Checks an ADOPT body. 0 or -EPROTO. */
 int adopt_parse(struct rd body, struct agent_adopt *ret_who);
-/* Name, entropy, clock; lets the shim go. 0, or -errno with *ret_what naming what
- * failed. */
+/* Gives the machine its name, entropy and clock, then lets the shim go. 0, or
+ * -errno with *ret_what naming what failed. */
 int adopt_machine(const struct agent_adopt *who, const char **ret_what);
 
-/* ---- image.c */
+/* ---- image.c ------------------------------------------------------------ */
 
 /* Brings NVIDIA's driver up from this disk. 0, or -errno with *ret_what naming
- * what failed; -ENODEV of a module: it finds no GPU that it knows. */
+ * what failed; -ENODEV from a module means that it found no GPU that it
+ * knows. */
 int image_start(const char *disk, const char **ret_what);
 
-/* ---- exec.c */
+/* ---- exec.c ------------------------------------------------------------- */
 
 struct exec_spec {
 	bool tty;
@@ -119,34 +121,44 @@ struct exec_fds {
 /* Checks an EXEC body, which must outlive the spec. 0, -EPROTO or -ENOMEM. */
 int exec_parse(struct rd body, struct exec_spec *ret_spec);
 void exec_spec_free(struct exec_spec *spec);
-/* Starts it in a session of its own. 0 or -errno. */
+/* Starts the command in a session of its own. 0 or -errno. */
 int exec_start(const struct exec_spec *spec, struct exec_fds *ret_fds);
-/* Signals and their mask as a new program expects them; after fork. */
+/* Sets signals and their mask as a new program expects them; after fork. */
 void exec_reset_signals(void);
 int exec_winsize(int pty, uint16_t rows, uint16_t cols);
 
-/* ---- session.c */
+/* ---- session.c ---------------------------------------------------------- */
 
 /* Takes over a connected, non-blocking stream. 0 or -errno (fd is closed). */
 int session_new(struct agent *a, int fd);
-/* Frees the sessions that are over, or all of them. */
-void session_reap(struct agent *a, bool all);
+/* Frees the sessions that have ended. */
+void session_reap(struct agent *a);
+/* Ends and frees all of them. */
+void session_end_all(struct agent *a);
 
-/* ---- serve.c */
+/* ---- serve.c ------------------------------------------------------------ */
 
+/* The secret is copied. 0 or -errno. */
 int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN]);
 void agent_fini(struct agent *a);
+/* Takes connections from the host at this vsock port. 0 or -errno. */
 int agent_listen(struct agent *a, uint32_t port);
+/* Calls child->ended() when the process child->pid has ended. */
 void agent_watch(struct agent *a, struct agent_child *child);
+/* Does not, after all; a child that was never watched, or has ended, is
+ * fine. */
 void agent_forget(struct agent *a, struct agent_child *child);
 
-/* ---- service.c */
+/* ---- service.c ---------------------------------------------------------- */
 
 /* Starts gpu-broker and keeps it running. 0 or -errno. */
 int service_start(struct agent *a, const uint8_t secret[SECRET_LEN]);
-/* Asks it to end; the machine ends when it has, or after two seconds. */
+/* Asks gpu-broker to end. The machine ends when it has, or after two
+ * seconds. */
 void service_stop_then_end(struct agent *a);
+/* ---- shim.c ------------------------------------------------------------- */
+
 /* Says `shim ready` once /dev/nvidiactl opens. 0 or -errno. */
-int service_await_shim(struct agent *a);
+int shim_await(struct agent *a);
 
 #endif /* ISO_AGENT_AGENT_H */

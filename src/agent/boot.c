@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* boot.c - reads what the host wrote for this boot */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -39,6 +40,7 @@ static int set_port(uint32_t *dst, const char *v)
 	return 0;
 }
 
+/* One of two words. 0 or -EINVAL. */
 static int set_choice(const char *v, const char *no, const char *yes,
 		      bool *ret_yes)
 {
@@ -83,10 +85,11 @@ static int set_key(struct agent_boot *b, const char *key, const char *v)
 		return set_choice(v, "acpi", "reset", &b->reset);
 	if (strcmp(key, "TEMPLATE") == 0)
 		return set_choice(v, "no", "yes", &b->template);
-	/* the host's own notes */
+	/* the host notes it for itself */
 	return strcmp(key, "CID") == 0 ? 0 : -EINVAL;
 }
 
+/* Takes one line of n bytes. 0 or -EINVAL. */
 static int parse_line(struct agent_boot *b, const char *p, size_t n)
 {
 	char line[MAX_LINE], *eq;

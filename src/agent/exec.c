@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* exec.c - starts a command's process */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +31,7 @@ static const char *next_string(struct rd *r)
 	return rd_span(r, (size_t)(nul - r->p) + 1);
 }
 
+/* Whether two NAME=VALUE strings have the same name. */
 static bool same_name(const char *a, const char *b)
 {
 	size_t n = strcspn(a, "=");
@@ -37,7 +39,8 @@ static bool same_name(const char *a, const char *b)
 	return strncmp(a, b, n + 1) == 0;
 }
 
-/* envp has room for n strings, the defaults and NULL. */
+/* Reads n strings NAME=VALUE and adds the defaults that they lack; envp has
+ * room for all of them and NULL. 0 or -EPROTO. */
 static int parse_env(struct rd *r, const char **envp, uint32_t n)
 {
 	uint32_t k = 0;
@@ -117,7 +120,7 @@ void exec_reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* ours[i] is the agent's end of stream i, theirs[i] the command's. */
+/* The agent's end of stream i is ours[i], the command's is theirs[i]. */
 struct ends {
 	int ours[3];
 	int theirs[3];
@@ -134,6 +137,7 @@ static void ends_close(struct ends *e)
 	close_fd(&e->fail[1]);
 }
 
+/* 0 or -errno; the caller closes what was opened. */
 static int make_pipes(struct ends *e)
 {
 	for (int i = 0; i < 3; i++) {
@@ -149,6 +153,7 @@ static int make_pipes(struct ends *e)
 	return 0;
 }
 
+/* The same with a terminal. */
 static int make_pty(struct ends *e, const struct exec_spec *spec)
 {
 	int unlock = 0;
@@ -160,7 +165,7 @@ static int make_pty(struct ends *e, const struct exec_spec *spec)
 	e->theirs[0] = ioctl(e->ours[0], TIOCGPTPEER, flags);
 	if (e->theirs[0] < 0)
 		return -errno;
-	/* one fd for each direction: each is watched by itself */
+	/* one fd for each direction, so that each can be watched by itself */
 	e->ours[1] = fcntl(e->ours[0], F_DUPFD_CLOEXEC, 3);
 	e->theirs[1] = fcntl(e->theirs[0], F_DUPFD_CLOEXEC, 3);
 	e->theirs[2] = fcntl(e->theirs[0], F_DUPFD_CLOEXEC, 3);
@@ -186,8 +191,8 @@ static _noreturn_ void child_main(const struct exec_spec *spec,
 		goto fail;
 	if (chdir(cwd) < 0)
 		goto fail;
-	/* exec takes char * and writes through none; the new environment's
-	 * PATH is where the program is looked for */
+	/* exec takes char * but does not write through it; the program is
+	 * looked for in the PATH of the new environment */
 	environ = (char **)(uintptr_t)spec->envp;
 	execvp(spec->argv[0], (char **)(uintptr_t)spec->argv);
 fail:

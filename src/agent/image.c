@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The disk with NVIDIA's driver, in a GPU VM with real hardware: its modules are
- * loaded, its firmware is where the kernel looks, and the device nodes are made,
- * which NVIDIA's modules leave to user space.
+ * image.c - brings NVIDIA's driver up from its disk
+ *
+ * This is for a GPU VM with real hardware. The kernel is told where the
+ * firmware lies, the modules are loaded, and device nodes are made, which
+ * NVIDIA's modules leave to user space.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -70,7 +72,7 @@ static int find_major(const char *name, unsigned int *ret_major)
 	return -ENOENT;
 }
 
-/* The driver numbers its GPUs from 0. */
+/* A node for each GPU; the driver numbers them from 0. 0 or -errno. */
 static int make_gpu_nodes(void)
 {
 	DIR *dir = opendir(GPUS_DIR);

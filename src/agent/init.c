@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* init.c - brings the machine up */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -40,7 +41,7 @@ static const struct {
 	{ "/proc/self/fd/2", "/dev/stderr" },
 };
 
-/* The console is fds 0, 1 and 2, whatever the kernel found at boot. */
+/* Makes the console fds 0, 1 and 2, whatever the kernel has opened there. */
 static int open_console(void)
 {
 	_cleanup_close_ int fd = open("/dev/console", O_RDWR | O_NOCTTY);
@@ -52,7 +53,7 @@ static int open_console(void)
 			return -errno;
 	if (fd < 3)
 		take_fd(&fd);
-	/* kernel messages would break into our lines; dmesg has them */
+	/* keep the kernel's messages out of our lines; dmesg has them */
 	klogctl(8, NULL, CONSOLE_EMERGENCIES_ONLY);
 	return 0;
 }
@@ -77,7 +78,7 @@ int init_mounts(const char **ret_what)
 				return r;
 		}
 	}
-	/* the kernel's own root is 01777 */
+	/* the kernel's root has mode 01777 */
 	if (chmod("/", 0755) < 0) {
 		*ret_what = "/";
 		return -errno;
@@ -108,8 +109,8 @@ int init_load_module(const char *dir, const char *file, const char *params)
 	return 0;
 }
 
-/* Loads what the list names, `FILE [PARAMETERS]` on each line; of a parameter
- * port=broker the value is the broker's port. */
+/* Loads the modules of the list, which has a line `FILE [PARAMETERS]` for each.
+ * The parameter `shim` stands for those of nvidia-shim. */
 static int load_list(char *list, const struct agent_boot *boot,
 		     const char **ret_what)
 {
@@ -167,8 +168,8 @@ void init_say(const char *fmt, ...)
 		     (unsigned long long)ts.tv_sec * 1000000000u +
 			     (unsigned long long)ts.tv_nsec);
 	n += (size_t)k;
-	/* One write: the line stays whole. It begins on a line of its own
-	 * even if firmware or a program left half of one. */
+	/* One write, so that the line stays whole. It begins with a newline,
+	 * for firmware or a program may have left half a line. */
 	write_full(STDOUT_FILENO, line, n);
 }
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * isospin-agent - /init of every guest: brings it up, then runs what the host
- * asks for over vsock. Says where it is on the console:
+ * main.c - /init of every guest, which runs what the host asks for over vsock
  *
- *	isospin: agent ready at=NS	commands are taken
+ * The console tells how far it has come:
+ *
+ *	isospin: agent ready at=NS	it takes commands
  *	isospin: shim ready at=NS	a worker's GPU devices answer
- *	isospin: template ready at=NS	it can be saved, and then adopted
- *	isospin: kernel up at=NS	in a GPU VM with real hardware, and
- *	isospin: module FILE at=NS	NVIDIA's is loaded
- *	isospin: failed: REASON at=NS
+ *	isospin: template ready at=NS	it can be saved, then adopted
+ *	isospin: kernel up at=NS	in a GPU VM with real hardware only
+ *	isospin: module FILE at=NS	so is this: NVIDIA's module is loaded
+ *	isospin: failed: REASON at=NS	it ends the machine
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +22,8 @@
 
 #define DIR "/isospin/"
 
-/* Nobody can fix a guest that does not come up: the host reads why, and the
- * machine ends. */
+/* Ends the machine, for a guest that does not come up cannot be repaired from
+ * inside. The host reads the reason on the console. */
 static _noreturn_ void fail(const struct agent *a, const char *what, int err)
 {
 	init_say("failed: %s: %s", what, strerror(-err));
@@ -45,7 +46,8 @@ static void read_boot_conf(struct agent *a)
 	}
 }
 
-/* What is left of an adoption that failed is nobody, and must not go on. */
+/* An adoption that fails halfway leaves neither a template nor a worker, so the
+ * machine ends. */
 static int on_adopt(struct agent *a, const struct agent_adopt *who)
 {
 	const char *what;
@@ -67,7 +69,7 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 	} else if (a->boot.role == ROLE_WORKER &&
 		   access("/sys/module/nvidia_shim", F_OK) == 0) {
 		/* in a template too: whoever goes on from it waits already */
-		r = service_await_shim(a);
+		r = shim_await(a);
 		if (r < 0)
 			fail(a, "nvidia-shim", r);
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* serve.c - takes the connections that the host makes */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -14,25 +15,23 @@
 
 #define ACCEPT_BUDGET 16
 
-static void after_batch(struct loop *l, void *arg)
+static void after_events(struct loop *l, void *arg)
 {
 	(void)l;
-	session_reap(arg, false);
+	session_reap(arg);
 }
 
 static void child_ended(struct agent *a, pid_t pid, int status)
 {
-	for (struct agent_child **at = &a->children; *at; at = &(*at)->next) {
-		struct agent_child *child = *at;
+	struct agent_child *child;
 
-		if (child->pid != pid)
-			continue;
-		*at = child->next;
-		child->pid = 0;
-		child->ended(child, status);
-		return;
-	}
-	/* an orphan: reaped, nobody asks for it */
+	list_each(child, &a->children, item)
+		if (child->pid == pid)
+			break;
+	if (!child)
+		return; /* an orphan, which the first process has to reap */
+	agent_forget(a, child);
+	child->ended(child, status);
 }
 
 static void on_sigchld(struct iso_ev *ev, uint32_t events)
@@ -51,18 +50,15 @@ static void on_sigchld(struct iso_ev *ev, uint32_t events)
 
 void agent_watch(struct agent *a, struct agent_child *child)
 {
-	child->next = a->children;
-	a->children = child;
+	list_add(&a->children, &child->item);
 }
 
 void agent_forget(struct agent *a, struct agent_child *child)
 {
-	for (struct agent_child **at = &a->children; *at; at = &(*at)->next) {
-		if (*at == child) {
-			*at = child->next;
-			return;
-		}
-	}
+	if (child->pid <= 0)
+		return;
+	list_remove(&a->children, &child->item);
+	child->pid = 0;
 }
 
 int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN])
@@ -72,12 +68,12 @@ int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN])
 
 	*a = (struct agent){ .listen.fd = -1, .sigchld.fd = -1 };
 	memcpy(a->secret, secret, sizeof(a->secret));
-	/* a peer that is gone is seen by the write that fails */
+	/* the write that fails tells that the peer is gone */
 	signal(SIGPIPE, SIG_IGN);
 	r = loop_init(&a->loop);
 	if (r < 0)
 		return r;
-	a->loop.after = after_batch;
+	a->loop.after = after_events;
 	a->loop.after_arg = a;
 	r = loop_signalfd(signals, ARRAY_SIZE(signals));
 	if (r < 0)
@@ -88,7 +84,7 @@ int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN])
 
 void agent_fini(struct agent *a)
 {
-	session_reap(a, true);
+	session_end_all(a);
 	close_fd(&a->listen.fd);
 	close_fd(&a->sigchld.fd);
 	loop_fini(&a->loop);
@@ -116,7 +112,7 @@ static void on_listen(struct iso_ev *ev, uint32_t events)
 			continue;
 		}
 		if (session_new(a, fd) < 0)
-			log_warn("no room for another connection");
+			log_warn("connection closed: too many, or out of memory");
 	}
 }
 

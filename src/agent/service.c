@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the agent keeps an eye on besides commands: gpu-broker in the GPU VM,
- * and in a worker the moment the shim's devices are usable.
- */
+/* service.c - keeps gpu-broker running in the GPU VM */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,9 +17,8 @@
 #define CGROUP_DIR "/sys/fs/cgroup"
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 10000u
-#define SETTLED_NS 60000000000u	/* ran this long: the next wait is short */
+#define SETTLED_NS 60000000000u	/* a run this long ends the back-off */
 #define STOP_MS 2000u
-#define SHIM_RETRY_MS 50u
 
 struct agent_service {
 	struct agent *a;
@@ -55,11 +51,12 @@ static _noreturn_ void broker_main(const struct agent_service *sv)
 	setsid();
 	if (fcntl(sv->secret_fd, F_SETFD, 0) == 0 &&
 	    lseek(sv->secret_fd, 0, SEEK_SET) == 0)
-		execv(BROKER, (char **)(uintptr_t)argv); /* writes none */
+		execv(BROKER, (char **)(uintptr_t)argv); /* reads them only */
 	log_error(BROKER ": %s", strerror(errno));
 	_exit(127);
 }
 
+/* Starts the broker. 0 or -errno. */
 static int broker_fork(struct agent_service *sv)
 {
 	pid_t pid = fork();
@@ -74,7 +71,8 @@ static int broker_fork(struct agent_service *sv)
 	return 0;
 }
 
-/* It said itself that trying again is no use (sysexits), or is not there. */
+/* Whether another try is of no use: the broker is not there, or its exit status
+ * says so. */
 static bool hopeless(int status)
 {
 	if (!WIFEXITED(status))
@@ -131,6 +129,7 @@ static void on_broker_timer(struct iso_ev *ev, uint32_t events)
 	}
 }
 
+/* A memfd that holds the secret, or -errno. */
 static int secret_memfd(const uint8_t secret[SECRET_LEN])
 {
 	_cleanup_close_ int fd = memfd_create("broker.secret", MFD_CLOEXEC);
@@ -142,7 +141,8 @@ static int secret_memfd(const uint8_t secret[SECRET_LEN])
 	return r < 0 ? r : take_fd(&fd);
 }
 
-/* For the shares that the broker gives its children; it can do without. */
+/* For the shares of the processors that the broker gives its children. The
+ * broker works without them. */
 static void mount_cgroup(void)
 {
 	if (mount("cgroup2", CGROUP_DIR, "cgroup2",
@@ -157,7 +157,7 @@ int service_start(struct agent *a, const uint8_t secret[SECRET_LEN])
 
 	if (!sv)
 		return -ENOMEM;
-	/* lives as long as the machine */
+	/* kept for as long as the machine runs */
 	a->service = sv;
 	sv->a = a;
 	sv->backoff_ms = BACKOFF_MIN_MS;
@@ -183,78 +183,4 @@ void service_stop_then_end(struct agent *a)
 	sv->stopping = true;
 	kill(sv->child.pid, SIGTERM);
 	loop_timer_set(sv->timer.fd, STOP_MS);
-}
-
-/* ---- the shim */
-
-struct shim_watch {
-	struct agent *a;
-	struct agent_child child;
-	struct iso_ev timer;
-};
-
-/* open() waits in the shim until the broker has greeted it, or gives up with
- * ENODEV; a process of its own does the waiting, and says how it ended at once: its
- * end takes some time. */
-static int shim_fork(struct shim_watch *w)
-{
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		exec_reset_signals();
-		if (open("/dev/nvidiactl", O_RDWR | O_CLOEXEC) < 0)
-			_exit(1);
-		init_say("shim ready");
-		_exit(0);
-	}
-	w->child.pid = pid;
-	agent_watch(w->a, &w->child);
-	return 0;
-}
-
-static void on_shim_ended(struct agent_child *child, int status)
-{
-	struct shim_watch *w = container_of(child, struct shim_watch, child);
-
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		loop_del(&w->a->loop, &w->timer);
-		close_fd(&w->timer.fd);
-		free(w);
-		return;
-	}
-	loop_timer_set(w->timer.fd, SHIM_RETRY_MS);
-}
-
-static void on_shim_timer(struct iso_ev *ev, uint32_t events)
-{
-	struct shim_watch *w = container_of(ev, struct shim_watch, timer);
-
-	(void)events;
-	loop_timer_ack(ev->fd);
-	if (shim_fork(w) < 0)
-		loop_timer_set(ev->fd, SHIM_RETRY_MS);
-}
-
-int service_await_shim(struct agent *a)
-{
-	struct shim_watch *w = calloc(1, sizeof(*w));
-	int r;
-
-	if (!w)
-		return -ENOMEM;
-	w->a = a;
-	w->child.ended = on_shim_ended;
-	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = on_shim_timer };
-	r = w->timer.fd < 0 ? w->timer.fd :
-			      loop_set(&a->loop, &w->timer, EPOLLIN);
-	if (r == 0)
-		r = shim_fork(w);
-	if (r < 0) {
-		loop_del(&a->loop, &w->timer);
-		close_fd(&w->timer.fd);
-		free(w);
-	}
-	return r;
 }

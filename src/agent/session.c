@@ -1,12 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One connection: a stranger until AUTH, then one command.
+ * session.c - serves one connection of the host
  *
- *	STRANGER -> READY -> RUNNING -> LEFT -> OVER
+ *	session_new()
+ *	    |
+ *	    v   on_auth()        start()          on_ended()       finish()
+ *	STRANGER -------> READY ---------> RUNNING --------> LEFT --------> OVER
+ *	                   |                                  ^              ^
+ *	                   +-- leave(): it cannot be run -----+              |
+ *	                   +-- on_adopt() -----------------------------------+
  *
- * LEFT: the process is gone, what it wrote is still being sent. OVER: EXIT or
- * ADOPTED is queued; the host closes. Any state may turn dead, and the session is freed
- * after the batch of events.
+ *	state		what is there, and what may be touched in it
+ *	STRANGER	a channel that takes AUTH alone; the timer ends the session
+ *			if AUTH does not come in time
+ *	READY		the whole channel; EXEC, ADOPT or POWEROFF is awaited
+ *	RUNNING		`child`, `fail_fd`, stdin and both outputs; stdin and an
+ *			output may end before the process does
+ *	LEFT		`exit` is set, `child` and `fail_fd` are gone; outputs stay
+ *			open until what the process wrote has been sent
+ *	OVER		EXIT or ADOPTED is queued; the host closes, or the timer ends
+ *			the session
+ *
+ * Any function may end the session with session_end(), whatever its state. The
+ * process gets SIGKILL, and nothing of the session may be touched until
+ * session_release(), after the batch of events.
  */
 #include <endian.h>
 #include <errno.h>
@@ -27,15 +44,14 @@ struct output {
 	struct iso_ev ev;
 	struct session *s;
 	uint16_t stream;
-	uint32_t window;	/* bytes the host still takes */
+	struct chan_out out;
 	int left;		/* bytes to send once the process is gone; or -1 */
 };
 
 struct session {
-	struct session *next;
+	struct list_item item;	/* of a->sessions */
 	struct agent *a;
 	enum state state;
-	bool dead;
 	bool tty;
 	struct chan chan;
 	struct iso_ev sock;
@@ -44,14 +60,14 @@ struct session {
 	struct chan_in in;
 	struct output out[2];
 	struct agent_child child;
-	int fail_fd;
+	int fail_fd;		/* an errno comes here if the exec fails */
 	struct agent_exit exit;
 };
 
-/* The session is over; the loop's after hook frees it. */
-static void session_kill(struct session *s)
+static void session_end(struct session *s)
 {
-	s->dead = true;
+	if (!list_end(&s->a->sessions, &s->item))
+		return;
 	if (s->child.pid > 0)
 		kill(-s->child.pid, SIGKILL);
 }
@@ -62,7 +78,7 @@ static void close_ev(struct session *s, struct iso_ev *ev)
 	close_fd(&ev->fd);
 }
 
-static void watch(struct session *s, struct iso_ev *ev, uint32_t events)
+static void watch_ev(struct session *s, struct iso_ev *ev, uint32_t events)
 {
 	int r;
 
@@ -71,27 +87,27 @@ static void watch(struct session *s, struct iso_ev *ev, uint32_t events)
 	r = loop_set(&s->a->loop, ev, events);
 	if (r < 0) {
 		log_error("epoll: %s", strerror(-r));
-		session_kill(s);
+		session_end(s);
 	}
 }
 
-/* What each fd is to be watched for, from what can be done with it now. */
-static void session_watch(struct session *s)
+/* Last step of each event: watches each fd for what can be done with it now. */
+static void settle(struct session *s)
 {
 	bool room = chan_data_room(&s->chan) == AGENT_MAX_DATA;
 
-	if (s->dead)
+	if (s->item.ended)
 		return;
-	watch(s, &s->sock, EPOLLIN | (chan_pending(&s->chan) ? EPOLLOUT : 0u));
-	watch(s, &s->stdin_ev, ring_used(&s->in.ring) ? EPOLLOUT : 0u);
+	watch_ev(s, &s->sock, EPOLLIN | (chan_pending(&s->chan) ? EPOLLOUT : 0u));
+	watch_ev(s, &s->stdin_ev, ring_used(&s->in.ring) ? EPOLLOUT : 0u);
 	for (int i = 0; i < 2; i++)
-		watch(s, &s->out[i].ev,
-		      room && s->out[i].window ? EPOLLIN : 0u);
+		watch_ev(s, &s->out[i].ev,
+			 room && s->out[i].out.window ? EPOLLIN : 0u);
 }
 
-/* ---- the command's streams */
+/* ---- the command's streams ---------------------------------------------- */
 
-/* The command's stdin takes no more, or nothing more comes for it. */
+/* The command's stdin takes no more: tells the host to send none. */
 static void close_stdin(struct session *s)
 {
 	close_ev(s, &s->stdin_ev);
@@ -99,6 +115,7 @@ static void close_stdin(struct session *s)
 		chan_in_stop(&s->in, &s->chan, AGENT_STDIN);
 }
 
+/* Ends the command's stdin once all that the host sent has been written. */
 static void end_stdin(struct session *s)
 {
 	static const char eof = 4; /* ^D ends the input of a terminal */
@@ -120,9 +137,10 @@ static void on_stdin(struct iso_ev *ev, uint32_t events)
 	if (n < 0 && n != -EAGAIN)
 		close_stdin(s);
 	end_stdin(s);
-	session_watch(s);
+	settle(s);
 }
 
+/* Sends EXIT when the process is gone and both outputs have been sent. */
 static void finish(struct session *s)
 {
 	if (s->state != LEFT || s->out[0].ev.fd >= 0 || s->out[1].ev.fd >= 0)
@@ -134,13 +152,14 @@ static void finish(struct session *s)
 	loop_timer_set(s->timer.fd, AGENT_LINGER_MS);
 }
 
+/* The output has ended: tells the host with an empty DATA. */
 static void end_output(struct output *o)
 {
 	struct session *s = o->s;
 
 	close_ev(s, &o->ev);
 	if (chan_put(&s->chan, AGENT_DATA, o->stream, NULL, 0) < 0)
-		session_kill(s); /* the reserve is larger than two of these */
+		session_end(s); /* the reserve is larger than two of these */
 	finish(s);
 }
 
@@ -149,7 +168,7 @@ static void on_output(struct iso_ev *ev, uint32_t events)
 	struct output *o = container_of(ev, struct output, ev);
 	struct session *s = o->s;
 	uint8_t buf[AGENT_MAX_DATA];
-	size_t max = MIN(o->window, chan_data_room(&s->chan));
+	size_t max = chan_out_room(&o->out, &s->chan);
 	ssize_t n;
 
 	(void)events;
@@ -161,28 +180,27 @@ static void on_output(struct iso_ev *ev, uint32_t events)
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n > 0) {
-		chan_put(&s->chan, AGENT_DATA, o->stream, buf, (size_t)n);
-		o->window -= (uint32_t)n;
+		chan_out_put(&o->out, &s->chan, o->stream, buf, (size_t)n);
 		if (o->left >= 0)
 			o->left -= (int)n;
 	}
-	/* a terminal ends with EIO, and after its process with no data */
+	/* a terminal ends with EIO, or without data once its process is gone */
 	if (n == 0 || o->left == 0 || (n < 0 && errno != EAGAIN) ||
 	    (n < 0 && s->state == LEFT))
 		end_output(o);
-	session_watch(s);
+	settle(s);
 }
 
-/* ---- the process */
+/* ---- the process -------------------------------------------------------- */
 
-/* How much of what it wrote is still there; what others write later to the
- * same pipe is not waited for. */
+/* Notes how much of what the process wrote is still in the pipe. What others
+ * write to the same pipe later is not awaited. */
 static void note_left(struct session *s, struct output *o)
 {
 	if (o->ev.fd < 0)
 		return;
 	if (s->tty) {
-		/* it has been hung up: read until there is no more */
+		/* the terminal was hung up: read until nothing is left */
 		on_output(&o->ev, 0);
 		return;
 	}
@@ -192,6 +210,7 @@ static void note_left(struct session *s, struct output *o)
 		end_output(o);
 }
 
+/* The command is over, or has not begun: how and value as in AGENT_EXIT. */
 static void leave(struct session *s, int how, int value)
 {
 	s->exit.how = htole32((uint32_t)how);
@@ -216,9 +235,10 @@ static void on_ended(struct agent_child *child, int status)
 	note_left(s, &s->out[0]);
 	note_left(s, &s->out[1]);
 	finish(s);
-	session_watch(s);
+	settle(s);
 }
 
+/* Starts the command of EXEC. 0, also if it cannot run, or -EPROTO. */
 static int start(struct session *s, const struct rd *body)
 {
 	struct exec_spec spec;
@@ -250,7 +270,7 @@ static int start(struct session *s, const struct rd *body)
 	return 0;
 }
 
-/* ---- frames */
+/* ---- frames ------------------------------------------------------------- */
 
 static int on_auth(struct session *s, const struct chan_frame *f)
 {
@@ -285,12 +305,15 @@ static int on_auth(struct session *s, const struct chan_frame *f)
 	return chan_put(&s->chan, AGENT_READY, 0, &ready, sizeof(ready));
 }
 
-/* Who knew the template's secret is a stranger to the worker. */
+/* Ends all other sessions: they were let in by the template's secret, which is
+ * not the worker's. */
 static void end_others(struct session *s)
 {
-	for (struct session *t = s->a->sessions; t; t = t->next)
+	struct session *t;
+
+	list_each(t, &s->a->sessions, item)
 		if (t != s)
-			session_kill(t);
+			session_end(t);
 }
 
 static int on_adopt(struct session *s, const struct chan_frame *f)
@@ -314,6 +337,7 @@ static int on_adopt(struct session *s, const struct chan_frame *f)
 	return r;
 }
 
+/* The first frame after AUTH. */
 static int on_request(struct session *s, const struct chan_frame *f)
 {
 	if (f->type == AGENT_ADOPT)
@@ -337,7 +361,7 @@ static int on_data(struct session *s, const struct chan_frame *f)
 	if (f->stream != AGENT_STDIN)
 		return -EPROTO;
 	if (s->stdin_ev.fd < 0)
-		return 0; /* STOP has been said, or the process is gone */
+		return 0; /* STOP was sent, or the process is gone */
 	if (chan_in_take(&s->in, &f->body) < 0)
 		return -EPROTO;
 	end_stdin(s);
@@ -346,17 +370,9 @@ static int on_data(struct session *s, const struct chan_frame *f)
 
 static int on_credit(struct session *s, const struct chan_frame *f)
 {
-	struct rd r = f->body;
-	uint32_t n = rd_u32(&r);
-	struct output *o;
-
-	if (!rd_done(&r) || f->stream == AGENT_STDIN)
+	if (f->stream == AGENT_STDIN)
 		return -EPROTO;
-	o = &s->out[f->stream - 1];
-	if (n > AGENT_WINDOW - o->window)
-		return -EPROTO;
-	o->window += n;
-	return 0;
+	return chan_out_credit(&s->out[f->stream - 1].out, &f->body);
 }
 
 static int on_stop(struct session *s, const struct chan_frame *f)
@@ -439,7 +455,7 @@ static void on_sock(struct iso_ev *ev, uint32_t events)
 	struct session *s = container_of(ev, struct session, sock);
 	int r = 0;
 
-	if (s->dead)
+	if (s->item.ended)
 		return;
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		r = receive(s);
@@ -449,11 +465,11 @@ static void on_sock(struct iso_ev *ev, uint32_t events)
 		log_warn("connection closed: %s", r == -EACCES ?
 			 "wrong secret" : "bad frame");
 	if (r < 0) {
-		session_kill(s);
+		session_end(s);
 		return;
 	}
 	finish(s);
-	session_watch(s);
+	settle(s);
 }
 
 static void on_timer(struct iso_ev *ev, uint32_t events)
@@ -462,16 +478,17 @@ static void on_timer(struct iso_ev *ev, uint32_t events)
 
 	(void)events;
 	loop_timer_ack(ev->fd);
-	session_kill(s);
+	session_end(s);
 }
 
-/* ---- coming and going */
+/* ---- coming and going --------------------------------------------------- */
 
-static void session_free(struct session *s)
+static void session_release(struct list_item *item)
 {
+	struct session *s = container_of(item, struct session, item);
+
 	if (s->state == STRANGER)
 		s->a->n_strangers--;
-	s->a->n_sessions--;
 	agent_forget(s->a, &s->child);
 	close_ev(s, &s->sock);
 	close_ev(s, &s->timer);
@@ -484,38 +501,34 @@ static void session_free(struct session *s)
 	free(s);
 }
 
-void session_reap(struct agent *a, bool all)
+void session_reap(struct agent *a)
 {
-	struct session **at = &a->sessions;
-
-	while (*at) {
-		struct session *s = *at;
-
-		if (all)
-			session_kill(s);
-		if (!s->dead) {
-			at = &s->next;
-			continue;
-		}
-		*at = s->next;
-		session_free(s);
-	}
+	list_reap(&a->sessions, session_release);
 }
 
-/* Room for one more: of too many strangers the one that is there longest
- * goes, so that idle ones cannot keep out who knows the secret. */
+void session_end_all(struct agent *a)
+{
+	struct session *s;
+
+	list_each(s, &a->sessions, item)
+		session_end(s);
+	session_reap(a);
+}
+
+/* Whether there is room for one more session. If strangers are too many, the
+ * one that has been there longest goes: idle ones cannot keep out a peer that
+ * knows the secret. */
 static bool make_room(struct agent *a)
 {
-	struct session *oldest = NULL;
+	struct session *s = NULL;
 
-	if (a->n_strangers >= AGENT_MAX_STRANGERS) {
-		for (struct session *s = a->sessions; s; s = s->next)
-			if (s->state == STRANGER && !s->dead)
-				oldest = s;
-		if (oldest)
-			session_kill(oldest);
-	}
-	return a->n_sessions < AGENT_MAX_SESSIONS;
+	if (a->n_strangers >= AGENT_MAX_STRANGERS)
+		list_each(s, &a->sessions, item)
+			if (s->state == STRANGER)
+				break;
+	if (s)
+		session_end(s);
+	return a->sessions.n < AGENT_MAX_SESSIONS;
 }
 
 int session_new(struct agent *a, int fd)
@@ -537,12 +550,10 @@ int session_new(struct agent *a, int fd)
 			.ev = { .fd = -1, .fn = on_output },
 			.s = s,
 			.stream = (uint16_t)(AGENT_STDOUT + i),
-			.window = AGENT_WINDOW,
+			.out = CHAN_OUT_INIT,
 			.left = -1,
 		};
-	s->next = a->sessions;
-	a->sessions = s;
-	a->n_sessions++;
+	list_add(&a->sessions, &s->item);
 	a->n_strangers++;
 	r = s->timer.fd < 0 ? s->timer.fd : chan_init_auth(&s->chan);
 	if (r == 0)
@@ -550,7 +561,7 @@ int session_new(struct agent *a, int fd)
 	if (r == 0)
 		r = loop_set(&a->loop, &s->timer, EPOLLIN);
 	if (r < 0)
-		session_kill(s);
-	session_watch(s);
+		session_end(s);
+	settle(s);
 	return r;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/* chan.c - cuts a stream into the agent protocol's frames */
 #include "base/chan.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
@@ -121,6 +123,32 @@ int chan_flush(struct chan *c, int fd)
 	return 0;
 }
 
+size_t chan_out_room(const struct chan_out *out, const struct chan *c)
+{
+	return MIN(out->window, chan_data_room(c));
+}
+
+void chan_out_put(struct chan_out *out, struct chan *c, uint16_t stream,
+		  const void *p, size_t n)
+{
+	int r = chan_put(c, AGENT_DATA, stream, p, n);
+
+	assert(r == 0 && n <= out->window);
+	(void)r;
+	out->window -= (uint32_t)n;
+}
+
+int chan_out_credit(struct chan_out *out, const struct rd *body)
+{
+	struct rd r = *body;
+	uint32_t n = rd_u32(&r);
+
+	if (!rd_done(&r) || n > AGENT_WINDOW - out->window)
+		return -EPROTO;
+	out->window += n;
+	return 0;
+}
+
 int chan_in_init(struct chan_in *in)
 {
 	*in = (struct chan_in){ 0 };
@@ -172,7 +200,7 @@ void chan_in_credit(struct chan_in *in, struct chan *c, uint16_t stream)
 
 	if (in->owed < AGENT_WINDOW / 4 || in->stopped)
 		return;
-	/* without room it is sent with what is passed on next */
+	/* without room it goes out after the next bytes are passed on */
 	if (chan_put(c, AGENT_CREDIT, stream, &credit, sizeof(credit)) == 0)
 		in->owed = 0;
 }

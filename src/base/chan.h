@@ -49,12 +49,27 @@ size_t chan_data_room(const struct chan *c);
 /* One write of what is queued. 0, or -errno but for -EAGAIN. */
 int chan_flush(struct chan *c, int fd);
 
+/* The sending end of one stream: how many bytes the peer still takes. */
+struct chan_out {
+	uint32_t window;
+};
+#define CHAN_OUT_INIT ((struct chan_out){ .window = AGENT_WINDOW })
+
+/* How many bytes may be queued now, at most AGENT_MAX_DATA. */
+size_t chan_out_room(const struct chan_out *out, const struct chan *c);
+/* Queues n bytes of DATA, no more than chan_out_room() said; 0 bytes end the
+ * stream. */
+void chan_out_put(struct chan_out *out, struct chan *c, uint16_t stream,
+		  const void *p, size_t n);
+/* Takes a CREDIT body. 0, or -EPROTO (malformed, or beyond the window). */
+int chan_out_credit(struct chan_out *out, const struct rd *body);
+
 /* The receiving end of one stream: what came and is not passed on yet. */
 struct chan_in {
 	struct ring ring;	/* AGENT_WINDOW bytes */
 	uint32_t owed;		/* passed on, CREDIT not yet sent */
 	bool ended;		/* nothing more will come */
-	bool stopped;		/* STOP was sent: what comes is dropped */
+	bool stopped;		/* STOP was sent; bytes that come are dropped */
 };
 
 int chan_in_init(struct chan_in *in);

@@ -10,9 +10,9 @@
  *			watching its fds; it stays where it is in memory
  *	list_reap()	from the after hook: it leaves the list and is freed
  *
- * The list links objects through a `struct list_item` inside them and owns
- * none of their memory. They stay in the order in which they came. A zeroed list
- * is empty; a zeroed item is in no list.
+ * The list links objects through a `struct list_item` inside them and owns none
+ * of their memory. They stay in the order in which they came. A zeroed list is
+ * empty; a zeroed item is in no list.
  *
  *	struct stream { struct list_item item; ... };
  *

@@ -30,7 +30,8 @@ bool log_enabled(enum log_level level)
 	return level <= log_max;
 }
 
-static _printf_(2, 0) void vlog(enum log_level level, const char *fmt, va_list ap)
+static _printf_(2, 0) void vlog(enum log_level level, const char *fmt,
+				va_list ap)
 {
 	char line[1000];
 	int saved = errno;

@@ -2,10 +2,10 @@
 /*
  * secret.h - what two programs prove to each other that they know
  *
- * A secret is SECRET_LEN bytes: the broker's and the agents' alike. In a file it
- * is those bytes, or twice as many hexadecimal digits with or without a newline.
- * Whoever has read one wipes it with explicit_bzero() when it is no longer
- * needed, and compares it by equal_ct().
+ * A secret is SECRET_LEN bytes: the broker's and the agents' alike. In a file
+ * it is those bytes, or twice as many hexadecimal digits with or without a
+ * newline. Whoever has read one wipes it with explicit_bzero() when it is no
+ * longer needed, and compares it by equal_ct().
  */
 #ifndef ISO_SECRET_H
 #define ISO_SECRET_H

@@ -55,8 +55,8 @@ int sock_set_nonblock(int fd, bool on);
  * SOCK_STREAM). 0 or -errno. */
 int sock_send_fds(int sock, const void *p, size_t n, const int *fds,
 		  size_t n_fds);
-/* Returns bytes received (0: end), or -errno. Received fds are close-on-exec and
- * the caller's; more than max_fds of them, or a truncated message, is
+/* Returns bytes received (0: end), or -errno. Received fds are close-on-exec
+ * and the caller's; more than max_fds of them, or a truncated message, is
  * -EMSGSIZE with none left open. */
 ssize_t sock_recv_fds(int sock, void *p, size_t n, int *ret_fds,
 		      size_t max_fds, size_t *ret_n_fds);

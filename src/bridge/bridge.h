@@ -97,8 +97,8 @@ void worker_watch(struct worker *w, bool on);
 /* For list_reap(): ends its connections, removes its socket if that is still
  * its own, and frees it. */
 void worker_release(struct list_item *item);
-/* Opens the one listener for all workers on AF_VSOCK, or closes it when there is
- * no such worker. */
+/* Opens the one listener for all workers on AF_VSOCK, or closes it when there
+ * is no such worker. */
 void worker_listen_vsock(struct bridge *b);
 /* The event of that listener: the peer's CID tells which worker it is. */
 void worker_on_vsock(struct iso_ev *ev, uint32_t events);

@@ -204,7 +204,8 @@ int main(int argc, char **argv)
 
 	log_init("vsock-bridge");
 	parse_options(&d.opts, argc, argv);
-	/* The group of a VM's directory may connect: that of a jailed monitor. */
+	/* The group of a VM's directory may connect: that of a jailed
+	 * monitor. */
 	umask(007);
 	signal(SIGPIPE, SIG_IGN);
 	open_dir(&d);

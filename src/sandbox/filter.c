@@ -43,9 +43,9 @@ static void add(struct prog *p, const struct sock_filter *f, size_t n)
 /*
  * Lets the call through, but for what would outlive or reach beyond the
  * process: it may make threads, not processes, and signal nobody but itself.
- * The latter goes by fcntl too: a file with an owner (F_SETOWN) sends it a signal
- * of one's choice. What clone3 is to do stands in memory, where a filter cannot
- * look: it is said not to be there, and the C library takes clone.
+ * The latter goes by fcntl too: a file with an owner (F_SETOWN) sends it a
+ * signal of one's choice. What clone3 is to do stands in memory, where a filter
+ * cannot look: it is said not to be there, and the C library takes clone.
  */
 static void add_call(struct prog *p, int nr)
 {

@@ -141,7 +141,8 @@ static int landlock_rules(const struct sandbox *s, int *ret_fd)
 
 /* A root with nothing in it, in a mount namespace of our own. pivot_root lets
  * go of the old root; it is not possible from an initramfs, where chroot has to
- * do: without CAP_SYS_CHROOT and without a directory open there is no way back. */
+ * do: without CAP_SYS_CHROOT and without a directory open there is no way
+ * back. */
 static int enter_empty_root(void)
 {
 	if (geteuid() != 0) {

@@ -2,8 +2,8 @@
 /*
  * isospin-smi - shows the GPUs that this VM is lent
  *
- * A small client of our own, free software, for where NVIDIA's nvidia-smi cannot
- * be had: the same RM calls as its list and table, the same devices.
+ * A small client of our own, free software, for where NVIDIA's nvidia-smi
+ * cannot be had: the same RM calls as its list and table, the same devices.
  */
 #include <errno.h>
 #include <getopt.h>

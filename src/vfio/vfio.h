@@ -15,7 +15,7 @@
 #define VFIO_MAX_MEMBERS 256u
 #define VFIO_MAX_ANSWER 65536u	/* bytes of what an ioctl answers */
 
-/* ---- sysfs.c: what sysfs and /proc say, below SYSFS_ROOT and PROCFS_ROOT ---- */
+/* ---- sysfs.c: what sysfs and /proc say, below SYSFS_ROOT and PROCFS_ROOT  */
 
 struct vfio_func {
 	char bdf[VFIO_BDF_SIZE];
@@ -37,7 +37,7 @@ void vfio_users(int group, char *ret_text, size_t n);
 /* The value of a line of a file of /proc, as parse_kib(). */
 int vfio_proc_kib(const char *file, const char *name, uint64_t *ret_bytes);
 
-/* ---- open.c ---- */
+/* ---- open.c ------------------------------------------------------------- */
 
 struct vfio_dev {
 	struct vfio_func func;
@@ -75,7 +75,7 @@ int vfio_fail(const char *bdf, const char *what, int r);
 /* Writes the answer to stdout; an exit status. Frees w. */
 int vfio_print(struct wr *w);
 
-/* ---- commands: each gives the exit status ---- */
+/* ---- commands: each gives the exit status ------------------------------- */
 
 int vfio_group_main(const char *bdf);
 int vfio_info_main(const char *bdf);

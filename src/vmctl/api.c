@@ -93,7 +93,8 @@ static size_t read_header(struct api *a)
 	return (size_t)(end - a->answer) + 4;
 }
 
-/* What the header, a string, says of the body's length; 0 if it says nothing. */
+/* What the header, a string, says of the body's length; 0 if it says
+ * nothing. */
 static uint64_t content_length(const struct api *a, char *header)
 {
 	static const char name[] = "Content-Length:";

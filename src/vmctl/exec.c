@@ -39,7 +39,7 @@ struct client {
 	int signals;
 	struct chan chan;
 	struct chan_in in[2];	/* of stdout and stderr */
-	uint32_t window;	/* bytes of stdin that the agent takes */
+	struct chan_out out;	/* of stdin */
 	bool stdin_open;
 	bool tty;
 	bool over;		/* EXIT has come, or the connection is lost */
@@ -47,7 +47,7 @@ struct client {
 	int status;
 };
 
-/* ---- what is asked */
+/* ---- what is asked ------------------------------------------------------ */
 
 static void parse_options(int argc, char **argv, struct request *q)
 {
@@ -144,7 +144,7 @@ static void send_exec(struct client *c, const struct request *q)
 	wr_free(&w);
 }
 
-/* ---- signals */
+/* ---- signals ------------------------------------------------------------ */
 
 static int open_signals(void)
 {
@@ -186,12 +186,12 @@ static void on_signal(struct client *c)
 		log_warn("signal lost: the guest takes nothing");
 }
 
-/* ---- streams */
+/* ---- streams ------------------------------------------------------------ */
 
 static void on_stdin(struct client *c)
 {
 	uint8_t buf[AGENT_MAX_DATA];
-	size_t max = MIN(c->window, chan_data_room(&c->chan));
+	size_t max = chan_out_room(&c->out, &c->chan);
 	ssize_t n = read(STDIN_FILENO, buf, max);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -201,8 +201,7 @@ static void on_stdin(struct client *c)
 	n = MAX(n, 0);
 	c->stdin_open = n > 0;
 	/* an empty one says that this was all */
-	chan_put(&c->chan, AGENT_DATA, AGENT_STDIN, buf, (size_t)n);
-	c->window -= (uint32_t)n;
+	chan_out_put(&c->out, &c->chan, AGENT_STDIN, buf, (size_t)n);
 }
 
 static void on_writable(struct client *c, int i)
@@ -221,7 +220,7 @@ static void on_writable(struct client *c, int i)
 	chan_in_credit(&c->in[i], &c->chan, stream);
 }
 
-/* ---- frames */
+/* ---- frames ------------------------------------------------------------- */
 
 static int on_exit_frame(struct client *c, const char *name, struct rd r)
 {
@@ -243,20 +242,14 @@ static int on_exit_frame(struct client *c, const char *name, struct rd r)
 
 static int on_frame(struct client *c, const char *name, struct chan_frame *f)
 {
-	uint32_t n;
-
 	switch (f->type) {
 	case AGENT_DATA:
 		if (f->stream == AGENT_STDIN)
 			return -EPROTO;
 		return chan_in_take(&c->in[f->stream - 1], &f->body);
 	case AGENT_CREDIT:
-		n = rd_u32(&f->body);
-		if (!rd_done(&f->body) || f->stream != AGENT_STDIN ||
-		    n > AGENT_WINDOW - c->window)
-			return -EPROTO;
-		c->window += n;
-		return 0;
+		return f->stream == AGENT_STDIN ?
+			       chan_out_credit(&c->out, &f->body) : -EPROTO;
 	case AGENT_STOP:
 		c->stdin_open = false;
 		return f->stream == AGENT_STDIN ? 0 : -EPROTO;
@@ -292,7 +285,7 @@ enum { P_SOCK, P_SIGNALS, P_STDIN, P_STDOUT, P_STDERR, P_COUNT };
 
 static void poll_once(struct client *c, const char *name)
 {
-	bool take_stdin = c->stdin_open && !c->over && c->window &&
+	bool take_stdin = c->stdin_open && !c->over && c->out.window &&
 			  chan_data_room(&c->chan) == AGENT_MAX_DATA;
 	struct pollfd p[P_COUNT] = {
 		[P_SOCK] = { c->over ? -1 : c->sock, POLLIN, 0 },
@@ -338,7 +331,7 @@ static int run(struct client *c, const char *name)
 
 int exec_main(int argc, char **argv)
 {
-	struct client c = { .window = AGENT_WINDOW, .stdin_open = true,
+	struct client c = { .out = CHAN_OUT_INIT, .stdin_open = true,
 			    .status = -1 };
 	struct request q = { 0 };
 

@@ -49,8 +49,9 @@ static int left_ms(const struct peer *p)
 	return (int)((p->deadline - now + 999999) / 1000000);
 }
 
-/* Whether it may be worth another try: whoever is to serve the socket still runs, a
- * moment from now. There is no event for a socket that begins to be served. */
+/* Whether it may be worth another try: whoever is to serve the socket still
+ * runs, a moment from now. There is no event for a socket that begins to be
+ * served. */
 static bool may_come(const struct peer *p, int pidfd)
 {
 	struct pollfd pfd = { .fd = pidfd, .events = POLLIN };

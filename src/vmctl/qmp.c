@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests to QEMU's monitor: lines of JSON, each answered by one that begins with
- * "return" or "error"; events come in between.
+ * Requests to QEMU's monitor: lines of JSON, each answered by one that begins
+ * with "return" or "error"; events come in between.
  */
 #include <errno.h>
 #include <fcntl.h>

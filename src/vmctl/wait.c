@@ -172,7 +172,8 @@ int wait_main(int argc, char **argv)
 	open_all(&w);
 	ended = w.pidfd == -ESRCH;
 	for (;;) {
-		/* the log is read after the end was seen: its last word counts */
+		/* the log is read after the end was seen: its last word
+		 * counts */
 		status = read_log(&w);
 		if (status >= 0)
 			return status;

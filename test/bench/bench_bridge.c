@@ -67,7 +67,7 @@ static int dial(const char *file)
 	exit(ISO_EX_UNAVAILABLE);
 }
 
-/* ---- the server behind the relays ---- */
+/* ---- the server behind the relays --------------------------------------- */
 
 /* First byte: 'r' echoes messages, 'b' answers BULK bytes with one. */
 static void serve_one(int fd, bool ident)
@@ -128,7 +128,7 @@ static pid_t start_server(const char *file, bool ident)
 	return pid;
 }
 
-/* ---- the relays ---- */
+/* ---- the relays --------------------------------------------------------- */
 
 static pid_t start_bridge(const char *name)
 {
@@ -186,7 +186,7 @@ static int open_relay(enum relay r, char mode)
 	return fd;
 }
 
-/* ---- measurements ---- */
+/* ---- measurements ------------------------------------------------------- */
 
 static void must(int r)
 {

@@ -26,7 +26,7 @@ static const uint8_t secret[SECRET_LEN] = "0123456789abcdef0123456789abcdef";
 static const uint8_t fresh[SECRET_LEN] = "fedcba9876543210fedcba9876543210";
 static char uds[SOCK_PATH_MAX];
 
-/* ---- the agent's side */
+/* ---- the agent's side --------------------------------------------------- */
 
 static void on_accept(struct iso_ev *ev, uint32_t events)
 {
@@ -80,7 +80,7 @@ static int serve(const char *path, const uint8_t *key, bool template)
 	return 0;
 }
 
-/* ---- the host's side */
+/* ---- the host's side ---------------------------------------------------- */
 
 static int dial(void)
 {
@@ -409,7 +409,7 @@ static void test_hostile(void)
 	close(fd);
 }
 
-/* ---- templates */
+/* ---- templates ---------------------------------------------------------- */
 
 static struct agent_adopt adoption(const char *name)
 {

@@ -26,7 +26,7 @@ static char program[4096];
 static pid_t bridge;
 static int gpu_listener, fds_at_start;
 
-/* ---- the stage ---- */
+/* ---- the stage ---------------------------------------------------------- */
 
 static const char *at(const char *file)
 {
@@ -225,7 +225,7 @@ static int bridge_fds(void)
 	return n;
 }
 
-/* ---- what it should do ---- */
+/* ---- what it should do -------------------------------------------------- */
 
 static void test_carries(void)
 {
