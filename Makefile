@@ -57,7 +57,7 @@ STRICT := src/abi/% src/base/%
 # ---- what is built --------------------------------------------------------
 
 LIB_SRC := $(sort $(wildcard src/abi/*.c src/base/*.c src/loop/*.c \
-	   src/sandbox/*.c)) $(GEN)/conf_tbl.c $(GEN)/abi_tables.c
+	   src/sandbox/*.c src/rm/*.c)) $(GEN)/conf_tbl.c $(GEN)/abi_tables.c
 gpu-broker_SRC := $(sort $(wildcard src/broker/*.c src/broker/*/*.c src/drv/*.c \
 		  src/drv/*/*.c))
 vsock-bridge_SRC := $(sort $(wildcard src/bridge/*.c))

@@ -67,8 +67,8 @@ lint_layers()
 		below["abi"] = " "
 		below["base"] = " abi "
 		below["loop"] = below["sandbox"] = " abi base "
-		below["drv"] = " abi base "
-		above = " abi base loop sandbox drv "
+		below["drv"] = below["rm"] = " abi base "
+		above = " abi base loop sandbox drv rm "
 	}
 	FNR == 1 {
 		split(FILENAME, part, "/")

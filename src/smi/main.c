@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * isospin-smi - shows the GPUs that this VM is lent
+ * main.c - shows the GPUs that this VM is lent
  *
- * A small client of our own, free software, for where NVIDIA's nvidia-smi
- * cannot be had: the same RM calls as its list and table, the same devices.
+ * isospin-smi is free software that stands in where NVIDIA's nvidia-smi cannot
+ * be had. It makes the same RM calls on the same devices as nvidia-smi does for
+ * its list and its table.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "smi/rm.h"
+#include "rm/rm.h"
 
 #define MAX_GPUS 32
 #define RULE "+---------------------------------------" \
@@ -64,6 +65,7 @@ static void take_text(const struct rm_params *p, enum abi_f field, char *dst,
 	dst[n] = 0;
 }
 
+/* Fills in name and UUID. 0 or -errno. */
 static int read_names(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 {
 	struct rm_params p;
@@ -84,6 +86,7 @@ static int read_names(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 	return 0;
 }
 
+/* Fills in the sizes of its memory. 0 or -errno. */
 static int read_memory(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 {
 	static const uint32_t index[] = {
@@ -111,6 +114,7 @@ static int read_memory(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 	return r;
 }
 
+/* Has RM bring the GPU up. 0 or -errno. */
 static int attach(struct rm *rm, uint32_t gpu_id)
 {
 	struct rm_params p;
@@ -126,6 +130,7 @@ static int attach(struct rm *rm, uint32_t gpu_id)
 	return r;
 }
 
+/* Fills in all about one GPU. 0 or -errno. */
 static int read_gpu(struct rm *rm, uint32_t gpu_id, struct gpu *gpu)
 {
 	uint32_t device, subdevice, instance, sub_instance;
@@ -165,6 +170,7 @@ static int read_gpu(struct rm *rm, uint32_t gpu_id, struct gpu *gpu)
 	return r;
 }
 
+/* The same for each GPU of the driver, MAX_GPUS at most. */
 static int read_gpus(struct rm *rm, struct gpu *gpus, uint32_t *ret_n)
 {
 	uint32_t id[MAX_GPUS], n = 0;

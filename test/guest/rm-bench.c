@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/smi */
 /*
  * rm-bench - round trips of RM controls, against bare bytes on the same path
  *
@@ -26,25 +25,21 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
-#include "shim-guest.h"
-#include "smi/rm.h"
+#include "rm/rm.h"
 
 #define WARM_UP 20
-/* Bytes of NVOS54, the argument of RM_CONTROL. */
-#define ARG_BYTES 32
 #define RAW_MAX 2048
 
 /* A call, ready to be made, and what it is set against. */
 struct pair {
 	struct bench_pairs p;
 	struct rm_params params;
-	uint8_t arg[ARG_BYTES];
+	struct rm_arg arg;
 	size_t raw_len;		/* bytes of a message to ECHO and back */
 };
 
 struct bench {
 	struct rm rm;
-	const struct abi_row *row;	/* RM_CONTROL's */
 	uint32_t subdevice;
 	uint8_t list[8];	/* BUS_GET_INFO's one entry: index, data */
 	int raw;
@@ -74,24 +69,17 @@ static void make_subdevice(struct bench *b)
 	rm_params_free(&attach);
 }
 
-static void put_arg(struct bench *b, struct pair *pair, enum abi_f f,
-		    uint64_t v)
-{
-	abi_put(b->row, f, 0, pair->arg, ARG_BYTES, v);
-}
-
 static void make_call(struct bench *b, uint32_t cmd, struct pair *pair)
 {
 	if (rm_params_init(&b->rm, cmd, &pair->params) < 0)
 		fail(b);
-	put_arg(b, pair, ABI_F_hClient, b->rm.client);
-	put_arg(b, pair, ABI_F_hObject, b->subdevice);
-	put_arg(b, pair, ABI_F_cmd, cmd);
-	put_arg(b, pair, ABI_F_params, (uintptr_t)pair->params.buf);
-	put_arg(b, pair, ABI_F_paramsSize, pair->params.size);
+	rm_arg_control(&pair->arg,
+		       rm_escape(b->rm.abi, NV_ESC_RM_CONTROL, RM_LONGEST),
+		       b->rm.client, b->subdevice, cmd,
+		       (uintptr_t)pair->params.buf, pair->params.size);
 	/* IOCTL; RESULT is as long */
 	pair->raw_len = sizeof(struct iso_hdr) + sizeof(struct iso_ioctl) +
-			sizeof(struct iso_span) + ARG_BYTES +
+			sizeof(struct iso_span) + pair->arg.size +
 			ISO_PAD8(pair->params.size);
 }
 
@@ -100,9 +88,6 @@ static void set_up(struct bench *b, struct pair *control, struct pair *nested)
 	const struct rm_params *p = &nested->params;
 
 	make_subdevice(b);
-	b->row = abi_escape(b->rm.abi, NV_ESC_RM_CONTROL, ARG_BYTES);
-	if (!b->row)
-		die(ISO_EX_BUG, "RM_CONTROL has not %d bytes", ARG_BYTES);
 	make_call(b, NV2080_CTRL_CMD_GPU_GET_INFO_V2, control);
 	make_call(b, NV2080_CTRL_CMD_BUS_GET_INFO, nested);
 	abi_put(p->row, ABI_F_busInfoListSize, 0, p->buf, p->size, 1);
@@ -126,7 +111,8 @@ static void once_raw(struct bench *b, struct pair *pair)
 
 static void once_call(struct bench *b, struct pair *pair)
 {
-	int r = call(b->rm.ctl, CALL(NV_ESC_RM_CONTROL, ARG_BYTES), pair->arg);
+	int r = rm_ioctl(b->rm.ctl, NV_ESC_RM_CONTROL, pair->arg.bytes,
+			 pair->arg.size);
 
 	if (r < 0)
 		die(ISO_EX_IO, "RM_CONTROL: %s", strerror(-r));
@@ -156,21 +142,20 @@ static void measure_pair(struct bench *b, struct pair *pair, uint64_t n)
 }
 
 /* The calls did what they were made for. */
-static void check(const struct bench *b, const struct pair *pair)
+static void check(const struct pair *pair)
 {
-	uint64_t status = abi_get(b->row, ABI_F_status, 0, pair->arg,
-				  ARG_BYTES);
+	uint32_t status = rm_arg_status(&pair->arg);
 
 	if (status)
 		die(ISO_EX_BUG, "%s: %s", pair->params.row->name,
-		    abi_status_name((uint32_t)status));
+		    abi_status_name(status));
 }
 
 static void warm_up(struct bench *b, struct pair *pair)
 {
 	measure(b, pair, WARM_UP, once_raw);
 	measure(b, pair, WARM_UP, once_call);
-	check(b, pair);
+	check(pair);
 }
 
 int main(int argc, char **argv)
@@ -201,8 +186,8 @@ int main(int argc, char **argv)
 		measure_pair(&b, &control, calls);
 		measure_pair(&b, &nested, calls);
 	}
-	check(&b, &control);
-	check(&b, &nested);
+	check(&control);
+	check(&nested);
 	kept = bench_say(&control.p, 1.15, true);
 	kept &= bench_say(&nested.p, 2.3, true);
 	return kept ? ISO_EX_OK : ISO_EX_NO;

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/smi */
 /*
  * rm-test - NVIDIA's device files in a worker, used well and badly, for tests
  *
@@ -22,9 +21,8 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
-#include "smi/rm.h"
+#include "rm/rm.h"
 
-#define ARG_MAX_    128
 #define PARAMS_MAX  4096
 #define THREADS	    32
 #define MS	    1000000u
@@ -44,17 +42,11 @@ struct who {
 
 static const struct abi_row *escape(const struct who *w, uint32_t nr)
 {
-	for (uint32_t i = 0; i < w->abi->n_rows[ABI_ESCAPE]; i++)
-		if (w->abi->rows[ABI_ESCAPE][i].nr == nr)
-			return &w->abi->rows[ABI_ESCAPE][i];
-	die(ISO_EX_BUG, "the table has no escape %u", nr);
-}
+	const struct abi_row *row = rm_escape(w->abi, nr, RM_SHORTEST);
 
-static int call(int fd, uint32_t nr, void *arg, uint32_t len)
-{
-	return ioctl(fd, _IOC(_IOC_READ | _IOC_WRITE, 'F', nr, len), arg)
-		       ? -errno
-		       : 0;
+	if (!row)
+		die(ISO_EX_BUG, "the table has no escape %u", nr);
+	return row;
 }
 
 static void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
@@ -62,28 +54,15 @@ static void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
 	abi_put(row, f, 0, arg, row->sizes[0], v);
 }
 
-/* RM's status, or -errno of the ioctl. */
-static int64_t rm_call(const struct who *w, const struct abi_row *row,
-		       void *arg)
-{
-	int r = call(w->fd, row->nr, arg, row->sizes[0]);
-
-	return r ? r
-		 : (int64_t)abi_get(row, ABI_F_status, 0, arg, row->sizes[0]);
-}
-
+/* RM's status, or -errno of the ioctl; so do the next ones. */
 static int64_t alloc_at(const struct who *w, uint32_t parent, uint32_t handle,
 			uint32_t class, void *params)
 {
-	const struct abi_row *row = escape(w, NV_ESC_RM_ALLOC);
-	uint8_t arg[ARG_MAX_] = { 0 };
+	struct rm_arg a;
 
-	put(row, arg, ABI_F_hRoot, w->client);
-	put(row, arg, ABI_F_hObjectParent, parent);
-	put(row, arg, ABI_F_hObjectNew, handle);
-	put(row, arg, ABI_F_hClass, class);
-	put(row, arg, ABI_F_pAllocParms, (uintptr_t)params);
-	return rm_call(w, row, arg);
+	rm_arg_alloc(&a, escape(w, NV_ESC_RM_ALLOC), w->client, parent, handle,
+		     class, (uintptr_t)params);
+	return rm_call(w->fd, &a);
 }
 
 /* With parameters of zeroes, as long as any class has them. */
@@ -97,26 +76,20 @@ static int64_t alloc(const struct who *w, uint32_t parent, uint32_t handle,
 
 static int64_t release_object(const struct who *w, uint32_t handle)
 {
-	const struct abi_row *row = escape(w, NV_ESC_RM_FREE);
-	uint8_t arg[ARG_MAX_] = { 0 };
+	struct rm_arg a;
 
-	put(row, arg, ABI_F_hRoot, w->client);
-	put(row, arg, ABI_F_hObjectOld, handle);
-	return rm_call(w, row, arg);
+	rm_arg_free(&a, escape(w, NV_ESC_RM_FREE), w->client, 0, handle);
+	return rm_call(w->fd, &a);
 }
 
 static int64_t control_at(const struct who *w, uint32_t object, uint32_t cmd,
 			  uint64_t params, uint32_t len)
 {
-	const struct abi_row *row = escape(w, NV_ESC_RM_CONTROL);
-	uint8_t arg[ARG_MAX_] = { 0 };
+	struct rm_arg a;
 
-	put(row, arg, ABI_F_hClient, w->client);
-	put(row, arg, ABI_F_hObject, object);
-	put(row, arg, ABI_F_cmd, cmd);
-	put(row, arg, ABI_F_params, params);
-	put(row, arg, ABI_F_paramsSize, len);
-	return rm_call(w, row, arg);
+	rm_arg_control(&a, escape(w, NV_ESC_RM_CONTROL), w->client, object,
+		       cmd, params, len);
+	return rm_call(w->fd, &a);
 }
 
 /* With parameters of zeroes, of the control's own length. */
@@ -146,7 +119,7 @@ static int64_t use_client(const struct who *w)
 
 static int sys_params(int fd, uint64_t v)
 {
-	return call(fd, NV_ESC_SYS_PARAMS, &v, sizeof(v));
+	return rm_ioctl(fd, NV_ESC_SYS_PARAMS, &v, sizeof(v));
 }
 
 /* A client of a control file of its own. */
@@ -287,10 +260,10 @@ static void bad_ioctls(const struct who *w)
 {
 	uint8_t buf[PARAMS_MAX] = { 0 };
 
-	ok(call(w->fd, 0xee, buf, 64) == -EINVAL, "an unknown ioctl is EINVAL");
-	ok(call(w->fd, NV_ESC_RM_CONTROL, buf, 31) == -EINVAL,
+	ok(rm_ioctl(w->fd, 0xee, buf, 64) == -EINVAL, "an unknown ioctl is EINVAL");
+	ok(rm_ioctl(w->fd, NV_ESC_RM_CONTROL, buf, 31) == -EINVAL,
 	   "an ioctl of a wrong size is EINVAL");
-	ok(call(w->fd, NV_ESC_RM_CONTROL, (void *)BAD_POINTER, 32) == -EFAULT,
+	ok(rm_ioctl(w->fd, NV_ESC_RM_CONTROL, (void *)BAD_POINTER, 32) == -EFAULT,
 	   "a bad argument is EFAULT");
 	ok(ioctl(w->fd, 0x12345678, buf) < 0 && errno == EINVAL,
 	   "an ioctl of another kind is EINVAL");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "smi/rm.h"
+/* rm.c - uses RM through its device files */
+#include "rm/rm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,48 +24,53 @@ static _printf_(3, 4) int fail(struct rm *rm, int r, const char *fmt, ...)
 	return r;
 }
 
-static int escape(struct rm *rm, int fd, const struct abi_row *row, void *arg,
-		  uint32_t size)
+int rm_ioctl(int fd, uint32_t nr, void *arg, uint32_t size)
 {
-	unsigned long nr = _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, row->nr,
-				size);
+	unsigned long request = _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC,
+				     nr, size);
 	int r;
 
 	do {
-		r = ioctl(fd, nr, arg);
+		r = ioctl(fd, request, arg);
 	} while (r < 0 && (errno == EINTR || errno == EAGAIN));
+	return r < 0 ? -errno : 0;
+}
+
+int64_t rm_call(int fd, struct rm_arg *a)
+{
+	int r = rm_ioctl(fd, a->row->nr, a->bytes, a->size);
+
+	return r < 0 ? r : (int64_t)rm_arg_status(a);
+}
+
+static int escape(struct rm *rm, int fd, const struct abi_row *row, void *arg,
+		  uint32_t size)
+{
+	int r = rm_ioctl(fd, row->nr, arg, size);
+
+	return r < 0 ? fail(rm, r, "%s: %s", row->name, strerror(-r)) : 0;
+}
+
+/* Makes the call and checks RM's status; `what` names it in the error. */
+static int checked_call(struct rm *rm, struct rm_arg *a, const char *what)
+{
+	int64_t r = rm_call(rm->ctl, a);
+
 	if (r < 0)
-		return fail(rm, -errno, "%s: %s", row->name, strerror(errno));
+		return fail(rm, (int)r, "%s: %s", what, strerror((int)-r));
+	if (r > 0)
+		return fail(rm, -EREMOTEIO, "%s: %s", what,
+			    abi_status_name((uint32_t)r));
 	return 0;
 }
 
-/* One escape whose argument is the row's smallest form; RM's status checked. */
-static int rm_escape(struct rm *rm, const struct abi_row *row, void *arg)
+static const struct abi_row *escape_row(const struct rm *rm, uint32_t nr)
 {
-	uint32_t status;
-	int r = escape(rm, rm->ctl, row, arg, row->sizes[0]);
-
-	if (r < 0)
-		return r;
-	status = (uint32_t)abi_get(row, ABI_F_status, 0, arg, row->sizes[0]);
-	if (status)
-		return fail(rm, -EREMOTEIO, "%s: %s", row->name,
-			    abi_status_name(status));
-	return 0;
+	return rm_escape(rm->abi, nr, RM_LONGEST);
 }
 
-/* The row of an escape whatever its size: the last, largest form. */
-static const struct abi_row *escape_row(struct rm *rm, uint32_t nr)
-{
-	const struct abi_row *best = NULL;
-
-	for (uint32_t i = 0; i < rm->abi->n_rows[ABI_ESCAPE]; i++)
-		if (rm->abi->rows[ABI_ESCAPE][i].nr == nr)
-			best = &rm->abi->rows[ABI_ESCAPE][i];
-	return best;
-}
-
-/* The first word of the driver's line that looks like 550.163.01. */
+/* Finds the driver's version: the first word of the file that looks like
+ * 550.163.01. */
 static int read_version(struct rm *rm)
 {
 	char line[512], *save = NULL;
@@ -86,6 +92,7 @@ static int read_version(struct rm *rm)
 	return fail(rm, -EPROTO, VERSION_FILE ": no version in it");
 }
 
+/* Tells the driver which version its user space is. */
 static int check_version(struct rm *rm)
 {
 	const struct abi_row *row = escape_row(rm, NV_ESC_CHECK_VERSION_STR);
@@ -108,7 +115,7 @@ static int check_version(struct rm *rm)
 		return r;
 	if (abi_get(row, ABI_F_reply, 0, arg, row->sizes[0]) !=
 	    NV_RM_API_VERSION_REPLY_RECOGNIZED)
-		return fail(rm, -EPROTO, "the driver does not take version %s",
+		return fail(rm, -EPROTO, "the driver does not accept user space of version %s",
 			    rm->version);
 	return 0;
 }
@@ -165,73 +172,46 @@ void rm_params_free(struct rm_params *params)
 
 int rm_control(struct rm *rm, uint32_t object, struct rm_params *params)
 {
-	const struct abi_row *row = escape_row(rm, NV_ESC_RM_CONTROL);
-	uint32_t size = row->sizes[0];
-	_cleanup_free_ void *arg = calloc(1, size);
+	struct rm_arg a;
 
-	if (!arg)
-		return fail(rm, -ENOMEM, "out of memory");
-	abi_put(row, ABI_F_hClient, 0, arg, size, rm->client);
-	abi_put(row, ABI_F_hObject, 0, arg, size, object);
-	abi_put(row, ABI_F_cmd, 0, arg, size, params->row->nr);
-	abi_put(row, ABI_F_params, 0, arg, size, (uintptr_t)params->buf);
-	abi_put(row, ABI_F_paramsSize, 0, arg, size, params->size);
-	if (rm_escape(rm, row, arg) < 0) {
-		char why[sizeof(rm->error)];
-
-		memcpy(why, rm->error, sizeof(why));
-		return fail(rm, -EREMOTEIO, "%.100s: %.140s", params->row->name,
-			    why);
-	}
-	return 0;
+	rm_arg_control(&a, escape_row(rm, NV_ESC_RM_CONTROL), rm->client,
+		       object, params->row->nr, (uintptr_t)params->buf,
+		       params->size);
+	return checked_call(rm, &a, params->row->name);
 }
 
 int rm_alloc(struct rm *rm, uint32_t parent, uint32_t class_id,
 	     enum abi_f field, uint64_t value, uint32_t *ret_handle)
 {
-	const struct abi_row *row = escape_row(rm, NV_ESC_RM_ALLOC);
 	const struct abi_row *class_row = abi_class(rm->abi, class_id);
-	uint32_t size = row->sizes[0], handle = 0;
-	_cleanup_free_ void *arg = calloc(1, size);
 	_cleanup_free_ void *params = NULL;
+	struct rm_arg a;
 	int r;
 
 	if (!class_row)
 		return fail(rm, -ENOTSUP, "class 0x%x is not in the table",
 			    class_id);
 	params = calloc(1, class_row->sizes[0] + 1);
-	if (!arg || !params)
+	if (!params)
 		return fail(rm, -ENOMEM, "out of memory");
-	if (rm->client)
-		handle = rm->next_handle++;
 	abi_put(class_row, field, 0, params, class_row->sizes[0], value);
-	abi_put(row, ABI_F_hRoot, 0, arg, size, rm->client);
-	abi_put(row, ABI_F_hObjectParent, 0, arg, size, parent);
-	abi_put(row, ABI_F_hObjectNew, 0, arg, size, handle);
-	abi_put(row, ABI_F_hClass, 0, arg, size, class_id);
-	if (rm->client)
-		abi_put(row, ABI_F_pAllocParms, 0, arg, size,
-			(uintptr_t)params);
-	r = rm_escape(rm, row, arg);
+	rm_arg_alloc(&a, escape_row(rm, NV_ESC_RM_ALLOC), rm->client, parent,
+		     rm->client ? rm->next_handle++ : 0, class_id,
+		     rm->client ? (uintptr_t)params : 0);
+	r = checked_call(rm, &a, a.row->name);
 	if (r < 0)
 		return r;
-	*ret_handle =
-		(uint32_t)abi_get(row, ABI_F_hObjectNew, 0, arg, size);
+	*ret_handle = rm_arg_object(&a);
 	return 0;
 }
 
 int rm_free(struct rm *rm, uint32_t parent, uint32_t object)
 {
-	const struct abi_row *row = escape_row(rm, NV_ESC_RM_FREE);
-	uint32_t size = row->sizes[0];
-	_cleanup_free_ void *arg = calloc(1, size);
+	struct rm_arg a;
 
-	if (!arg)
-		return fail(rm, -ENOMEM, "out of memory");
-	abi_put(row, ABI_F_hRoot, 0, arg, size, rm->client);
-	abi_put(row, ABI_F_hObjectParent, 0, arg, size, parent);
-	abi_put(row, ABI_F_hObjectOld, 0, arg, size, object);
-	return rm_escape(rm, row, arg);
+	rm_arg_free(&a, escape_row(rm, NV_ESC_RM_FREE), rm->client, parent,
+		    object);
+	return checked_call(rm, &a, a.row->name);
 }
 
 int rm_open_gpu(struct rm *rm, uint32_t minor)
