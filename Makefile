@@ -191,14 +191,15 @@ $(foreach p,$(UNIT),$(eval $(call unit_program,$(p))))
 
 # The soft driver under an unmodified program, without a VM.
 build/test/softrm-preload.so: test/tools/softrm-preload.c src/abi/abi.c \
-		$(GEN)/abi_tables.c $(wildcard src/drv/soft/*.c) \
+		$(GEN)/abi_tables.c \
+		$(filter-out %/soft_host.c,$(wildcard src/drv/soft/*.c)) \
 		$(wildcard src/drv/*.h src/drv/soft/*.h) | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fPIC -shared \
 		$(filter %.c,$^) -o $@ -ldl -pthread
 
 # gpu-broker with the drivers of test/tools/driver-test.c instead of its own.
-BROKER_TEST := $(filter-out src/broker/driver.c,$(gpu-broker_SRC)) \
+BROKER_TEST := $(filter-out src/drv/registry.c,$(gpu-broker_SRC)) \
 	       test/tools/driver-test.c
 $(B)/test/bin/gpu-broker-test: $(BROKER_TEST:%.c=$(B)/obj/%.o) \
 		$(B)/libisospin.a

@@ -1,27 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver behind the broker: real or soft, behind one table of operations.
+ * drv.h - the interface of a driver: what executes a worker's calls
+ *
+ * A driver has two halves. One lives in the broker's monitor, which is
+ * privileged: it finds out what there is to drive, packs that into a
+ * configuration, and opens device nodes if the driver has any. The other lives
+ * in each child, unpacks the configuration, and executes calls. Nobody but the
+ * driver looks into the bytes of its configuration.
  *
  * A call arrives fully resolved. The broker has looked up its row, checked its
- * size, fetched every buffer the row names and translated every fd; a driver
- * never sees a guest address, nor follows one. It writes its reply into the
- * same buffers. The address fields hold a placeholder, or 0 for NULL: the real
- * driver overwrites them with the ptr of the matching drv_mem, the soft driver
- * follows none of them, and the broker puts the guest's own values back before
- * it answers.
+ * size, fetched every buffer that the row names and translated every fd; a
+ * driver never sees a guest's address. It writes its reply into the same
+ * buffers. The address fields hold a placeholder, or 0 for NULL: the real driver
+ * overwrites them with the ptr of the matching drv_mem, the soft driver follows
+ * none of them, and the broker puts the guest's own values back before it
+ * answers.
  *
- * Every operation may be called from several threads at once, but a file is
- * closed only when no call on it is out.
+ * Every operation of drv_ops may be called from several threads at once, but a
+ * file is closed only when no call on it is running.
  */
 #ifndef ISO_DRV_H
 #define ISO_DRV_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "abi/abi.h"
 
+struct conf;
 struct drv;
 struct drv_file;
+struct drv_type;
 
 enum drv_kind {
 	DRV_CTL,
@@ -31,8 +41,8 @@ enum drv_kind {
 	DRV_KIND_COUNT,
 };
 
-/* Who opens, inside the worker: told by the shim, so good only for keeping
- * one guest's processes apart, never for rights. */
+/* The process in the worker that opens a file. The shim says so, and it may
+ * lie: good for keeping the processes of one worker apart, never for rights. */
 struct drv_cred {
 	uint32_t tgid;
 	uint32_t uid;
@@ -45,10 +55,10 @@ struct drv_cred {
  */
 struct drv_mem {
 	int parent;
-	uint32_t off; /* of the address field within its parent */
+	uint32_t off;	/* of the address field within its parent */
 	uint32_t len;
-	uint8_t dir; /* enum abi_dir */
-	void *ptr; /* 16-byte aligned, owned by the caller */
+	uint8_t dir;	/* enum abi_dir */
+	void *ptr;	/* 16-byte aligned, owned by the caller */
 };
 
 /* An fd field; file is NULL where the guest gave -1. */
@@ -59,8 +69,8 @@ struct drv_fd {
 };
 
 struct drv_call {
-	const struct abi_row *row; /* ABI_ESCAPE or ABI_UVM */
-	void *arg; /* 16-byte aligned */
+	const struct abi_row *row;	/* ABI_ESCAPE or ABI_UVM */
+	void *arg;			/* 16-byte aligned */
 	uint32_t len;
 	uint32_t n_mem, n_fd;
 	struct drv_mem *mem;
@@ -70,19 +80,48 @@ struct drv_call {
 struct drv_map {
 	uint64_t off;
 	uint64_t len;
-	uint32_t prot; /* PROT_READ, PROT_WRITE */
+	uint32_t prot;	/* PROT_READ, PROT_WRITE */
 };
 
-/* What the worker shows of a GPU in /proc/driver/nvidia and as a node. */
+/* How a worker shows a GPU in /proc/driver/nvidia and as a node. */
 struct drv_gpu {
 	uint32_t minor;
 	uint32_t domain;
 	uint8_t bus, slot, function;
 	uint8_t revision;
 	uint16_t vendor_id, device_id;
-	uint32_t class_code; /* 24 bits, as in PCI configuration space */
+	uint32_t class_code;	/* 24 bits, as in PCI configuration space */
 	char name[64];
-	char uuid[48]; /* "GPU-8-4-4-4-12" */
+	char uuid[48];		/* "GPU-8-4-4-4-12" */
+};
+
+/* ---- in the monitor -------------------------------------------------------- */
+
+#define DRV_VERSION_MAX 32
+#define DRV_CONFIG_MAX 8192
+
+/* What the monitor's half tells the half in every child. */
+struct drv_config {
+	char version[DRV_VERSION_MAX];	/* that user space must have,
+					 * "550.163.01" */
+	uint32_t len;
+	uint8_t bytes[DRV_CONFIG_MAX] __attribute__((aligned(8)));
+};
+
+/* The monitor's half starts with this; the rest is the implementation's. */
+struct drv_host {
+	const struct drv_type *type;
+	struct drv_config config;
+};
+
+/* ---- in a child ------------------------------------------------------------ */
+
+/* What a child lends to its driver. */
+struct drv_env {
+	/* Has the monitor open a node (host_open of drv_type), any thread: the
+	 * fd, or -errno (-ENODEV: there is no monitor any more). */
+	int (*open_node)(struct drv_env *env, enum drv_kind kind,
+			 uint32_t minor, uint32_t flags);
 };
 
 struct drv_ops {
@@ -108,7 +147,7 @@ struct drv_ops {
 	 * file; -1 if this file never has any. */
 	int (*poll_fd)(struct drv_file *file);
 
-	/* Frees the file and with it every client made through it. */
+	/* Frees the file and with it every RM client made through it. */
 	void (*close)(struct drv_file *file);
 
 	/* GPU i as the worker shall see it: 0, or -ENODEV past the last. */
@@ -117,14 +156,12 @@ struct drv_ops {
 	void (*destroy)(struct drv *drv);
 };
 
-/*
- * A driver instance and each file start with these; the rest is the
- * implementation's.
- */
+/* The child's half and each of its files start with these; the rest is the
+ * implementation's. */
 struct drv {
 	const struct drv_ops *ops;
 	const struct abi *abi;
-	char version[32]; /* that user space must have, "550.163.01" */
+	char version[DRV_VERSION_MAX];	/* of drv_config */
 };
 
 struct drv_file {
@@ -133,29 +170,42 @@ struct drv_file {
 	uint32_t minor;
 };
 
-/* The GPU model of the soft driver, from the SOFT_GPU_* keys. */
-struct drv_soft_config {
-	unsigned int count; /* 0 to 32 GPUs, alike but for uuid and bus */
-	const char *name; /* the base name; at most 63 characters */
-	uint8_t uuid[16]; /* of the first; GPU i adds i to the last byte */
-	uint64_t mem_bytes;
-	uint32_t domain; /* bus id of the first; GPU i adds i to the bus */
-	uint8_t bus, slot, function;
-	uint32_t util_percent;
-	uint32_t temp_celsius;
-	uint32_t power_mw;
-	uint32_t max_clients; /* 0: no limit of the driver's own */
-	uint32_t max_objects;
-	uint64_t max_mem_bytes; /* video memory, of all GPUs; 0: none */
+/* ---- the driver as a whole ------------------------------------------------- */
+
+struct drv_type {
+	const char *name;		/* for --driver */
+	bool knows_version;		/* of itself; the others are told */
+
+	/* System calls that the filter of a child must allow for this driver,
+	 * besides those of every child; NULL: none. */
+	const int *const *syscalls;
+	const size_t *n_syscalls;
+
+	/*
+	 * Makes the monitor's half, with its configuration. version: what
+	 * --driver-version says, or NULL (only if knows_version). 0 and
+	 * *ret_host, freed with host_free; or -errno, and the reason was logged.
+	 */
+	int (*host_new)(const struct conf *conf, const char *version,
+			struct drv_host **ret_host);
+	void (*host_free)(struct drv_host *host);
+
+	/* Opens a node for a child, whose every number may be a lie. An fd, or
+	 * -errno. NULL: the driver has no nodes. */
+	int (*host_open)(const struct drv_host *host, uint32_t kind,
+			 uint32_t minor, uint32_t flags);
+
+	/* Makes the child's half, before the child gives up its privileges. env
+	 * is borrowed. 0 and *ret_drv, freed with ops->destroy; or -errno. */
+	int (*make)(const struct drv_config *config, struct drv_env *env,
+		    struct drv **ret_drv);
 };
 
-/*
- * A Resource Manager in software for user space of version. abi may be the
- * table of a near version (abi_find_nearest). 0 and *ret_drv, which the
- * caller frees with ops->destroy; -EINVAL for a config it cannot show,
- * -ENOMEM. Opens no file and starts no thread.
- */
-int drv_soft_new(const struct abi *abi, const char *version,
-		 const struct drv_soft_config *config, struct drv **ret_drv);
+/* The drivers of this build, NULL-terminated: registry.c. The broker's test
+ * program has a table of its own. */
+extern const struct drv_type *const drv_types[];
 
-#endif
+/* The driver of that name, or NULL. */
+const struct drv_type *drv_type_find(const char *name);
+
+#endif /* ISO_DRV_H */

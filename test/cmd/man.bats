@@ -165,7 +165,7 @@ c_options()
 		same "$page" "$taken" "$(page_options "share/man/$page.scd")"
 		same "$bin --help" "$taken" "$("$bin" --help | help_options)"
 	done <<-EOT
-	gpu-broker.8 src/broker build/bin/gpu-broker
+	gpu-broker.8 src/broker/monitor build/bin/gpu-broker
 	vsock-bridge.8 src/bridge build/bin/vsock-bridge
 	vsock-device.1 src/vsock-device build/bin/vsock-device
 	isospin-vfio.8 src/vfio build/bin/isospin-vfio

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "drv/drv.h"
+#include "drv/soft/soft.h"
 
 #define N_FILES 4
 #define MAX_MEM 16
@@ -106,14 +106,14 @@ static void one_call(struct run *r, struct drv_file *file,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct drv_soft_config config = {
+	static const struct soft_config config = {
 		.count = 2, .name = "Fuzz", .mem_bytes = 1 << 30,
 		.max_clients = 16, .max_objects = 64, .max_mem_bytes = 3 << 29,
 	};
 	static const struct drv_cred cred;
 	struct run r = { .in = { data, size } };
 
-	if (drv_soft_new(abi_at(byte(&r.in) % 3), "1.2.3", &config, &r.drv))
+	if (soft_new(abi_at(byte(&r.in) % 3), "1.2.3", &config, &r.drv))
 		return 0;
 	for (unsigned int i = 0; i < N_FILES; i++)
 		if (r.drv->ops->open(r.drv, i % DRV_KIND_COUNT, 0, 0, &cred,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
+/* links: src/broker src/broker/child src/drv/soft */
 /*
  * What a hostile worker sends to its child, after a good HELLO and two OPENs:
  * frames made from the input, most with a right header, or raw bytes. Jobs run
@@ -11,7 +11,9 @@
 #include "base/log.h"
 #include "base/sock.h"
 #include "broker/child/conn.h"
+#include "drv/soft/soft.h"
 
+#define VERSION "550.163.01"
 #define MAX_BODY 512
 
 static struct child child;
@@ -25,9 +27,11 @@ static void stopped(struct pool *pool)
 
 static void setup(void)
 {
-	static const struct child_setup s = {
-		.worker = "fuzz", .version = "550.163.01",
-		.soft = { .count = 1, .name = "Fuzz", .mem_bytes = 1 << 30 },
+	static const struct soft_config model = {
+		.count = 1, .name = "Fuzz", .mem_bytes = 1 << 30,
+	};
+	static const struct proto_setup s = {
+		.worker = "fuzz",
 		.quota = { .max_files = 8, .max_clients = 8,
 			   .max_objects = 64, .max_rate = 0,
 			   .max_inflight_bytes = 2 << 20 },
@@ -35,10 +39,12 @@ static void setup(void)
 
 	log_set_level(LOG_LVL_ERROR);
 	child.setup = s;
-	child.abi = abi_find(s.version);
+	child.abi = abi_find(VERSION);
 	if (pool_init(&child.pool, 2, stopped) < 0 ||
-	    drv_soft_new(child.abi, s.version, &s.soft, &child.drv) < 0)
+	    soft_new(child.abi, VERSION, &model, &child.drv) < 0)
 		abort();
+	budget_init(&child.budget, s.quota.max_inflight_bytes, 0,
+		    &child.metrics.refused_quota);
 	policy_init(&child.policy, child.abi, s.quota.max_clients,
 		    &child.metrics);
 }
@@ -147,8 +153,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		run_jobs();
 		conn_reap(&child);
 	}
-	if (child.n_files || child.bytes[CHILD_CALLS] ||
-	    child.bytes[CHILD_INPUT] || child.n_parked ||
+	if (child.n_files || child.budget.bytes[BUDGET_CALLS] ||
+	    child.budget.bytes[BUDGET_INPUT] || child.n_parked ||
 	    child.policy.n_clients || child.policy.pending)
 		abort(); /* something was left behind */
 	return 0;

@@ -10,7 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "broker/driver.h"
+#include "base/base.h"
+#include "drv/soft/soft.h"
 #include "driver-test.h"
 
 static const struct drv_ops *soft;
@@ -87,13 +88,27 @@ static int block_poll_fd(struct drv_file *file)
 	return release_fd;
 }
 
-static int make_block(const struct abi *abi, struct child_setup *setup,
+/* The monitor's half is the soft driver's, under this driver's name. */
+static int host_new(const struct conf *conf, const char *version,
+		    struct drv_host **ret_host)
+{
+	int r = drv_soft.host_new(conf, version, ret_host);
+
+	if (r == 0)
+		(*ret_host)->type = drv_types[0];
+	return r;
+}
+
+static void host_free(struct drv_host *host)
+{
+	drv_soft.host_free(host);
+}
+
+static int make_block(const struct drv_config *config, struct drv_env *env,
 		      struct drv **ret_drv)
 {
-	int r;
+	int r = drv_soft.make(config, env, ret_drv);
 
-	setup->soft.name = setup->gpu_name;
-	r = drv_soft_new(abi, setup->version, &setup->soft, ret_drv);
 	if (r < 0)
 		return r;
 	release_fd = eventfd(0, EFD_CLOEXEC);
@@ -107,9 +122,11 @@ static int make_block(const struct abi *abi, struct child_setup *setup,
 	return 0;
 }
 
-static const struct driver block = {
+static const struct drv_type block = {
 	.name = "block",
+	.host_new = host_new,
+	.host_free = host_free,
 	.make = make_block,
 };
 
-const struct driver *const drivers[] = { &block, NULL };
+const struct drv_type *const drv_types[] = { &block, NULL };

@@ -2,7 +2,7 @@
 /*
  * Runs an unmodified NVIDIA program on the soft driver without a VM: an
  * LD_PRELOAD object that stands in for /dev/nvidia* and hands each call to
- * drv_soft, through copies of exactly the buffers that the tables name, as
+ * the soft driver, through copies of exactly the buffers that the tables name, as
  * the broker does.
  *
  *   SOFTRM_VERSION  the program's driver version (needed)
@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "drv/drv.h"
+#include "drv/soft/soft.h"
 
 #define MAX_FD 1024
 #define MAX_MEM 16
@@ -45,9 +45,8 @@ static unsigned int env_number(const char *name, unsigned int def)
 
 static void start(void)
 {
-	struct drv_soft_config c = {
+	struct soft_config c = {
 		.count = env_number("SOFTRM_COUNT", 1),
-		.name = getenv("SOFTRM_NAME"),
 		.uuid = { 0x49, 0x53, 0x4f, 0x53, 0x50, 0x49, 0x4e },
 		.mem_bytes = (uint64_t)env_number("SOFTRM_MEM_MIB", 16384) << 20,
 		.bus = (uint8_t)env_number("SOFTRM_BUS", 1),
@@ -56,12 +55,13 @@ static void start(void)
 		.power_mw = env_number("SOFTRM_POWER_MW", 50000),
 		.max_mem_bytes = UINT64_MAX,
 	};
+	const char *name = getenv("SOFTRM_NAME");
 	const char *version = getenv("SOFTRM_VERSION");
 	const struct abi *abi = version ? abi_find_nearest(version) : NULL;
 
-	if (!c.name)
-		c.name = "Isospin Soft GPU";
-	if (!abi || drv_soft_new(abi, version, &c, &drv) < 0) {
+	snprintf(c.name, sizeof(c.name), "%s",
+		 name ? name : "Isospin Soft GPU");
+	if (!abi || soft_new(abi, version, &c, &drv) < 0) {
 		fprintf(stderr, "softrm-preload: SOFTRM_VERSION or model\n");
 		_exit(ISO_EX_CONFIG);
 	}

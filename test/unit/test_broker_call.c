@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
+/* links: src/broker src/broker/child src/drv/soft */
 /*
  * One call from frame to frame against a table made up here, which has what no
  * allowed call of today has: arrays of wide elements, fds inside parameters.

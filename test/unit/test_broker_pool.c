@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
+/* links: src/broker src/broker/child src/drv/soft */
 /*
  * One slow job among fast ones; then more slow ones than threads. Each step
  * starts the next from the leader; the last one ends the program.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/monitor src/broker/child src/drv/soft src/drv/real */
+/* links: src/broker src/broker/monitor src/broker/child src/drv/real */
 /*
  * The real driver's two halves against a /dev made up here: the monitor's, which
  * asks what is there and opens, and the child's, which asks for it and calls.
@@ -17,8 +17,9 @@
 #include <sys/syscall.h>
 
 #include "base/base.h"
-#include "drv/real/real_host.h"
-#include "drv/real/real_opener.h"
+#include "broker/child/opener.h"
+#include "broker/monitor/opener.h"
+#include "broker/proto.h"
 #include "drv/real/real.h"
 #include "tap.h"
 
@@ -161,43 +162,43 @@ static void remove_tree(void)
 
 /* ---- the monitor's half --------------------------------------------------- */
 
-static void test_init(struct devices *d)
+static void test_init(struct real_host *d)
 {
-	struct devices other;
+	struct real_host other;
 
 	nv.version = "550.163.02";
-	ok(devices_init(&other, dev, proc, sys) == -EPROTONOSUPPORT,
+	ok(real_host_init(&other, dev, proc, sys) == -EPROTONOSUPPORT,
 	   "a version whose table is only near is refused");
-	devices_fini(&other);
+	real_host_fini(&other);
 	nv.version = VERSION;
 	nv.n_cards = 0;
-	ok(devices_init(&other, dev, proc, sys) == -ENODEV,
+	ok(real_host_init(&other, dev, proc, sys) == -ENODEV,
 	   "a driver without a GPU is no driver");
-	devices_fini(&other);
+	real_host_fini(&other);
 	nv.n_cards = 1;
-	ok(devices_init(&other, top, proc, sys) == -ENOENT,
+	ok(real_host_init(&other, top, proc, sys) == -ENOENT,
 	   "no node, no driver");
-	devices_fini(&other);
-	ok(devices_init(d, dev, proc, sys) == 0 && d->n_gpus == 1,
+	real_host_fini(&other);
+	ok(real_host_init(d, dev, proc, sys) == 0 && d->gpus.n_gpus == 1,
 	   "the driver says which GPUs there are");
 	ok(d->abi == abi, "and its exact version gives the table");
-	ok(strcmp(d->gpu[0].name, "NVIDIA H100 PCIe") == 0 &&
-	   strncmp(d->gpu[0].uuid, "GPU-00000000-", 13) == 0 &&
-	   d->gpu[0].class_code == 0x030200 && d->gpu[0].revision == 0xa1 &&
-	   d->gpu[0].bus == 7 && d->gpu[0].vendor_id == 0x10de,
+	ok(strcmp(d->gpus.gpu[0].name, "NVIDIA H100 PCIe") == 0 &&
+	   strncmp(d->gpus.gpu[0].uuid, "GPU-00000000-", 13) == 0 &&
+	   d->gpus.gpu[0].class_code == 0x030200 && d->gpus.gpu[0].revision == 0xa1 &&
+	   d->gpus.gpu[0].bus == 7 && d->gpus.gpu[0].vendor_id == 0x10de,
 	   "name, UUID and PCI identity come from /proc and sysfs");
 	ok(d->warm[0] >= 0, "the GPU stays open");
 }
 
-static int answer_to(const struct devices *d, const void *ask, size_t n)
+static int answer_to(const struct drv_host *d, const void *ask, size_t n)
 {
-	struct opener_reply reply = { .err = 1 };
+	struct proto_reply reply = { .err = 1 };
 	int pair[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0 ||
 	    send(pair[1], ask, n, 0) != (ssize_t)n)
 		abort();
-	r = devices_serve(d, pair[0]);
+	r = opener_serve(d, pair[0]);
 	if (r == 0 && recv(pair[1], &reply, sizeof(reply), 0) < 0)
 		abort();
 	close(pair[0]);
@@ -205,11 +206,11 @@ static int answer_to(const struct devices *d, const void *ask, size_t n)
 	return r ? r : reply.err;
 }
 
-static void test_serve(const struct devices *d)
+static void test_serve(const struct drv_host *d)
 {
 	static const struct {
 		const char *what;
-		struct opener_ask ask;
+		struct proto_ask ask;
 		int want;
 	} asks[] = {
 		{ "the control node is opened", { DRV_CTL, 0, O_RDWR }, 0 },
@@ -225,7 +226,7 @@ static void test_serve(const struct devices *d)
 		{ "so is O_CREAT", { DRV_CTL, 0, O_RDWR | O_CREAT }, -EINVAL },
 		{ "and O_ACCMODE", { DRV_CTL, 0, O_ACCMODE }, -EINVAL },
 	};
-	const struct opener_ask ask = { .kind = DRV_CTL, .flags = O_RDWR };
+	const struct proto_ask ask = { .kind = DRV_CTL, .flags = O_RDWR };
 	int pair[2];
 
 	for (size_t i = 0; i < ARRAY_SIZE(asks); i++)
@@ -235,22 +236,22 @@ static void test_serve(const struct devices *d)
 	   "a question of another length breaks the rules");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair) < 0)
 		abort();
-	ok(devices_serve(d, pair[0]) == -EAGAIN, "without one there is none");
+	ok(opener_serve(d, pair[0]) == -EAGAIN, "without one there is none");
 	for (int i = 0; i < 2; i++)
 		if (send(pair[1], &ask, sizeof(ask), 0) < 0)
 			abort();
-	ok(devices_serve(d, pair[0]) == 0 &&
-	   devices_serve(d, pair[0]) == -EPROTO,
+	ok(opener_serve(d, pair[0]) == 0 &&
+	   opener_serve(d, pair[0]) == -EPROTO,
 	   "so does a second one before the first descriptor is taken");
 	close(pair[1]);
-	ok(devices_serve(d, pair[0]) == -EPIPE, "the child's end is the end");
+	ok(opener_serve(d, pair[0]) == -EPIPE, "the child's end is the end");
 	close(pair[0]);
 }
 
 /* ---- the child's half ----------------------------------------------------- */
 
 struct monitor {
-	const struct devices *d;
+	const struct drv_host *host;
 	int sock;
 };
 
@@ -258,7 +259,7 @@ static void *serve_all(void *arg)
 {
 	const struct monitor *m = arg;
 
-	while (devices_serve(m->d, m->sock) == 0)
+	while (opener_serve(m->host, m->sock) == 0)
 		;
 	return NULL;
 }
@@ -388,9 +389,10 @@ static void test_uvm(struct drv *drv)
 		drv->ops->close(f);
 }
 
-static void test_child(const struct devices *d)
+static void test_child(const struct drv_host *d)
 {
-	struct monitor m = { .d = d };
+	struct monitor m = { .host = d };
+	struct opener opener;
 	struct drv_file *ctl;
 	struct drv_gpu gpu;
 	struct drv *drv;
@@ -400,8 +402,9 @@ static void test_child(const struct devices *d)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
 		abort();
 	m.sock = pair[0];
+	opener_init(&opener, pair[1]);
 	if (pthread_create(&t, NULL, serve_all, &m) ||
-	    drv_real_new(abi, d->gpu, d->n_gpus, pair[1], &drv) < 0)
+	    real_make(&d->config, &opener.env, &drv) < 0)
 		abort();
 	ok(strcmp(drv->version, VERSION) == 0 &&
 	   drv->ops->gpu(drv, 0, &gpu) == 0 && gpu.bus == 7 &&
@@ -420,20 +423,21 @@ static void test_child(const struct devices *d)
 	ok(!ctl && r == -ENODEV, "without a monitor nothing opens");
 	drv->ops->destroy(drv);
 	close(pair[0]);
+	close(pair[1]);
 }
 
 int main(void)
 {
-	struct devices d;
+	struct real_host d;
 
 	abi = abi_find(VERSION);
 	if (!ok(abi != NULL, "there is a table"))
 		return done_testing();
 	make_tree();
 	test_init(&d);
-	test_serve(&d);
-	test_child(&d);
-	devices_fini(&d);
+	test_serve(&d.base);
+	test_child(&d.base);
+	real_host_fini(&d);
 	remove_tree();
 	return done_testing();
 }

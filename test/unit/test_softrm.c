@@ -6,13 +6,13 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "drv/drv.h"
+#include "drv/soft/soft.h"
 #include "tap.h"
 
 static const struct abi *abi;
 static struct drv *drv;
 
-static const struct drv_soft_config config = {
+static const struct soft_config config = {
 	.count = 2,
 	.name = "Test GPU",
 	.uuid = { 0xab, [15] = 0xff },
@@ -493,20 +493,19 @@ static void test_threads(void)
 
 static void test_config(void)
 {
-	struct drv_soft_config c = config;
+	struct soft_config c = config;
 	struct drv *d = NULL;
 
 	c.count = 33;
-	ok(drv_soft_new(abi, "550.163.01", &c, &d) == -EINVAL,
+	ok(soft_new(abi, "550.163.01", &c, &d) == -EINVAL,
 	   "more than 32 GPUs are refused");
 	c.count = 2;
 	c.bus = 255;
-	ok(drv_soft_new(abi, "550.163.01", &c, &d) == -EINVAL,
+	ok(soft_new(abi, "550.163.01", &c, &d) == -EINVAL,
 	   "so are buses past the last");
 	c = config;
-	c.name = "0123456789012345678901234567890123456789"
-		 "012345678901234567890123";
-	ok(drv_soft_new(abi, "550.163.01", &c, &d) == -EINVAL && !d,
+	memset(c.name, 'x', sizeof(c.name));
+	ok(soft_new(abi, "550.163.01", &c, &d) == -EINVAL && !d,
 	   "and a name that does not fit");
 }
 
@@ -515,7 +514,7 @@ int main(void)
 	struct drv_file *ctl;
 
 	abi = abi_find("550.163.01");
-	if (drv_soft_new(abi, "550.163.01", &config, &drv) < 0)
+	if (soft_new(abi, "550.163.01", &config, &drv) < 0)
 		return 1;
 	ctl = open_file(DRV_CTL);
 	/* The first open of each GPU attaches it. */

@@ -51,9 +51,9 @@ static void count_queued(struct conn *c)
 	size_t queued = c->out.len - c->out_sent;
 
 	if (queued > c->out_counted)
-		child_bytes_add(c->child, CHILD_CALLS, queued - c->out_counted);
+		budget_add(&c->child->budget, BUDGET_CALLS, queued - c->out_counted);
 	else if (queued < c->out_counted)
-		child_bytes_give(c->child, CHILD_CALLS,
+		budget_give(&c->child->budget, BUDGET_CALLS,
 				 c->out_counted - queued);
 	c->out_counted = queued;
 }
@@ -61,7 +61,7 @@ static void count_queued(struct conn *c)
 static void in_release(struct conn *c)
 {
 	if (c->in_cap > CONN_IN_MIN)
-		child_bytes_give(c->child, CHILD_INPUT, c->in_cap);
+		budget_give(&c->child->budget, BUDGET_INPUT, c->in_cap);
 	free(c->in);
 	c->in = NULL;
 	c->in_cap = 0;
@@ -182,11 +182,11 @@ static int in_grow(struct conn *c, size_t len)
 
 	if (len <= c->in_cap)
 		return 0;
-	if (!child_bytes_take(c->child, CHILD_INPUT, len))
+	if (!budget_take(&c->child->budget, BUDGET_INPUT, len))
 		return -EAGAIN;
 	p = realloc(c->in, len);
 	if (!p) {
-		child_bytes_give(c->child, CHILD_INPUT, len);
+		budget_give(&c->child->budget, BUDGET_INPUT, len);
 		return -ENOMEM;
 	}
 	c->in = p;
@@ -201,7 +201,7 @@ static void in_shrink(struct conn *c)
 
 	if (c->in_cap <= CONN_IN_MIN || c->in_len > CONN_IN_MIN)
 		return;
-	child_bytes_give(c->child, CHILD_INPUT, c->in_cap);
+	budget_give(&c->child->budget, BUDGET_INPUT, c->in_cap);
 	p = realloc(c->in, CONN_IN_MIN);
 	if (p)
 		c->in = p;

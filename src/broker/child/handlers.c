@@ -233,7 +233,7 @@ static void call_end(struct call *call)
 	for (uint32_t i = 0; i < call->drv.n_fd; i++)
 		if (call->held[i])
 			file_put(call->held[i]);
-	child_bytes_give(c->child, CHILD_CALLS, call->bytes);
+	budget_give(&c->child->budget, BUDGET_CALLS, call->bytes);
 	call_free(call, &c->spare);
 	file_put(f);
 }
@@ -289,7 +289,7 @@ static int call_start(struct call *call)
 	if (r < 0)
 		return r;
 	if (call->bytes > had &&
-	    !child_bytes_take(c->child, CHILD_CALLS, call->bytes - had)) {
+	    !budget_take(&c->child->budget, BUDGET_CALLS, call->bytes - had)) {
 		call->bytes = had;
 		call->err = ENOMEM;
 		c->child->metrics.refused_quota++;
@@ -320,7 +320,7 @@ static int on_ioctl(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	r = call_new(child->abi, f->kind, body, &c->spare, &call);
 	if (r < 0)
 		return r;
-	if (!child_bytes_take(child, CHILD_CALLS, call->bytes)) {
+	if (!budget_take(&child->budget, BUDGET_CALLS, call->bytes)) {
 		call_free(call, &c->spare);
 		return -EAGAIN;
 	}
@@ -538,7 +538,7 @@ int dispatch_frame(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	    body->left > row->max || (hdr->tag && !(row->flags & TAG)) ||
 	    (hdr->file && !(row->flags & FILE_)))
 		return -EPROTO;
-	if (row->flags & RATED && !child_rate(c->child))
+	if (row->flags & RATED && !budget_token(&c->child->budget))
 		return -EAGAIN;
 	r = row->fn(c, hdr, body);
 	if (r != -EAGAIN)

@@ -8,9 +8,11 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
+#include "abi/iso_wire.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/rd.h"
+#include "broker/metrics.h"
 #include "broker/monitor/worker.h"
 
 #define IDENT_MS 5000		/* from accept() to a whole IDENT */

@@ -9,22 +9,20 @@
 #ifndef ISO_BROKER_MONITOR_H
 #define ISO_BROKER_MONITOR_H
 
-#include "abi/iso_wire.h"
-#include "broker/child/child.h"
-#include "drv/real/real_host.h"
+#include "base/secret.h"
+#include "broker/proto.h"
 
 #define MONITOR_MAX_LISTEN 8
 
 struct monitor_config {
 	int listen_fd[MONITOR_MAX_LISTEN];	/* non-blocking, listening */
 	unsigned int n_listen;
-	uint8_t secret[ISO_SECRET_LEN];
+	uint8_t secret[SECRET_LEN];
 	uint32_t max_workers;
-	uint32_t max_conns;
 	int cgroup_fd;			/* of --cgroup; -1: none */
 	uid_t uid_base;			/* child i gets uid_base + i; 0: none */
-	const struct devices *devices;	/* NULL: the driver has no nodes */
-	struct child_setup setup;	/* what all children share */
+	struct drv_host *host;		/* the driver's half in this process */
+	struct proto_setup setup;	/* what all children share */
 };
 
 /* Serves until SIGTERM or SIGINT; takes over the listening fds. 0 or -errno. */

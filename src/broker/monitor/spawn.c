@@ -13,7 +13,6 @@
 
 #include "base/log.h"
 #include "base/sock.h"
-#include "drv/real/real_opener.h"
 
 /* In the forked child: only async-signal-safe calls. */
 
@@ -31,7 +30,7 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 				      const char *worker)
 {
 	char self[] = "gpu-broker", option[] = "--child";
-	char name[sizeof(((struct child_setup *)0)->worker)];
+	char name[sizeof(((struct proto_setup *)0)->worker)];
 	char *argv[] = { self, option, name, NULL };
 	char *envp[] = { NULL };
 	sigset_t none;
@@ -43,10 +42,10 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 	/* Never the same numbers: main() has filled the low ones. */
 	if (!go_first() || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
-	    dup2(sock, CHILD_SOCK) < 0 ||
-	    (opener >= 0 && dup2(opener, OPENER_SOCK) < 0) ||
-	    syscall(SYS_close_range, opener < 0 ? OPENER_SOCK :
-						  OPENER_SOCK + 1, ~0U, 0) < 0)
+	    dup2(sock, PROTO_CONTROL) < 0 ||
+	    (opener >= 0 && dup2(opener, PROTO_OPENER) < 0) ||
+	    syscall(SYS_close_range, opener < 0 ? PROTO_OPENER : PROTO_FD_END,
+		    ~0U, 0) < 0)
 		_exit(ISO_EX_BUG);
 	execve("/proc/self/exe", argv, envp);
 	_exit(ISO_EX_UNAVAILABLE);
@@ -60,7 +59,7 @@ static int pidfd_open_(pid_t pid)
 }
 
 /* The monitor's half of a new child, whose setup it has not been sent yet. */
-static int adopt(struct spawned *s, const struct child_setup *setup)
+static int adopt(struct spawned *s, const struct proto_setup *setup)
 {
 	int r;
 
@@ -77,7 +76,7 @@ static int adopt(struct spawned *s, const struct child_setup *setup)
 	return r;
 }
 
-int spawn_child(const struct child_setup *setup, bool opener,
+int spawn_child(const struct proto_setup *setup, bool opener,
 		struct spawned *ret)
 {
 	struct spawned s = { .pidfd = -1, .opener = -1 };

@@ -3,19 +3,19 @@
 #ifndef ISO_BROKER_SPAWN_H
 #define ISO_BROKER_SPAWN_H
 
-#include "broker/child/child.h"
+#include "broker/proto.h"
 
 struct spawned {
 	pid_t pid;
 	int pidfd;
-	int sock;	/* to its CHILD_SOCK; non-blocking */
-	int opener;	/* to its OPENER_SOCK, likewise; -1: it has none */
+	int sock;	/* to its PROTO_CONTROL; non-blocking */
+	int opener;	/* to its PROTO_OPENER, likewise; -1: it has none */
 	int log;	/* what it writes to stderr; non-blocking */
 };
 
 /* Executes this program anew as the worker's child and sends it the setup.
  * opener: whether it may ask for device nodes. 0, or -errno. */
-int spawn_child(const struct child_setup *setup, bool opener,
+int spawn_child(const struct proto_setup *setup, bool opener,
 		struct spawned *ret);
 
 void spawn_kill(int pidfd);

@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "abi/iso_wire.h"
 #include "base/log.h"
 #include "base/sock.h"
 #include "broker/monitor/cgroup.h"
+#include "broker/monitor/opener.h"
 #include "broker/monitor/spawn.h"
 
 /* A child that was told to end has no work left; this is for one that does not
@@ -105,7 +107,7 @@ static void guest_event(struct iso_ev *ev, uint32_t events)
 
 static void guest_hand(struct guest *g)
 {
-	struct child_msg msg = { .type = CHILD_CONN, .caps = g->caps };
+	struct proto_msg msg = { .type = PROTO_CONN, .caps = g->caps };
 	struct worker *w = g->w;
 	int r = sock_send_fds(w->sock, &msg, sizeof(msg), &g->ev.fd, 1);
 
@@ -189,7 +191,7 @@ static void close_opener(struct worker *w)
 static void opener_event(struct iso_ev *ev, uint32_t events)
 {
 	struct worker *w = container_of(ev, struct worker, opener);
-	int r = devices_serve(w->ws->config->devices, ev->fd);
+	int r = opener_serve(w->ws->config->host, ev->fd);
 
 	(void)events;
 	if (r == 0 || r == -EAGAIN)
@@ -219,16 +221,16 @@ static uint64_t take_start(struct worker *w)
 static int start_child(struct worker *w)
 {
 	const struct monitor_config *config = w->ws->config;
-	struct child_setup setup = config->setup;
+	struct proto_setup setup = config->setup;
 	struct spawned s;
 	int r;
 
-	setup.msg = (struct child_msg){ .type = CHILD_SETUP };
+	setup.msg = (struct proto_msg){ .type = PROTO_SETUP };
 	memcpy(setup.worker, w->name, sizeof(setup.worker));
 	setup.uid = config->uid_base ? config->uid_base + w->slot : 0;
 	r = random_bytes(&setup.session, sizeof(setup.session));
 	if (r == 0)
-		r = spawn_child(&setup, config->devices != NULL, &s);
+		r = spawn_child(&setup, config->host->type->host_open, &s);
 	if (r < 0)
 		return r;
 	w->pid = s.pid;
@@ -394,7 +396,7 @@ void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps)
 		w = w->next;
 	if (!w && ws->n < ws->config->max_workers)
 		w = worker_new(ws, name);
-	if (w && w->n_guests < ws->config->max_conns)
+	if (w && w->n_guests < ws->config->setup.quota.max_conns)
 		g = calloc(1, sizeof(*g));
 	if (!g) {
 		ws->metrics->conn_refused++;
@@ -449,7 +451,7 @@ void workers_reap(struct workers *ws)
 
 void workers_log_metrics(struct workers *ws)
 {
-	const struct child_msg msg = { .type = CHILD_METRICS };
+	const struct proto_msg msg = { .type = PROTO_METRICS };
 
 	for (struct worker *w = ws->list; w; w = w->next)
 		if (w->sock >= 0 &&

@@ -9,6 +9,7 @@
 #ifndef ISO_BROKER_WORKER_H
 #define ISO_BROKER_WORKER_H
 
+#include "broker/metrics.h"
 #include "broker/monitor/monitor.h"
 #include "loop/loop.h"
 

@@ -1,32 +1,26 @@
 /* SPDX-License-Identifier: MIT */
+/* real_drv.c - makes a worker's calls on NVIDIA's driver, in a child */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/ioctl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/sock.h"
-#include "drv/real/real_opener.h"
 #include "drv/real/real.h"
 #include "seccomp_gpu-broker-real.h"
 
 const int *const real_syscalls = seccomp_syscalls;
 const size_t real_n_syscalls = ARRAY_SIZE(seccomp_syscalls);
 
-/* nv-ioctl-numbers.h: of every escape. */
-#define NV_IOCTL_MAGIC 'F'
-/* uvm_types.h: calls may come from another address space than that of the
- * program; the broker's is another one. */
+/* uvm_types.h: calls may come from another address space than the program's.
+ * They do: they come from the broker's. */
 #define UVM_INIT_FLAGS_MULTI_PROCESS_SHARING_MODE 0x2
 
 struct real {
 	struct drv base;
-	const struct drv_gpu *gpus;
-	uint32_t n_gpus;
+	struct drv_env *env;	/* borrowed: the child opens nodes for us */
+	struct real_config gpus;
 	const struct abi_row *wait_open; /* NULL: there is no such call */
-	pthread_mutex_t lock;
-	int sock;		/* to the monitor; one question at a time */
 };
 
 struct real_file {
@@ -44,56 +38,11 @@ static int fd_of(const struct drv_file *file)
 	return container_of(file, const struct real_file, base)->fd;
 }
 
-unsigned long real_request(const struct abi_row *row, uint32_t len)
-{
-	if (row->kind == ABI_UVM)
-		return row->nr; /* bare numbers */
-	return _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, row->nr, len);
-}
-
-const struct abi_row *real_row(const struct abi *abi, uint32_t nr)
-{
-	for (uint32_t i = 0; i < abi->n_rows[ABI_ESCAPE]; i++)
-		if (abi->rows[ABI_ESCAPE][i].nr == nr)
-			return &abi->rows[ABI_ESCAPE][i];
-	return NULL;
-}
-
-bool real_opens_async(const struct abi *abi)
-{
-	return real_row(abi, NV_ESC_WAIT_OPEN_COMPLETE) != NULL;
-}
-
 /* ---- open ----------------------------------------------------------------- */
 
-/* #syscalls gpu-broker-real: sendmsg recvmsg */
-static int ask_monitor(struct real *real, const struct opener_ask *ask)
-{
-	struct opener_reply reply;
-	size_t n_fds = 0;
-	int fd = -1, r;
-	ssize_t n = 0;
-
-	pthread_mutex_lock(&real->lock);
-	r = sock_send_fds(real->sock, ask, sizeof(*ask), NULL, 0);
-	if (r == 0)
-		n = sock_recv_fds(real->sock, &reply, sizeof(reply), &fd, 1,
-				  &n_fds);
-	pthread_mutex_unlock(&real->lock);
-	if (r < 0 || n == -EMFILE)
-		return r < 0 ? -ENODEV : -EMFILE;
-	if (n != (ssize_t)sizeof(reply))
-		return n == -EMSGSIZE ? -EMFILE : -ENODEV;
-	if (reply.err) {
-		close_fd(&fd);
-		return reply.err;
-	}
-	return n_fds == 1 ? fd : -EMFILE;
-}
-
 /*
- * The monitor has opened the GPU with O_NONBLOCK; the guest wants to know how
- * it went.
+ * Waits for the GPU that the monitor has opened with O_NONBLOCK, as the guest's
+ * own open() would. 0, or the -errno of that open.
  *
  * #syscalls gpu-broker-real: ioctl fcntl
  */
@@ -118,13 +67,12 @@ static int real_open(struct drv *drv, enum drv_kind kind, uint32_t minor,
 		     struct drv_file **ret_file)
 {
 	struct real *real = real_of(drv);
-	struct opener_ask ask = { .kind = kind, .minor = minor,
-				  .flags = flags };
-	_cleanup_close_ int fd = ask_monitor(real, &ask);
+	_cleanup_close_ int fd =
+		real->env->open_node(real->env, kind, minor, flags);
 	struct real_file *file;
 	int r = 0;
 
-	(void)cred; /* the driver sees this process and its user */
+	(void)cred; /* NVIDIA's driver sees this process and its user */
 	if (fd < 0)
 		return fd;
 	if (kind == DRV_GPU && !(flags & O_NONBLOCK) && real->wait_open)
@@ -143,8 +91,8 @@ static int real_open(struct drv *drv, enum drv_kind kind, uint32_t minor,
 
 /* ---- ioctl ---------------------------------------------------------------- */
 
-/* size bytes at off of the argument (parent -1) or of a buffer; NULL if they
- * are not in it. */
+/* Finds size bytes at off of the argument (parent -1) or of a buffer; NULL if
+ * they are not in it. */
 static void *field(const struct drv_call *call, int parent, uint32_t off,
 		   uint32_t size)
 {
@@ -158,7 +106,8 @@ static void *field(const struct drv_call *call, int parent, uint32_t off,
 	return range_ok(off, size, len) ? p + off : NULL;
 }
 
-/* Our addresses and descriptors in the place of the guest's. */
+/* Puts our addresses and descriptors in the place of the guest's. 0 or
+ * -EINVAL. */
 static int translate(struct drv_call *call)
 {
 	for (uint32_t i = 0; i < call->n_mem; i++) {
@@ -206,7 +155,7 @@ static int real_ioctl(struct drv_file *file, struct drv_call *call)
 	return r;
 }
 
-/* ---- the rest ------------------------------------------------------------- */
+/* ---- events, GPUs, end ---------------------------------------------------- */
 
 static int real_mmap(struct drv_file *file, const struct drv_map *map)
 {
@@ -234,19 +183,15 @@ static int real_gpu(struct drv *drv, unsigned int i, struct drv_gpu *ret)
 {
 	const struct real *real = real_of(drv);
 
-	if (i >= real->n_gpus)
+	if (i >= real->gpus.n_gpus)
 		return -ENODEV;
-	*ret = real->gpus[i];
+	*ret = real->gpus.gpu[i];
 	return 0;
 }
 
 static void real_destroy(struct drv *drv)
 {
-	struct real *real = real_of(drv);
-
-	close_fd(&real->sock);
-	pthread_mutex_destroy(&real->lock);
-	free(real);
+	free(real_of(drv));
 }
 
 static const struct drv_ops real_ops = {
@@ -259,24 +204,23 @@ static const struct drv_ops real_ops = {
 	.destroy = real_destroy,
 };
 
-int drv_real_new(const struct abi *abi, const struct drv_gpu *gpus,
-		 uint32_t n_gpus, int sock, struct drv **ret_drv)
+int real_make(const struct drv_config *config, struct drv_env *env,
+	      struct drv **ret_drv)
 {
+	const struct abi *abi = abi_find(config->version);
 	struct real *real;
 
-	if (strlen(abi->version) >= sizeof(real->base.version))
+	if (!abi || config->len != sizeof(real->gpus))
 		return -EINVAL;
 	real = calloc(1, sizeof(*real));
 	if (!real)
 		return -ENOMEM;
+	memcpy(&real->gpus, config->bytes, sizeof(real->gpus));
 	real->base.ops = &real_ops;
 	real->base.abi = abi;
-	memcpy(real->base.version, abi->version, strlen(abi->version) + 1);
-	real->gpus = gpus;
-	real->n_gpus = n_gpus;
+	memcpy(real->base.version, config->version, sizeof(config->version));
+	real->env = env;
 	real->wait_open = real_row(abi, NV_ESC_WAIT_OPEN_COMPLETE);
-	real->sock = sock;
-	pthread_mutex_init(&real->lock, NULL);
 	*ret_drv = &real->base;
 	return 0;
 }

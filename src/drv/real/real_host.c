@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-#include "drv/real/real_host.h"
-
+/* real_host.c - finds NVIDIA's driver and its GPUs, in the monitor */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "base/base.h"
+#include "base/file.h"
 #include "base/log.h"
-#include "base/num.h"
-#include "base/sock.h"
-#include "drv/real/real_opener.h"
 #include "drv/real/real.h"
 
-#define TEXT_MAX 4096	/* bytes of a file of /proc or sysfs that are read */
+#define PATH_MAX_ 4200	/* a directory that real_host_init() was given, and more */
+#define TEXT_MAX 4096	/* bytes of a file of /proc or sysfs */
 
 /* ---- nodes ---------------------------------------------------------------- */
 
-static int open_node(const struct devices *d, uint32_t kind, uint32_t minor,
+static int open_node(const struct real_host *h, uint32_t kind, uint32_t minor,
 		     int flags)
 {
 	static const char *const names[] = {
@@ -38,7 +34,7 @@ static int open_node(const struct devices *d, uint32_t kind, uint32_t minor,
 		snprintf(name, sizeof(name), "%s%u", names[kind], minor);
 	else
 		snprintf(name, sizeof(name), "%s", names[kind]);
-	fd = openat(d->dev_fd, name, flags | O_CLOEXEC);
+	fd = openat(h->dev_fd, name, flags | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (fstat(fd, &st) < 0)
@@ -48,62 +44,43 @@ static int open_node(const struct devices *d, uint32_t kind, uint32_t minor,
 	return take_fd(&fd);
 }
 
-static bool has_gpu(const struct devices *d, uint32_t minor)
+static bool has_gpu(const struct real_host *h, uint32_t minor)
 {
-	for (uint32_t i = 0; i < d->n_gpus; i++)
-		if (d->gpu[i].minor == minor)
+	for (uint32_t i = 0; i < h->gpus.n_gpus; i++)
+		if (h->gpus.gpu[i].minor == minor)
 			return true;
 	return false;
 }
 
-static int open_asked(const struct devices *d, const struct opener_ask *ask)
+int real_host_open(const struct drv_host *host, uint32_t kind, uint32_t minor,
+		   uint32_t flags)
 {
-	int access = (int)ask->flags & O_ACCMODE, flags = (int)ask->flags;
+	const struct real_host *h =
+		container_of(host, const struct real_host, base);
+	uint32_t access = flags & O_ACCMODE;
 
-	if (ask->kind >= DRV_KIND_COUNT || access == O_ACCMODE ||
-	    flags & ~(O_ACCMODE | O_NONBLOCK))
+	if (kind >= DRV_KIND_COUNT || access == O_ACCMODE ||
+	    flags & ~(uint32_t)(O_ACCMODE | O_NONBLOCK))
 		return -EINVAL;
-	if (ask->kind == DRV_GPU ? !has_gpu(d, ask->minor) : ask->minor != 0)
+	if (kind == DRV_GPU ? !has_gpu(h, minor) : minor != 0)
 		return -ENODEV;
-	/* The monitor must not wait for a GPU; real_open() does. */
-	if (ask->kind == DRV_GPU && real_opens_async(d->abi))
+	/* The monitor must not wait for a GPU; the child does. */
+	if (kind == DRV_GPU && real_opens_async(h->abi))
 		flags |= O_NONBLOCK;
-	return open_node(d, ask->kind, ask->minor, flags);
-}
-
-int devices_serve(const struct devices *d, int sock)
-{
-	_cleanup_close_ int fd = -1;
-	struct opener_reply reply = { 0 };
-	struct opener_ask ask;
-	size_t n_fds;
-	int r, unread;
-	ssize_t n = sock_recv_fds(sock, &ask, sizeof(ask), NULL, 0, &n_fds);
-
-	if (n == -EAGAIN)
-		return -EAGAIN;
-	if (n == 0 || n == -ECONNRESET)
-		return -EPIPE;
-	if (n != (ssize_t)sizeof(ask) || ioctl(sock, SIOCOUTQ, &unread) < 0 ||
-	    unread > 0)
-		return -EPROTO;
-	fd = open_asked(d, &ask);
-	if (fd < 0)
-		reply.err = fd;
-	r = sock_send_fds(sock, &reply, sizeof(reply), &fd, fd >= 0);
-	return r == -EAGAIN ? -EPROTO : r < 0 ? -EPIPE : 0;
+	return open_node(h, kind, minor, (int)flags);
 }
 
 /* ---- what the driver says ------------------------------------------------- */
 
-/* The version of the driver that is loaded. The row is the same in all
- * tables, or nobody could ask. */
-static int ask_version(struct devices *d, int ctl)
+/* Asks for the loaded driver's version, and takes its table. The row is the same
+ * in all tables, or no program could ask. 0, or -errno; that there is no table
+ * was logged. */
+static int ask_version(struct real_host *h, int ctl)
 {
 	const struct abi_row *row = real_row(abi_at(0),
 					     NV_ESC_CHECK_VERSION_STR);
 	_cleanup_free_ uint8_t *arg = row ? calloc(1, row->sizes[0]) : NULL;
-	char version[32];
+	char version[DRV_VERSION_MAX];
 	const char *text;
 	size_t size;
 
@@ -118,28 +95,14 @@ static int ask_version(struct devices *d, int ctl)
 	if (!text || strnlen(text, size) >= sizeof(version))
 		return -EPROTO;
 	memcpy(version, text, strnlen(text, size) + 1);
-	d->abi = abi_find(version);
-	if (!d->abi)
+	h->abi = abi_find(version);
+	if (!h->abi)
 		log_error("no call table for driver %s", version);
-	return d->abi ? 0 : -EPROTONOSUPPORT;
+	return h->abi ? 0 : -EPROTONOSUPPORT;
 }
 
-/* Reads the start of a file into text, with a NUL. 0 or -errno. */
-static int read_text(const char *path, char text[TEXT_MAX])
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, TEXT_MAX - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = 0;
-	return 0;
-}
-
-/* The value of a line "KEY: VALUE", cut to size. False if there is none. */
+/* Finds the line "KEY: VALUE" and copies the value, cut to size. False if there
+ * is none. */
 static bool value_of(const char *text, const char *key, char *ret, size_t size)
 {
 	const char *line = strstr(text, key);
@@ -155,42 +118,47 @@ static bool value_of(const char *text, const char *key, char *ret, size_t size)
 	return n > 0;
 }
 
-/* A hexadecimal number of sysfs: "0x030200\n". */
+/* Reads a file of the GPU in sysfs that holds a number: "0x030200\n". 0, or
+ * -errno, which was logged. */
 static int read_hex(const char *sys, const struct drv_gpu *g, const char *name,
 		    uint32_t *ret)
 {
-	char path[4200], text[TEXT_MAX], *end;
+	char path[PATH_MAX_], text[TEXT_MAX], *end;
 	unsigned long v;
 	int r;
 
 	snprintf(path, sizeof(path),
 		 "%s/bus/pci/devices/%04x:%02x:%02x.%x/%s", sys, g->domain,
 		 g->bus, g->slot, g->function, name);
-	r = read_text(path, text);
+	r = (int)file_read(AT_FDCWD, path, text, sizeof(text));
 	if (r < 0) {
 		log_error("%s: %s", path, strerror(-r));
 		return r;
 	}
 	errno = 0;
 	v = strtoul(text, &end, 16);
-	if (errno || end == text || *end != '\n' || v > UINT32_MAX)
+	if (errno || end == text || *end != '\n' || v > UINT32_MAX) {
+		log_error("%s: not a hexadecimal number", path);
 		return -EPROTO;
+	}
 	*ret = (uint32_t)v;
 	return 0;
 }
 
+/* Fills in what only files say of a GPU: name, UUID, class, revision. 0, or
+ * -errno, which was logged. */
 static int describe(struct drv_gpu *g, const char *proc, const char *sys)
 {
-	char path[4200], text[TEXT_MAX];
+	char path[PATH_MAX_], text[TEXT_MAX];
 	uint32_t class, revision;
 	int r;
 
 	snprintf(path, sizeof(path),
 		 "%s/driver/nvidia/gpus/%04x:%02x:%02x.%x/information", proc,
 		 g->domain, g->bus, g->slot, g->function);
-	r = read_text(path, text);
-	if (r == 0 && (!value_of(text, "Model:", g->name, sizeof(g->name)) ||
-		       !value_of(text, "GPU UUID:", g->uuid, sizeof(g->uuid))))
+	r = (int)file_read(AT_FDCWD, path, text, sizeof(text));
+	if (r >= 0 && (!value_of(text, "Model:", g->name, sizeof(g->name)) ||
+			!value_of(text, "GPU UUID:", g->uuid, sizeof(g->uuid))))
 		r = -EPROTO;
 	if (r < 0) {
 		log_error("%s: %s", path, strerror(-r));
@@ -212,11 +180,11 @@ static uint64_t card_get(const struct abi_row *row, enum abi_f field,
 	return abi_get(row, field, 0, card, row->step);
 }
 
-/* Fills in d->gpu as far as the driver itself knows it. */
-static int ask_cards(struct devices *d, int ctl)
+/* Fills h->gpus with what the driver itself says. 0 or -errno. */
+static int ask_cards(struct real_host *h, int ctl)
 {
 	const uint32_t max = ISO_MAX_GPUS;
-	const struct abi_row *row = real_row(d->abi, NV_ESC_CARD_INFO);
+	const struct abi_row *row = real_row(h->abi, NV_ESC_CARD_INFO);
 	_cleanup_free_ uint8_t *arg = NULL;
 
 	if (!row || !row->step || row->sizes[0] < max * row->step)
@@ -231,7 +199,7 @@ static int ask_cards(struct devices *d, int ctl)
 
 		if (!card_get(row, ABI_F_valid, card))
 			continue;
-		d->gpu[d->n_gpus++] = (struct drv_gpu){
+		h->gpus.gpu[h->gpus.n_gpus++] = (struct drv_gpu){
 			.minor = (uint32_t)card_get(row, ABI_F_minor_number,
 						    card),
 			.domain = (uint32_t)card_get(
@@ -247,64 +215,115 @@ static int ask_cards(struct devices *d, int ctl)
 				row, ABI_F_pci_info_device_id, card),
 		};
 	}
-	return d->n_gpus ? 0 : -ENODEV;
+	return h->gpus.n_gpus ? 0 : -ENODEV;
 }
 
-/* Sets the GPUs up, for as long as the broker runs. */
-static int warm_up(struct devices *d)
+/* Opens the GPUs, which sets them up for as long as the broker runs. */
+static int warm_up(struct real_host *h)
 {
-	for (uint32_t i = 0; i < d->n_gpus; i++) {
-		uint32_t minor = d->gpu[i].minor;
+	for (uint32_t i = 0; i < h->gpus.n_gpus; i++) {
+		uint32_t minor = h->gpus.gpu[i].minor;
 
-		d->warm[i] = open_node(d, DRV_GPU, minor, O_RDWR);
-		if (d->warm[i] < 0) {
-			log_error("nvidia%u: %s", minor,
-				  strerror(-d->warm[i]));
-			return d->warm[i];
+		h->warm[i] = open_node(h, DRV_GPU, minor, O_RDWR);
+		if (h->warm[i] < 0) {
+			log_error("/dev/nvidia%u: %s", minor,
+				  strerror(-h->warm[i]));
+			return h->warm[i];
 		}
 	}
 	return 0;
 }
 
-int devices_init(struct devices *d, const char *dev, const char *proc,
-		 const char *sys)
+int real_host_init(struct real_host *h, const char *dev, const char *proc,
+		   const char *sys)
 {
 	_cleanup_close_ int ctl = -1;
 	uint64_t since = now_ns();
 	int r;
 
-	*d = (struct devices){ .dev_fd = open(dev, O_PATH | O_DIRECTORY |
-						   O_CLOEXEC) };
-	memset(d->warm, 0xff, sizeof(d->warm)); /* all of them -1 */
-	ctl = d->dev_fd < 0 ? -errno : open_node(d, DRV_CTL, 0, O_RDWR);
+	*h = (struct real_host){
+		.base.type = &drv_real,
+		.dev_fd = open(dev, O_PATH | O_DIRECTORY | O_CLOEXEC),
+	};
+	memset(h->warm, 0xff, sizeof(h->warm)); /* all of them -1 */
+	ctl = h->dev_fd < 0 ? -errno : open_node(h, DRV_CTL, 0, O_RDWR);
 	if (ctl < 0) {
 		log_error("%s/nvidiactl: %s", dev, strerror(-ctl));
 		return ctl;
 	}
-	r = ask_version(d, ctl);
+	r = ask_version(h, ctl);
 	if (r < 0 && r != -EPROTONOSUPPORT)
-		log_error("%s/nvidiactl: its version: %s", dev, strerror(-r));
+		log_error("%s/nvidiactl does not tell its version: %s", dev,
+			  strerror(-r));
 	if (r < 0)
 		return r;
-	r = ask_cards(d, ctl);
+	r = ask_cards(h, ctl);
 	if (r < 0) {
-		log_error("driver %s: its GPUs: %s", d->abi->version,
-			  strerror(-r));
+		log_error("driver %s does not tell its GPUs: %s",
+			  h->abi->version, strerror(-r));
 		return r;
 	}
-	r = warm_up(d);
-	for (uint32_t i = 0; i < d->n_gpus && r == 0; i++)
-		r = describe(&d->gpu[i], proc, sys);
-	if (r == 0)
-		log_info("driver %s, %u GPUs, set up in %u ms",
-			 d->abi->version, d->n_gpus,
-			 (unsigned int)((now_ns() - since) / 1000000));
-	return r;
+	r = warm_up(h);
+	for (uint32_t i = 0; i < h->gpus.n_gpus && r == 0; i++)
+		r = describe(&h->gpus.gpu[i], proc, sys);
+	if (r < 0)
+		return r;
+	memcpy(h->base.config.version, h->abi->version,
+	       strlen(h->abi->version) + 1);
+	memcpy(h->base.config.bytes, &h->gpus, sizeof(h->gpus));
+	h->base.config.len = sizeof(h->gpus);
+	log_info("driver %s, %u GPUs, set up in %u ms", h->abi->version,
+		 h->gpus.n_gpus, (unsigned int)((now_ns() - since) / 1000000));
+	return 0;
 }
 
-void devices_fini(struct devices *d)
+void real_host_fini(struct real_host *h)
 {
-	for (uint32_t i = 0; i < d->n_gpus; i++)
-		close_fd(&d->warm[i]);
-	close_fd(&d->dev_fd);
+	for (uint32_t i = 0; i < h->gpus.n_gpus; i++)
+		close_fd(&h->warm[i]);
+	close_fd(&h->dev_fd);
 }
+
+static void host_free(struct drv_host *host)
+{
+	struct real_host *h = container_of(host, struct real_host, base);
+
+	real_host_fini(h);
+	free(h);
+}
+
+/* The loaded driver knows its version; only its exact table will do, and only
+ * the version that was asked for. */
+static int host_new(const struct conf *conf, const char *version,
+		    struct drv_host **ret_host)
+{
+	struct real_host *h = malloc(sizeof(*h));
+	int r;
+
+	(void)conf;
+	if (!h)
+		return -ENOMEM;
+	r = real_host_init(h, "/dev", "/proc", "/sys");
+	if (r == 0 && version && strcmp(version, h->abi->version) != 0) {
+		log_error("the driver that is loaded is %s, not %s",
+			  h->abi->version, version);
+		r = -EPROTONOSUPPORT;
+	}
+	if (r < 0) {
+		host_free(&h->base);
+		return r;
+	}
+	*ret_host = &h->base;
+	return 0;
+}
+
+const struct drv_type drv_real = {
+	.name = "real",
+	.knows_version = true,
+	.syscalls = &real_syscalls,
+	.n_syscalls = &real_n_syscalls,
+	.host_new = host_new,
+	.host_free = host_free,
+	.host_open = real_host_open,
+	.make = real_make,
+};

@@ -40,7 +40,7 @@ static bool has_sibling(const struct soft_object *obj)
 }
 
 /* What the class's own constructor checks; params may be NULL. */
-static uint32_t construct(struct softrm *rm, struct soft_object *obj,
+static uint32_t construct(struct soft_rm *rm, struct soft_object *obj,
 			  struct drv_mem *params)
 {
 	const struct abi_row *row = obj->row;
@@ -60,12 +60,12 @@ static uint32_t construct(struct softrm *rm, struct soft_object *obj,
 		if (has_sibling(obj))
 			return NV_ERR_INSUFFICIENT_RESOURCES;
 	} else if (row->nr == NV01_MEMORY_LOCAL_USER) {
-		return soft_mem_take(rm, obj, params);
+		return soft_vidmem_take(rm, obj, params);
 	}
 	return NV_OK;
 }
 
-static uint32_t alloc_object(struct softrm *rm, struct soft_client *client,
+static uint32_t alloc_object(struct soft_rm *rm, struct soft_client *client,
 			     struct drv_call *call, const struct abi_row *row,
 			     struct drv_mem *params)
 {
@@ -99,7 +99,7 @@ static uint32_t alloc_object(struct softrm *rm, struct soft_client *client,
 
 /* Whatever root class user space asks for, it becomes NV01_ROOT_CLIENT
  * (escape.c). It asks for a handle in hRoot (serverAllocClient), 0 for any. */
-static uint32_t alloc_client(struct softrm *rm, struct soft_file *file,
+static uint32_t alloc_client(struct soft_rm *rm, struct soft_file *file,
 			     struct drv_call *call,
 			     const struct drv_mem *params)
 {
@@ -118,13 +118,13 @@ static uint32_t alloc_client(struct softrm *rm, struct soft_file *file,
 	return NV_OK;
 }
 
-void soft_rm_alloc(struct softrm *rm, struct soft_file *file,
+void soft_rm_alloc(struct soft_rm *rm, struct soft_file *file,
 		   struct drv_call *call)
 {
 	uint32_t class = ARG_GET(call, hClass), status;
 	const struct abi_row *row = abi_class(rm->base.abi, class);
 	struct drv_mem *params =
-		soft_mem(call, -1, call->row, ABI_F_pAllocParms, NULL);
+		soft_buffer(call, -1, call->row, ABI_F_pAllocParms, NULL);
 	struct soft_client *client;
 
 	/* RM fetches the parameters first (serverAllocApiCopyIn). */
@@ -145,7 +145,7 @@ void soft_rm_alloc(struct softrm *rm, struct soft_file *file,
 	ARG_PUT(call, status, status);
 }
 
-void soft_rm_free(struct softrm *rm, struct soft_file *file,
+void soft_rm_free(struct soft_rm *rm, struct soft_file *file,
 		  struct drv_call *call)
 {
 	struct soft_client *client;
@@ -165,7 +165,7 @@ void soft_rm_free(struct softrm *rm, struct soft_file *file,
 	ARG_PUT(call, status, status);
 }
 
-void soft_rm_dup(struct softrm *rm, struct soft_file *file,
+void soft_rm_dup(struct soft_rm *rm, struct soft_file *file,
 		 struct drv_call *call)
 {
 	struct soft_client *dst, *src;
@@ -186,7 +186,7 @@ void soft_rm_dup(struct softrm *rm, struct soft_file *file,
 	ARG_PUT(call, status, status);
 }
 
-void soft_rm_share(struct softrm *rm, struct soft_file *file,
+void soft_rm_share(struct soft_rm *rm, struct soft_file *file,
 		   struct drv_call *call)
 {
 	struct soft_client *client;

@@ -5,7 +5,7 @@
 
 #include "drv/soft/soft_rm.h"
 
-struct drv_mem *soft_mem(const struct drv_call *call, int parent,
+struct drv_mem *soft_buffer(const struct drv_call *call, int parent,
 			 const struct abi_row *row, enum abi_f id,
 			 int *ret_index)
 {
@@ -50,7 +50,7 @@ static uint32_t dispatch(struct soft_ctl *c)
 	}
 }
 
-static uint32_t control(struct softrm *rm, struct soft_file *file,
+static uint32_t control(struct soft_rm *rm, struct soft_file *file,
 			struct drv_call *call)
 {
 	struct soft_ctl c = { .rm = rm, .call = call, .mem = -1 };
@@ -65,7 +65,7 @@ static uint32_t control(struct softrm *rm, struct soft_file *file,
 	    NV_OK)
 		return NV_ERR_INVALID_CLIENT;
 	pointer = abi_get(call->row, ABI_F_params, 0, call->arg, call->len);
-	params = soft_mem(call, -1, call->row, ABI_F_params, &c.mem);
+	params = soft_buffer(call, -1, call->row, ABI_F_params, &c.mem);
 	if (params && params->len) {
 		c.params = params->ptr;
 		c.len = params->len;
@@ -84,7 +84,7 @@ static uint32_t control(struct softrm *rm, struct soft_file *file,
 	return dispatch(&c);
 }
 
-void soft_rm_control(struct softrm *rm, struct soft_file *file,
+void soft_rm_control(struct soft_rm *rm, struct soft_file *file,
 		     struct drv_call *call)
 {
 	uint32_t status = control(rm, file, call);

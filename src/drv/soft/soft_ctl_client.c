@@ -83,7 +83,7 @@ static uint32_t id_info(struct soft_ctl *c)
 	CTL_PUT(c, boardId, g->id);
 	CTL_PUT(c, gpuInstance, g->minor);
 	CTL_PUT(c, numaId, UINT32_MAX); /* no node */
-	name = soft_mem(c->call, c->mem, c->row, ABI_F_szName, NULL);
+	name = soft_buffer(c->call, c->mem, c->row, ABI_F_szName, NULL);
 	if (name && name->len) {
 		memset(name->ptr, 0, name->len);
 		strncpy(name->ptr, c->rm->model.name, name->len - 1);
@@ -113,7 +113,7 @@ static uint32_t build_version(struct soft_ctl *c)
 	uint32_t need = (uint32_t)strlen(c->rm->base.version) + 1;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(strings); i++) {
-		struct drv_mem *m = soft_mem(c->call, c->mem, c->row,
+		struct drv_mem *m = soft_buffer(c->call, c->mem, c->row,
 					     strings[i], NULL);
 
 		if (!m) /* a client asks for the size first */

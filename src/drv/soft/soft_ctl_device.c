@@ -25,7 +25,7 @@ static uint32_t classes(struct soft_ctl *c)
 static uint32_t classes_by_pointer(struct soft_ctl *c)
 {
 	struct drv_mem *m =
-		soft_mem(c->call, c->mem, c->row, ABI_F_classList, NULL);
+		soft_buffer(c->call, c->mem, c->row, ABI_F_classList, NULL);
 
 	if (m) {
 		if (m->len < sizeof(class_list))

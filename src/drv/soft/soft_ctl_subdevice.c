@@ -50,7 +50,7 @@ static uint32_t name_string(struct soft_ctl *c)
 	return NV_OK;
 }
 
-static uint32_t fb_value(const struct softrm *rm, const struct soft_gpu *gpu,
+static uint32_t fb_value(const struct soft_rm *rm, const struct soft_gpu *gpu,
 			 uint32_t index)
 {
 	uint64_t total = rm->model.mem_bytes / 1024;
@@ -109,7 +109,7 @@ static uint32_t bus_value(const struct soft_gpu *g, uint32_t index)
 static uint32_t bus_info(struct soft_ctl *c)
 {
 	struct drv_mem *m =
-		soft_mem(c->call, c->mem, c->row, ABI_F_busInfoList, NULL);
+		soft_buffer(c->call, c->mem, c->row, ABI_F_busInfoList, NULL);
 	struct info *list = m ? m->ptr : NULL;
 
 	if (!m)
@@ -123,7 +123,7 @@ static uint32_t bus_info(struct soft_ctl *c)
 static uint32_t bios_info(struct soft_ctl *c)
 {
 	struct drv_mem *m =
-		soft_mem(c->call, c->mem, c->row, ABI_F_biosInfoList, NULL);
+		soft_buffer(c->call, c->mem, c->row, ABI_F_biosInfoList, NULL);
 	struct info *list = m ? m->ptr : NULL;
 
 	if (!m)

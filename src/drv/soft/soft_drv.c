@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The soft driver's operations: opens, locks, and hands on to softrm/. */
+/* soft_drv.c - the soft driver's operations, each under its one lock */
 #include <errno.h>
 #include <string.h>
 
-#include "drv/drv.h"
 #include "drv/soft/soft_rm.h"
 
-static struct softrm *rm_of(struct drv *drv)
+static struct soft_rm *rm_of(struct drv *drv)
 {
-	return container_of(drv, struct softrm, base);
+	return container_of(drv, struct soft_rm, base);
 }
 
 static struct soft_file *file_of(struct drv_file *file)
@@ -20,7 +19,7 @@ static int soft_open(struct drv *drv, enum drv_kind kind, uint32_t minor,
 		     uint32_t flags, const struct drv_cred *cred,
 		     struct drv_file **ret_file)
 {
-	struct softrm *rm = rm_of(drv);
+	struct soft_rm *rm = rm_of(drv);
 	struct soft_file *file;
 
 	(void)flags; /* a soft GPU is ready at once */
@@ -50,7 +49,7 @@ static int soft_ioctl(struct drv_file *base, struct drv_call *call)
 		[DRV_GPU] = ABI_DEV_GPU,
 		[DRV_UVM] = ABI_DEV_UVM,
 	};
-	struct softrm *rm = rm_of(base->drv);
+	struct soft_rm *rm = rm_of(base->drv);
 	struct soft_file *file = file_of(base);
 	int r;
 
@@ -80,7 +79,7 @@ static int soft_poll_fd(struct drv_file *file)
 
 /* With the lock held. A control file stays while a file registered with it
  * is open, and so do its clients. */
-static void put(struct softrm *rm, struct soft_file *file)
+static void put(struct soft_rm *rm, struct soft_file *file)
 {
 	struct soft_file *ctl = file->ctl;
 
@@ -94,7 +93,7 @@ static void put(struct softrm *rm, struct soft_file *file)
 
 static void soft_close(struct drv_file *base)
 {
-	struct softrm *rm = rm_of(base->drv);
+	struct soft_rm *rm = rm_of(base->drv);
 
 	pthread_mutex_lock(&rm->lock);
 	put(rm, file_of(base));
@@ -124,7 +123,7 @@ static int soft_gpu(struct drv *drv, unsigned int i, struct drv_gpu *ret)
 
 static void soft_destroy(struct drv *drv)
 {
-	struct softrm *rm = rm_of(drv);
+	struct soft_rm *rm = rm_of(drv);
 
 	pthread_mutex_destroy(&rm->lock);
 	free(rm);
@@ -140,10 +139,10 @@ static const struct drv_ops soft_ops = {
 	.destroy = soft_destroy,
 };
 
-int drv_soft_new(const struct abi *abi, const char *version,
-		 const struct drv_soft_config *config, struct drv **ret_drv)
+int soft_new(const struct abi *abi, const char *version,
+		 const struct soft_config *config, struct drv **ret_drv)
 {
-	struct softrm *rm;
+	struct soft_rm *rm;
 	int r;
 
 	if (strlen(version) >= sizeof(rm->base.version))

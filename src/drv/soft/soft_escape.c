@@ -8,7 +8,7 @@
 /* Linux memory blocks are this large on a small x86 machine. */
 #define MEMBLOCK_BYTES (128u << 20)
 
-static void card_info(struct softrm *rm, struct drv_call *call)
+static void card_info(struct soft_rm *rm, struct drv_call *call)
 {
 	const struct abi_row *row = call->row;
 	uint32_t step = row->step;
@@ -36,7 +36,7 @@ static void card_info(struct softrm *rm, struct drv_call *call)
 }
 
 /* RmPerformVersionCheck. */
-static int check_version(struct softrm *rm, struct drv_call *call)
+static int check_version(struct soft_rm *rm, struct drv_call *call)
 {
 	uint32_t cmd = ARG_GET(call, cmd);
 	const char *want = rm->base.version;
@@ -83,7 +83,7 @@ static int numa_info(struct drv_call *call)
 	return 0;
 }
 
-static int os_event(struct softrm *rm, struct soft_file *file,
+static int os_event(struct soft_rm *rm, struct soft_file *file,
 		    struct drv_call *call)
 {
 	struct soft_client *client;
@@ -96,7 +96,7 @@ static int os_event(struct softrm *rm, struct soft_file *file,
 	return 0;
 }
 
-int soft_escape(struct softrm *rm, struct soft_file *file,
+int soft_escape(struct soft_rm *rm, struct soft_file *file,
 		struct drv_call *call)
 {
 	switch (call->row->nr) {

@@ -16,9 +16,9 @@ static void uuid_format(struct soft_gpu *g)
 		 u[10], u[11], u[12], u[13], u[14], u[15]);
 }
 
-int soft_model_init(struct soft_model *m, const struct drv_soft_config *c)
+int soft_model_init(struct soft_model *m, const struct soft_config *c)
 {
-	if (c->count > SOFT_MAX_GPUS || strlen(c->name) >= sizeof(m->name) ||
+	if (c->count > SOFT_MAX_GPUS || strnlen(c->name, sizeof(c->name)) == sizeof(m->name) ||
 	    c->domain > UINT16_MAX || c->bus + c->count > 256 ||
 	    c->slot > 31 || c->function > 7)
 		return -EINVAL;

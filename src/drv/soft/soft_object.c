@@ -14,7 +14,7 @@
 #define CLIENT_HANDLE_MASK 0x000fffffu
 #define OBJECT_HANDLE_BASE 0xcaf00000u
 
-static struct soft_client *client_lookup(struct softrm *rm, uint32_t handle)
+static struct soft_client *client_lookup(struct soft_rm *rm, uint32_t handle)
 {
 	struct soft_client *c = rm->clients;
 
@@ -23,14 +23,14 @@ static struct soft_client *client_lookup(struct softrm *rm, uint32_t handle)
 	return c;
 }
 
-uint32_t soft_client_any(struct softrm *rm, uint32_t handle,
+uint32_t soft_client_any(struct soft_rm *rm, uint32_t handle,
 			 struct soft_client **ret)
 {
 	*ret = client_lookup(rm, handle);
 	return *ret ? NV_OK : NV_ERR_INVALID_OBJECT_HANDLE;
 }
 
-uint32_t soft_client_find(struct softrm *rm, const struct soft_file *file,
+uint32_t soft_client_find(struct soft_rm *rm, const struct soft_file *file,
 			  uint32_t handle, struct soft_client **ret)
 {
 	const struct soft_file *via = file->ctl ? file->ctl : file;
@@ -41,7 +41,7 @@ uint32_t soft_client_find(struct softrm *rm, const struct soft_file *file,
 	return status;
 }
 
-uint32_t soft_client_new(struct softrm *rm, struct soft_file *file,
+uint32_t soft_client_new(struct soft_rm *rm, struct soft_file *file,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_client **ret)
 {
@@ -72,7 +72,7 @@ uint32_t soft_client_new(struct softrm *rm, struct soft_file *file,
 	return NV_OK;
 }
 
-void soft_client_free(struct softrm *rm, struct soft_client *client)
+void soft_client_free(struct soft_rm *rm, struct soft_client *client)
 {
 	struct soft_client **p = &rm->clients;
 
@@ -86,7 +86,7 @@ void soft_client_free(struct softrm *rm, struct soft_client *client)
 	free(client);
 }
 
-void soft_clients_drop(struct softrm *rm, const struct soft_file *file)
+void soft_clients_drop(struct soft_rm *rm, const struct soft_file *file)
 {
 	struct soft_client *c = rm->clients;
 
@@ -153,7 +153,7 @@ static int reserve(struct soft_client *client)
 	return 0;
 }
 
-uint32_t soft_object_new(struct softrm *rm, struct soft_object *parent,
+uint32_t soft_object_new(struct soft_rm *rm, struct soft_object *parent,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_object **ret_obj)
 {
@@ -191,7 +191,7 @@ uint32_t soft_object_new(struct softrm *rm, struct soft_object *parent,
 	return NV_OK;
 }
 
-static void leaf_free(struct softrm *rm, struct soft_object *obj)
+static void leaf_free(struct soft_rm *rm, struct soft_object *obj)
 {
 	struct soft_client *client = obj->client;
 	struct soft_object **p = &obj->parent->child;
@@ -204,11 +204,11 @@ static void leaf_free(struct softrm *rm, struct soft_object *obj)
 	memmove(&client->objects[i], &client->objects[i + 1],
 		(client->n_objects - i) * sizeof(*client->objects));
 	rm->n_objects--;
-	soft_mem_give(rm, obj);
+	soft_vidmem_give(rm, obj);
 	free(obj);
 }
 
-void soft_object_free(struct softrm *rm, struct soft_object *obj)
+void soft_object_free(struct soft_rm *rm, struct soft_object *obj)
 {
 	struct soft_object *top = obj;
 

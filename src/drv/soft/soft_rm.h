@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A Resource Manager in software: the parts of the soft driver.
+ * soft_rm.h - the parts of the soft driver, for one another
  *
- *   drv_soft.c   the operations of drv.h: opens, locks, hands on
- *   model.c      the GPUs that it pretends to drive
- *   object.c     clients and their trees of objects
- *   escape.c     the calls on /dev/nvidiactl and /dev/nvidiaN
- *   alloc.c      RM_ALLOC, RM_FREE, RM_DUP_OBJECT, RM_SHARE
- *   memory.c     how much video memory is taken
- *   control.c    RM_CONTROL: RM's checks, then one of the ctl_*.c
- *   uvm.c        the calls on /dev/nvidia-uvm
+ *   soft_host.c       the monitor's half: the model from the configuration
+ *   soft_drv.c        the operations of drv.h
+ *   soft_model.c      the GPUs that it pretends to drive
+ *   soft_object.c     RM clients and their trees of objects
+ *   soft_escape.c     the calls on /dev/nvidiactl and /dev/nvidiaN
+ *   soft_alloc.c      RM_ALLOC, RM_FREE, RM_DUP_OBJECT, RM_SHARE
+ *   soft_vidmem.c     how much video memory is taken
+ *   soft_control.c    RM_CONTROL: RM's checks, then one of the soft_ctl_*.c
+ *   soft_uvm.c        the calls on /dev/nvidia-uvm
  *
  * One lock, held for a whole call, guards everything. The rules and statuses
- * are those of NVIDIA's open kernel modules 550.163.01; where one comes from
- * is said beside it, by file. No client is privileged, whatever the uid.
+ * are those of NVIDIA's open kernel modules 550.163.01; a comment beside each
+ * names the file it comes from. No RM client is privileged, whatever its uid.
  */
-#ifndef ISO_SOFTRM_H
-#define ISO_SOFTRM_H
+#ifndef ISO_DRV_SOFT_RM_H
+#define ISO_DRV_SOFT_RM_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
 #include "base/base.h"
-#include "drv/drv.h"
+#include "drv/soft/soft.h"
 
 #define SOFT_MAX_GPUS 32u
 
@@ -83,7 +84,7 @@ struct soft_file {
 	bool uvm_mm; /* and UVM_MM_INITIALIZE */
 };
 
-struct softrm {
+struct soft_rm {
 	struct drv base;
 	pthread_mutex_t lock;
 	struct soft_model model;
@@ -96,7 +97,7 @@ struct softrm {
 
 /* A control on its way: params may be NULL with len 0. */
 struct soft_ctl {
-	struct softrm *rm;
+	struct soft_rm *rm;
 	struct drv_call *call;
 	const struct abi_row *row;
 	struct soft_object *obj;
@@ -105,63 +106,63 @@ struct soft_ctl {
 	int mem; /* index of params in call->mem, for nested pointers */
 };
 
-/* ---- model.c ---- */
+/* ---- soft_model.c ---- */
 
 /* 0, or -EINVAL: too many GPUs, a name that does not fit, a bad bus id. */
-int soft_model_init(struct soft_model *m, const struct drv_soft_config *c);
+int soft_model_init(struct soft_model *m, const struct soft_config *c);
 struct soft_gpu *soft_gpu_by_id(struct soft_model *m, uint32_t id);
 
-/* ---- memory.c ---- */
+/* ---- soft_vidmem.c ---- */
 
 /* Counts what a new object of video memory takes, and fills its parameters in:
  * an RM status, NV_ERR_NO_MEMORY if the GPU or the worker has no more. */
-uint32_t soft_mem_take(struct softrm *rm, struct soft_object *obj,
+uint32_t soft_vidmem_take(struct soft_rm *rm, struct soft_object *obj,
 		       struct drv_mem *params);
 /* Gives back what the object takes, if it takes any. */
-void soft_mem_give(struct softrm *rm, struct soft_object *obj);
+void soft_vidmem_give(struct soft_rm *rm, struct soft_object *obj);
 
-/* ---- object.c: return RM statuses ---- */
+/* ---- soft_object.c: return RM statuses ---- */
 
 /* The client, whoever made it. */
-uint32_t soft_client_any(struct softrm *rm, uint32_t handle,
+uint32_t soft_client_any(struct soft_rm *rm, uint32_t handle,
 			 struct soft_client **ret);
 /* The client, made through file or through what file is registered with. */
-uint32_t soft_client_find(struct softrm *rm, const struct soft_file *file,
+uint32_t soft_client_find(struct soft_rm *rm, const struct soft_file *file,
 			  uint32_t handle, struct soft_client **ret);
-uint32_t soft_client_new(struct softrm *rm, struct soft_file *file,
+uint32_t soft_client_new(struct soft_rm *rm, struct soft_file *file,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_client **ret);
-void soft_client_free(struct softrm *rm, struct soft_client *client);
+void soft_client_free(struct soft_rm *rm, struct soft_client *client);
 /* All clients that file owns. */
-void soft_clients_drop(struct softrm *rm, const struct soft_file *file);
+void soft_clients_drop(struct soft_rm *rm, const struct soft_file *file);
 
 /* NULL if the client has none of that handle. */
 struct soft_object *soft_object_find(struct soft_client *client,
 				     uint32_t handle);
 /* handle 0 picks one; *ret_obj->gpu is the parent's. */
-uint32_t soft_object_new(struct softrm *rm, struct soft_object *parent,
+uint32_t soft_object_new(struct soft_rm *rm, struct soft_object *parent,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_object **ret_obj);
 /* Frees the object and all below it; not a client's root. */
-void soft_object_free(struct softrm *rm, struct soft_object *obj);
+void soft_object_free(struct soft_rm *rm, struct soft_object *obj);
 uint16_t soft_object_ic(const struct soft_object *obj);
 
 /* ---- the calls: 0, or -errno of the ioctl ---- */
 
-int soft_escape(struct softrm *rm, struct soft_file *file,
+int soft_escape(struct soft_rm *rm, struct soft_file *file,
 		struct drv_call *call);
-int soft_uvm(struct softrm *rm, struct soft_file *file, struct drv_call *call);
+int soft_uvm(struct soft_rm *rm, struct soft_file *file, struct drv_call *call);
 
 /* These write their status into the argument. */
-void soft_rm_alloc(struct softrm *rm, struct soft_file *file,
+void soft_rm_alloc(struct soft_rm *rm, struct soft_file *file,
 		   struct drv_call *call);
-void soft_rm_free(struct softrm *rm, struct soft_file *file,
+void soft_rm_free(struct soft_rm *rm, struct soft_file *file,
 		  struct drv_call *call);
-void soft_rm_dup(struct softrm *rm, struct soft_file *file,
+void soft_rm_dup(struct soft_rm *rm, struct soft_file *file,
 		 struct drv_call *call);
-void soft_rm_share(struct softrm *rm, struct soft_file *file,
+void soft_rm_share(struct soft_rm *rm, struct soft_file *file,
 		   struct drv_call *call);
-void soft_rm_control(struct softrm *rm, struct soft_file *file,
+void soft_rm_control(struct soft_rm *rm, struct soft_file *file,
 		     struct drv_call *call);
 
 /* Controls by the class they are on: an RM status. */
@@ -174,7 +175,7 @@ uint32_t soft_ctl_display(struct soft_ctl *c);
 /* ---- small helpers ---- */
 
 /* The buffer behind the pointer field id of the argument or of params. */
-struct drv_mem *soft_mem(const struct drv_call *call, int parent,
+struct drv_mem *soft_buffer(const struct drv_call *call, int parent,
 			 const struct abi_row *row, enum abi_f id,
 			 int *ret_index);
 
@@ -192,4 +193,4 @@ struct drv_mem *soft_mem(const struct drv_call *call, int parent,
 /* Writes s and zeros into the field, always with an end; len bytes of s. */
 void soft_put_text(struct soft_ctl *c, enum abi_f id, const char *s);
 
-#endif
+#endif /* ISO_DRV_SOFT_RM_H */

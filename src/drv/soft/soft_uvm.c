@@ -33,7 +33,7 @@ static uint32_t mm_initialize(struct soft_file *file, struct drv_call *call)
 	return NV_OK;
 }
 
-int soft_uvm(struct softrm *rm, struct soft_file *file, struct drv_call *call)
+int soft_uvm(struct soft_rm *rm, struct soft_file *file, struct drv_call *call)
 {
 	uint32_t status;
 

@@ -14,7 +14,7 @@ static bool in_video_memory(uint64_t attr)
 	return (attr >> 25 & 3) == 0;
 }
 
-uint32_t soft_mem_take(struct softrm *rm, struct soft_object *obj,
+uint32_t soft_vidmem_take(struct soft_rm *rm, struct soft_object *obj,
 		       struct drv_mem *params)
 {
 	const struct abi_row *row = obj->row;
@@ -44,7 +44,7 @@ uint32_t soft_mem_take(struct softrm *rm, struct soft_object *obj,
 	return NV_OK;
 }
 
-void soft_mem_give(struct softrm *rm, struct soft_object *obj)
+void soft_vidmem_give(struct soft_rm *rm, struct soft_object *obj)
 {
 	if (!obj->mem_bytes)
 		return;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "broker/child/child.h"
+/* main.c - brings a child up, from its first instruction into its loop */
+#include "broker/child/main.h"
 
 #include <errno.h>
 #include <string.h>
@@ -10,7 +11,6 @@
 #include "base/log.h"
 #include "base/sock.h"
 #include "broker/child/conn.h"
-#include "broker/driver.h"
 #include "sandbox/sandbox.h"
 #include "seccomp_gpu-broker.h"
 
@@ -18,8 +18,7 @@
 #include <malloc.h>
 #endif
 
-/* A worker's burst: what it may ask at once after a second of silence. */
-#define BURST_SECONDS 1.0
+/* Connections that wait for a token of the rate try again after this. */
 #define RATE_WAIT_MS 5
 
 /* fds beside the connections: log, control, epoll, eventfd, timer, and one
@@ -27,48 +26,6 @@
 #define OWN_FDS 16
 /* Open files beside connections, should the driver need one for each. */
 #define FDS_MAX 65536
-
-bool child_rate(struct child *child)
-{
-	double rate = child->setup.quota.max_rate;
-	uint64_t now;
-
-	if (rate == 0)
-		return true;
-	now = now_ns();
-	child->tokens += rate * (double)(now - child->tokens_ns) / 1e9;
-	child->tokens = MIN(child->tokens, rate * BURST_SECONDS);
-	child->tokens_ns = now;
-	if (child->tokens >= 1) {
-		child->tokens -= 1;
-		return true;
-	}
-	loop_timer_set(child->rate_timer.fd, RATE_WAIT_MS);
-	return false;
-}
-
-bool child_bytes_take(struct child *child, enum child_mem what, size_t n)
-{
-	uint64_t max = child->setup.quota.max_inflight_bytes;
-
-	if (!range_ok(child->bytes[what], n, max)) {
-		child->metrics.refused_quota++;
-		return false;
-	}
-	child->bytes[what] += n;
-	return true;
-}
-
-void child_bytes_add(struct child *child, enum child_mem what, size_t n)
-{
-	child->bytes[what] += n;
-}
-
-void child_bytes_give(struct child *child, enum child_mem what, size_t n)
-{
-	child->bytes[what] -= n;
-	child->freed = true;
-}
 
 static void resume_parked(struct child *child)
 {
@@ -96,9 +53,13 @@ static void after_batch(struct loop *loop, void *arg)
 
 	(void)loop;
 	/* Who is resumed may give back what one before it waits for. */
-	while (child->freed) {
-		child->freed = false;
+	while (child->budget.freed) {
+		child->budget.freed = false;
 		resume_parked(child);
+	}
+	if (child->budget.dry) {
+		child->budget.dry = false;
+		loop_timer_set(child->rate_timer.fd, RATE_WAIT_MS);
 	}
 	if (child->reap) {
 		child->reap = false;
@@ -110,7 +71,7 @@ static void after_batch(struct loop *loop, void *arg)
 static void ctl_event(struct iso_ev *ev, uint32_t events)
 {
 	struct child *child = container_of(ev, struct child, ctl);
-	struct child_msg msg;
+	struct proto_msg msg;
 	size_t n_fds = 0;
 	int fd = -1;
 	ssize_t r;
@@ -125,14 +86,14 @@ static void ctl_event(struct iso_ev *ev, uint32_t events)
 		return;
 	}
 	switch (msg.type) {
-	case CHILD_CONN:
+	case PROTO_CONN:
 		child->metrics.connections++;
 		r = n_fds == 1 ? conn_new(child, take_fd(&fd), msg.caps) :
 				 -EPROTO;
 		if (r < 0)
 			log_error("connection lost: %s", strerror((int)-r));
 		break;
-	case CHILD_METRICS:
+	case PROTO_METRICS:
 		metrics_log(&child->metrics, child->setup.worker);
 		break;
 	default:
@@ -144,7 +105,7 @@ static void ctl_event(struct iso_ev *ev, uint32_t events)
 /* Memory of its own that a child can come to need: what is under way (results
  * are in a buffer that doubles), objects and files with their like in the
  * driver, and the rest, connections and stacks, which is less than this. */
-static uint64_t data_bytes(const struct child_quota *q)
+static uint64_t data_bytes(const struct proto_quota *q)
 {
 	return (UINT64_C(128) << 20) + 3 * q->max_inflight_bytes +
 	       256 * ((uint64_t)q->max_objects + q->max_files);
@@ -159,7 +120,7 @@ static void child_stopped(struct pool *pool)
 
 /* What any child may call, and what its driver needs. How many; n is the room
  * in ret. */
-static size_t child_syscalls(const struct driver *driver, int *ret, size_t n)
+static size_t child_syscalls(const struct drv_type *driver, int *ret, size_t n)
 {
 	size_t own = driver->syscalls ? *driver->n_syscalls : 0;
 
@@ -174,12 +135,12 @@ static size_t child_syscalls(const struct driver *driver, int *ret, size_t n)
 
 static void child_sandbox(const struct child *child)
 {
-	const struct child_setup *s = &child->setup;
+	const struct proto_setup *s = &child->setup;
 	int syscalls[SANDBOX_MAX_SYSCALLS];
 	struct sandbox_limit limits[] = {
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_DATA, data_bytes(&s->quota) },
-		{ RLIMIT_NOFILE, MIN(OWN_FDS + s->max_conns +
+		{ RLIMIT_NOFILE, MIN(OWN_FDS + s->quota.max_conns +
 				     s->quota.max_files, FDS_MAX) },
 		/* Threads count for the whole user: only one of its own has
 		 * this limit. */
@@ -190,7 +151,7 @@ static void child_sandbox(const struct child *child)
 		.limits = limits,
 		.n_limits = ARRAY_SIZE(limits) - (s->uid ? 0 : 1),
 		.syscalls = syscalls,
-		.n_syscalls = child_syscalls(child->driver, syscalls,
+		.n_syscalls = child_syscalls(drv_type_find(s->driver), syscalls,
 					     ARRAY_SIZE(syscalls)),
 	};
 	int r = sandbox_enter(&box);
@@ -201,30 +162,27 @@ static void child_sandbox(const struct child *child)
 
 static void child_receive_setup(struct child *child)
 {
-	struct child_setup *s = &child->setup;
+	struct proto_setup *s = &child->setup;
 	size_t n_fds;
-	ssize_t r = sock_recv_fds(CHILD_SOCK, s, sizeof(*s), NULL, 0, &n_fds);
+	ssize_t r = sock_recv_fds(PROTO_CONTROL, s, sizeof(*s), NULL, 0, &n_fds);
 
-	if (r != (ssize_t)sizeof(*s) || s->msg.type != CHILD_SETUP)
+	if (r != (ssize_t)sizeof(*s) || s->msg.type != PROTO_SETUP)
 		die(ISO_EX_USAGE, "--child is for gpu-broker itself");
 }
 
 static void child_open_driver(struct child *child)
 {
-	struct child_setup *s = &child->setup;
-	const struct driver *const *d = drivers;
+	const struct proto_setup *s = &child->setup;
+	const struct drv_type *type = drv_type_find(s->driver);
 	int r;
 
-	while (*d && strcmp((*d)->name, s->driver) != 0)
-		d++;
-	child->abi = abi_find_nearest(s->version);
-	if (!child->abi || !*d)
-		die(ISO_EX_BUG, "no driver %s %s", s->driver, s->version);
-	child->driver = *d;
-	/* The real one's table is of its own version, main() has seen to it. */
-	r = (*d)->make(child->abi, s, &child->drv);
+	opener_init(&child->opener, PROTO_OPENER);
+	r = type ? type->make(&s->config, &child->opener.env, &child->drv) :
+		   -ENODEV;
 	if (r < 0)
-		die(ISO_EX_BUG, "driver: %s", strerror(-r));
+		die(ISO_EX_BUG, "driver %s %s does not start: %s", s->driver,
+		    s->config.version, strerror(-r));
+	child->abi = child->drv->abi;
 }
 
 /* #syscalls gpu-broker: timerfd_create */
@@ -249,10 +207,10 @@ static int child_start_loop(struct child *child)
 	if (r == 0)
 		r = start_timer(child, &child->hello_timer, hello_event);
 	if (r == 0)
-		r = sock_set_nonblock(CHILD_SOCK, true);
+		r = sock_set_nonblock(PROTO_CONTROL, true);
 	if (r < 0)
 		return r;
-	child->ctl = (struct iso_ev){ .fd = CHILD_SOCK, .fn = ctl_event };
+	child->ctl = (struct iso_ev){ .fd = PROTO_CONTROL, .fn = ctl_event };
 	return loop_set(&child->pool.loop, &child->ctl, EPOLLIN);
 }
 
@@ -269,7 +227,8 @@ void child_main(const char *name)
 	child_open_driver(&child);
 	policy_init(&child.policy, child.abi, child.setup.quota.max_clients,
 		    &child.metrics);
-	child.tokens_ns = now_ns();
+	budget_init(&child.budget, child.setup.quota.max_inflight_bytes,
+		    child.setup.quota.max_rate, &child.metrics.refused_quota);
 	r = child_start_loop(&child);
 	if (r < 0)
 		die(ISO_EX_BUG, "event loop: %s", strerror(-r));
