@@ -1,47 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* hybrid.c - how a stream begins: the CONNECT line, the OK line, a dial */
+/* hybrid.c - connections that the host asks for */
+#include "hybrid.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/num.h"
-#include "vsock.h"
 
-/* #syscalls vsock-device: recvfrom sendto */
+/* #syscalls vsock-device: accept4 close recvfrom sendto */
 
-void stream_dialed(struct stream *s, int fd)
-{
-	if (fd < 0) {
-		stream_reset(s);
-		return;
-	}
-	s->ev.fd = fd;
-	s->state = STREAM_OPEN;
-	s->owed |= OWE_RESPONSE;
-	stream_pump(s);
-}
-
-void stream_accepted(struct stream *s)
-{
-	char line[32];
-	int n = snprintf(line, sizeof(line), "OK %u\n", s->host_port);
-
-	s->state = STREAM_OPEN;
-	/* A fresh socket has room for one line. */
-	if (send(s->ev.fd, line, (size_t)n, MSG_NOSIGNAL) != n)
-		stream_reset(s);
-}
-
-/* Host ports as Firecracker gives them: from 2^30 up. */
-static uint32_t free_port(struct vsock *v, uint32_t guest_port)
-{
-	do {
-		v->next_port = (v->next_port + 1) | 1u << 30;
-	} while (v->next_port == UINT32_MAX ||
-		 stream_find(v, guest_port, v->next_port));
-	return v->next_port;
-}
+#define ACCEPT_BUDGET 16	/* in one turn */
 
 /* `CONNECT port\n`, whole. 0 or -EINVAL. */
 static int parse_hello(const char *line, uint32_t *ret_port)
@@ -56,7 +26,8 @@ static int parse_hello(const char *line, uint32_t *ret_port)
 	return 0;
 }
 
-void stream_hello(struct stream *s)
+/* Reads the CONNECT line, and not a byte behind it. */
+static void read_hello(struct stream *s)
 {
 	char *at = s->line + s->line_len, *end;
 	size_t room = sizeof(s->line) - s->line_len;
@@ -85,7 +56,83 @@ void stream_hello(struct stream *s)
 		stream_die(s);
 		return;
 	}
-	stream_set_ports(s, port, free_port(s->v, port));
-	s->state = STREAM_REQUESTED;
-	s->owed = OWE_REQUEST;
+	stream_request(s, port);
+}
+
+static void on_hello(struct iso_ev *ev, uint32_t events)
+{
+	struct stream *s = container_of(ev, struct stream, ev);
+
+	s->hup |= (events & (EPOLLHUP | EPOLLERR)) != 0;
+	read_hello(s);
+	stream_pump(s);
+	queues_publish_rx(s->in->queues);
+}
+
+void hybrid_add(struct hybrid *h, int fd)
+{
+	struct stream *s = stream_new(h->streams, STREAM_HELLO, fd);
+
+	if (!s) {
+		if (log_limit_ok(&h->streams->queues->log))
+			log_warn("connection refused: %u streams are open",
+				 h->streams->list.n);
+		close(fd);
+		return;
+	}
+	s->ev.fn = on_hello;
+	stream_pump(s);
+}
+
+static void on_listener(struct iso_ev *ev, uint32_t events)
+{
+	struct hybrid *h = container_of(ev, struct hybrid, listener);
+
+	(void)events;
+	for (int i = 0; i < ACCEPT_BUDGET; i++) {
+		int fd = accept4(ev->fd, NULL, NULL,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0)
+			return;
+		hybrid_add(h, fd);
+	}
+}
+
+void hybrid_accepted(struct stream *s)
+{
+	char line[32];
+	int n = snprintf(line, sizeof(line), "OK %u\n", s->host_port);
+
+	stream_open(s);
+	/* A fresh socket has room for one line. */
+	if (send(s->ev.fd, line, (size_t)n, MSG_NOSIGNAL) != n)
+		stream_reset(s);
+	stream_pump(s);
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+void hybrid_init(struct hybrid *h, struct streams *streams, int listen_fd)
+{
+	*h = (struct hybrid){
+		.streams = streams,
+		.listener = { .fd = listen_fd, .fn = on_listener },
+	};
+}
+
+void hybrid_fini(struct hybrid *h)
+{
+	hybrid_stop(h);
+	close_fd(&h->listener.fd);
+}
+
+int hybrid_start(struct hybrid *h)
+{
+	return loop_set(h->streams->loop, &h->listener, EPOLLIN);
+}
+
+void hybrid_stop(struct hybrid *h)
+{
+	loop_del(h->streams->loop, &h->listener);
 }

@@ -1,28 +1,49 @@
 /* SPDX-License-Identifier: MIT */
-/* vsock-device - a virtio-vsock device for one QEMU VM, over vhost-user */
+/*
+ * main.c - starts vsock-device, a virtio-vsock device for one QEMU VM
+ *
+ * Isolation comes in three stages. Each takes away what the next must not have:
+ *
+ * 1. Before fork(), in main(): all privilege there is. Parses the command line,
+ *    makes both listening sockets, blocks the signals.
+ *    - must not accept a connection or read a byte of anybody
+ *
+ * 2. After fork(): monitor and child close each other's fds and prepare their
+ *    loops, still with all privilege.
+ *    - the child keeps the listening sockets, and must not hold the monitor's
+ *      end of the pair: the end of either process shows in the pair alone
+ *    - the monitor keeps the paths, and must not hold a socket that the VMM or
+ *      the host's programs connect to
+ *    - neither must handle an event
+ *
+ * 3. In sandbox_enter(), once, before the first event.
+ *    - the child (child.c) is a user of its own in an empty root: it must not
+ *      look up a path, make a socket, start a process or have more files than
+ *      its streams need. All that it parses was written by the VMM, the guest
+ *      or a program of the host; a socket to the host it gets from the monitor
+ *    - the monitor (monitor.c) stays the user that it was, with the directories
+ *      of its two sockets: it must not read or write a file there, only
+ *      connect to sockets and remove its own. It believes nothing of the child
+ *      but a port number, and never sees a byte of the guest
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
+#include "child.h"
+#include "loop/loop.h"
 #include "monitor.h"
-#include "sandbox/sandbox.h"
-#include "seccomp_vsock-device.h"
-#include "vhost_user.h"
 
-/* #syscalls vsock-device: accept4 recvmsg sendmsg fcntl */
-
-/* As root each VM's device process is a user of its own: this number plus the
- * CID. It lies above what systemd gives to containers. */
+/* As root the child of each VM is a user of its own: this number plus the CID.
+ * It lies above the numbers that systemd gives to containers. */
 #define UID_BASE 0x70000000u
 #define BACKLOG 128
-#define FIXED_FILES 48u		/* besides a socket for each stream */
 
 static const char usage[] =
 	"usage: vsock-device --socket PATH --uds PATH --cid N [--uid N] [-v]\n"
@@ -32,7 +53,7 @@ static const char usage[] =
 	"  --socket PATH  where QEMU connects (vhost-user)\n"
 	"  --uds PATH     host side: `CONNECT port` here; the guest's come to PATH_port\n"
 	"  --cid N        the guest's CID, 3 or more\n"
-	"  --uid N        as root: user and group of the process that faces the guest\n"
+	"  --uid N        as root: user and group of the child, which faces the guest\n"
 	"  -v, --verbose  say more\n"
 	"  -V, --version  print the version\n"
 	"  -h, --help     print this\n";
@@ -42,143 +63,6 @@ struct options {
 	uint64_t cid, uid;
 };
 
-struct device {
-	struct loop loop;
-	struct vsock vsock;
-	struct vu vu;
-	bool connected;
-	struct iso_ev vmm;	/* listens for the VMM */
-	struct iso_ev monitor;
-	int status;
-};
-
-static void on_vmm_ended(struct vu *u)
-{
-	struct device *d = container_of(u, struct device, vu);
-
-	if (u->error) {
-		log_error("the VMM's connection: %s", strerror(-u->error));
-		d->status = ISO_EX_DATA;
-	} else {
-		log_info("the VMM is gone");
-	}
-	loop_stop(&d->loop);
-}
-
-/* One VM, one connection: QEMU never comes back to a device it lost. */
-static void on_vmm(struct iso_ev *ev, uint32_t events)
-{
-	struct device *d = container_of(ev, struct device, vmm);
-	int fd = accept4(ev->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	int r;
-
-	(void)events;
-	if (fd < 0)
-		return;
-	loop_del(&d->loop, ev);
-	close_fd(&ev->fd);
-	d->connected = true;
-	r = vu_init(&d->vu, &d->vsock, fd, on_vmm_ended);
-	if (r < 0) {
-		log_error("cannot serve the VMM: %s", strerror(-r));
-		d->status = ISO_EX_BUG;
-		loop_stop(&d->loop);
-	}
-}
-
-static int ask_monitor(struct vsock *v, uint32_t port, uint32_t serial)
-{
-	struct device *d = v->dial_arg;
-	struct dial_request req = { .port = port, .serial = serial };
-
-	return sock_send_fds(d->monitor.fd, &req, sizeof(req), NULL, 0);
-}
-
-static void on_monitor(struct iso_ev *ev, uint32_t events)
-{
-	struct device *d = container_of(ev, struct device, monitor);
-	struct dial_reply reply;
-	size_t n_fds = 0;
-	int fd = -1;
-	ssize_t n = sock_recv_fds(ev->fd, &reply, sizeof(reply), &fd, 1,
-				  &n_fds);
-
-	(void)events;
-	if (n == -EAGAIN)
-		return;
-	if (n != (ssize_t)sizeof(reply)) {
-		loop_stop(&d->loop);
-		return;
-	}
-	if (n_fds == 0)
-		fd = reply.error ? -reply.error : -EPROTO;
-	vsock_dialed(&d->vsock, reply.serial, fd);
-}
-
-static void reap(struct loop *l, void *arg)
-{
-	struct device *d = arg;
-
-	(void)l;
-	vsock_reap(&d->vsock);
-}
-
-static int confine(const struct options *o)
-{
-	static const struct sandbox_limit limits[] = {
-		{ RLIMIT_NOFILE, VSOCK_MAX_STREAMS + FIXED_FILES },
-		{ RLIMIT_NPROC, 0 },
-	};
-	struct sandbox s = {
-		.uid = (uid_t)o->uid,
-		.gid = (gid_t)o->uid,
-		.empty_root = true,
-		.limits = limits,
-		.n_limits = ARRAY_SIZE(limits),
-		.syscalls = seccomp_syscalls,
-		.n_syscalls = ARRAY_SIZE(seccomp_syscalls),
-	};
-
-	return sandbox_enter(&s);
-}
-
-/* The process that faces the VMM and the guest. */
-static int device_run(const struct options *o, int vmm_fd, int uds_fd,
-		      int monitor_fd)
-{
-	struct device d = {
-		.vmm = { .fd = vmm_fd, .fn = on_vmm },
-		.monitor = { .fd = monitor_fd, .fn = on_monitor },
-	};
-	int r = loop_init(&d.loop);
-
-	if (r == 0) {
-		d.loop.after = reap;
-		d.loop.after_arg = &d;
-		vsock_init(&d.vsock, &d.loop, o->cid, uds_fd);
-		d.vsock.dial = ask_monitor;
-		d.vsock.dial_arg = &d;
-		r = loop_set(&d.loop, &d.vmm, EPOLLIN);
-	}
-	if (r == 0)
-		r = loop_set(&d.loop, &d.monitor, EPOLLIN);
-	if (r == 0)
-		r = confine(o);
-	if (r == 0) {
-		log_info("ready");
-		r = loop_run(&d.loop);
-	}
-	if (r < 0) {
-		log_error("device: %s", strerror(-r));
-		return ISO_EX_BUG;
-	}
-	if (d.connected)
-		vu_fini(&d.vu);
-	vsock_fini(&d.vsock);
-	loop_fini(&d.loop);
-	return d.status;
-}
-
 /* A socket for this user alone; ends the program if that fails. */
 static int listen_at(const char *path)
 {
@@ -186,13 +70,13 @@ static int listen_at(const char *path)
 	int fd;
 
 	if (strlen(path) >= sizeof(a.path))
-		die(ISO_EX_USAGE, "%s: longer than a socket's path may be",
+		die(ISO_EX_USAGE, "%s: longer than the path of a socket may be",
 		    path);
 	memcpy(a.path, path, strlen(path) + 1);
 	fd = sock_listen(&a, BACKLOG);
 	if (fd < 0)
 		die(fd == -EACCES ? ISO_EX_NOPERM : ISO_EX_UNAVAILABLE,
-		    "%s: %s", path, strerror(-fd));
+		    "%s: cannot listen: %s", path, strerror(-fd));
 	return fd;
 }
 
@@ -202,7 +86,7 @@ static uint64_t number(const char *what, const char *s, uint64_t min,
 	uint64_t v;
 
 	if (parse_u64(s, min, max, &v) < 0)
-		die(ISO_EX_USAGE, "%s: \"%s\" is no number from %llu to %llu",
+		die(ISO_EX_USAGE, "%s: \"%s\" is not a number from %llu to %llu",
 		    what, s, (unsigned long long)min, (unsigned long long)max);
 	return v;
 }
@@ -260,16 +144,17 @@ int main(int argc, char **argv)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGCHLD };
 	struct options o = { 0 };
-	int pair[2], vmm_fd, uds_fd;
+	struct child_fds fds;
+	int pair[2];
 	pid_t child;
 
 	log_init("vsock-device");
 	parse_options(argc, argv, &o);
 	umask(077);
-	vmm_fd = listen_at(o.socket);
-	uds_fd = listen_at(o.uds);
-	/* The monitor reads signals from its signalfd; the device process ends
-	 * with the monitor. */
+	fds.vmm = listen_at(o.socket);
+	fds.uds = listen_at(o.uds);
+	/* Blocked in both: the monitor reads them from a signalfd of its own, and
+	 * the child ends with the monitor. */
 	close(loop_signalfd(signals, ARRAY_SIZE(signals)));
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		       0, pair) < 0)
@@ -279,10 +164,11 @@ int main(int argc, char **argv)
 		die(ISO_EX_TEMPFAIL, "fork: %s", strerror(errno));
 	if (child == 0) {
 		close(pair[0]);
-		exit(device_run(&o, vmm_fd, uds_fd, pair[1]));
+		fds.monitor = pair[1];
+		exit(child_run(&fds, o.cid, (uid_t)o.uid));
 	}
 	close(pair[1]);
-	close(vmm_fd);
-	close(uds_fd);
+	close(fds.vmm);
+	close(fds.uds);
 	return monitor_run(child, pair[0], o.uds, o.socket);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* monitor.c - the process that makes connections for the child */
 #include "monitor.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/sock.h"
 #include "loop/loop.h"
+#include "proto.h"
 #include "sandbox/sandbox.h"
 #include "seccomp_vsock-monitor.h"
 
@@ -27,6 +29,7 @@ struct monitor {
 	int status;		/* exit status */
 };
 
+/* Connects to UDS_port. The socket, or -errno. */
 static int dial(const struct monitor *m, uint32_t port)
 {
 	char path[SOCK_PATH_MAX];
@@ -37,7 +40,7 @@ static int dial(const struct monitor *m, uint32_t port)
 	return sock_unix_connect_nb(path);
 }
 
-/* The device process hears that by the end of its socket. */
+/* Ends the child, which sees its end of the pair closed. */
 static void stop(struct monitor *m)
 {
 	m->stopping = true;
@@ -60,7 +63,7 @@ static void on_request(struct iso_ev *ev, uint32_t events)
 		return;
 	if (n != (ssize_t)sizeof(req)) {
 		if (n != 0)
-			log_error("bad request from the device process");
+			log_error("the child sent a request of a wrong size");
 		stop(m);
 		return;
 	}
@@ -70,12 +73,12 @@ static void on_request(struct iso_ev *ev, uint32_t events)
 	log_debug("port %u: %s", req.port,
 		  fd < 0 ? strerror(-fd) : "connected");
 	r = sock_send_fds(ev->fd, &reply, sizeof(reply), &fd, fd >= 0);
-	if (r == -ETOOMANYREFS) { /* other VMs' are under way: not this time */
+	if (r == -ETOOMANYREFS) { /* too many of other VMs are on their way */
 		reply.error = EAGAIN;
 		r = sock_send_fds(ev->fd, &reply, sizeof(reply), NULL, 0);
 	}
 	if (r < 0) {
-		log_error("cannot answer the device process: %s",
+		log_error("cannot answer the child: %s",
 			  strerror(-r));
 		stop(m);
 	}
@@ -86,7 +89,7 @@ static void child_ended(struct monitor *m, int status)
 	if (WIFEXITED(status)) {
 		m->status = WEXITSTATUS(status);
 	} else {
-		log_error("device process ended by signal %d",
+		log_error("the child was killed by signal %d",
 			  WTERMSIG(status));
 		m->status = ISO_EX_BUG;
 	}
@@ -108,13 +111,14 @@ static void on_signal(struct iso_ev *ev, uint32_t events)
 	}
 }
 
-static int enter(const char *uds, const char *vmm_path)
+/* Stage 3 of the monitor. */
+static int confine(const char *uds, const char *vmm_path)
 {
 	char a[SOCK_PATH_MAX], b[SOCK_PATH_MAX];
 	struct sandbox_path paths[2];
 	static const struct sandbox_limit limits[] = {
-		/* Also what the kernel lets this user have under way in
-		 * sockets: VSOCK_MAX_DIALS of each VM. */
+		/* Also how many fds of this user the kernel lets be on their way
+		 * in sockets: VSOCK_MAX_DIALS of each VM. */
 		{ RLIMIT_NOFILE, 1024 },
 		{ RLIMIT_NPROC, 0 },
 	};
@@ -154,11 +158,11 @@ int monitor_run(pid_t child, int sock, const char *uds, const char *vmm_path)
 	if (r == 0)
 		r = loop_set(&m.loop, &m.sock, EPOLLIN);
 	if (r == 0)
-		r = enter(uds, vmm_path);
+		r = confine(uds, vmm_path);
 	if (r == 0)
 		r = loop_run(&m.loop);
 	if (r < 0)
-		log_error("monitor: %s", strerror(-r));
+		log_error("cannot serve the child: %s", strerror(-r));
 	unlink(vmm_path);
 	unlink(uds);
 	close_fd(&m.sock.fd);

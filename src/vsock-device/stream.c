@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* stream.c - one connection: a Unix socket here, two ports there */
+/* stream.c - one stream: a Unix socket on the host, two ports for the guest */
+#include "stream.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-
-#include "base/log.h"
-#include "vsock.h"
 
 /* #syscalls vsock-device: sendmsg readv shutdown close */
 
@@ -15,25 +14,73 @@
 
 static void on_event(struct iso_ev *ev, uint32_t events);
 
-/* ---- table -------------------------------------------------------------- */
+/* ---- all streams -------------------------------------------------------- */
 
-static struct stream_bucket *bucket(const struct vsock *v, uint32_t guest_port,
-				    uint32_t host_port)
+void streams_init(struct streams *in, struct loop *loop, struct queues *queues)
+{
+	*in = (struct streams){ .loop = loop, .queues = queues,
+				.next_port = 1u << 30 };
+	TAILQ_INIT(&in->waiting);
+	for (size_t i = 0; i < VSOCK_HASH; i++)
+		LIST_INIT(&in->bucket[i]);
+}
+
+static struct stream_bucket *bucket(const struct streams *in,
+				    uint32_t guest_port, uint32_t host_port)
 {
 	uint32_t h = guest_port * 0x9e3779b1u ^ host_port * 0x85ebca6bu;
 
-	return (struct stream_bucket *)&v->bucket[(h >> 16) % VSOCK_HASH];
+	return (struct stream_bucket *)&in->bucket[(h >> 16) % VSOCK_HASH];
 }
 
-struct stream *stream_find(const struct vsock *v, uint32_t guest_port,
+struct stream *stream_find(const struct streams *in, uint32_t guest_port,
 			   uint32_t host_port)
 {
 	struct stream *s;
 
-	LIST_FOREACH(s, bucket(v, guest_port, host_port), hash)
+	LIST_FOREACH(s, bucket(in, guest_port, host_port), hash)
 		if (s->guest_port == guest_port && s->host_port == host_port)
 			return s;
 	return NULL;
+}
+
+void streams_drop(struct streams *in)
+{
+	struct stream *s;
+
+	list_each(s, &in->list, item)
+		stream_die(s);
+}
+
+void streams_pump_waiting(struct streams *in)
+{
+	struct stream *s;
+
+	while ((s = TAILQ_FIRST(&in->waiting))) {
+		TAILQ_REMOVE(&in->waiting, s, pending);
+		s->is_pending = false;
+		stream_pump(s);
+		if (s->is_pending)
+			break; /* behind the others: one turn each */
+	}
+}
+
+/* ---- begin and end ------------------------------------------------------ */
+
+struct stream *stream_new(struct streams *in, enum stream_state state, int fd)
+{
+	struct stream *s;
+
+	if (in->list.n >= VSOCK_MAX_STREAMS)
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->ev = (struct iso_ev){ .fd = fd, .fn = on_event };
+	s->in = in;
+	s->state = state;
+	list_add(&in->list, &s->item);
+	return s;
 }
 
 void stream_set_ports(struct stream *s, uint32_t guest_port,
@@ -42,9 +89,10 @@ void stream_set_ports(struct stream *s, uint32_t guest_port,
 	s->guest_port = guest_port;
 	s->host_port = host_port;
 	s->hashed = true;
-	LIST_INSERT_HEAD(bucket(s->v, guest_port, host_port), s, hash);
+	LIST_INSERT_HEAD(bucket(s->in, guest_port, host_port), s, hash);
 }
 
+/* Its ports are free for another stream. */
 static void unhash(struct stream *s)
 {
 	if (s->hashed)
@@ -52,54 +100,70 @@ static void unhash(struct stream *s)
 	s->hashed = false;
 }
 
-struct stream *stream_new(struct vsock *v, enum stream_state state, int fd)
+/* Host ports as Firecracker gives them: from 2^30 up. */
+static uint32_t free_port(struct streams *in, uint32_t guest_port)
 {
-	struct stream *s;
-
-	if (v->n_streams >= VSOCK_MAX_STREAMS)
-		return NULL;
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return NULL;
-	s->ev = (struct iso_ev){ .fd = fd, .fn = on_event };
-	s->v = v;
-	s->state = state;
-	TAILQ_INSERT_TAIL(&v->streams, s, all);
-	v->n_streams++;
-	return s;
+	do {
+		in->next_port = (in->next_port + 1) | 1u << 30;
+	} while (in->next_port == UINT32_MAX ||
+		 stream_find(in, guest_port, in->next_port));
+	return in->next_port;
 }
 
+void stream_request(struct stream *s, uint32_t guest_port)
+{
+	stream_set_ports(s, guest_port, free_port(s->in, guest_port));
+	s->ev.fn = on_event;
+	s->state = STREAM_REQUESTED;
+	s->owed = OWE_REQUEST;
+}
+
+void stream_open(struct stream *s)
+{
+	if (s->state == STREAM_DIALING)
+		s->owed |= OWE_RESPONSE;
+	s->state = STREAM_OPEN;
+}
+
+/* The host's side is over; bytes that the socket did not take are lost. */
 static void close_socket(struct stream *s)
 {
-	loop_del(s->v->loop, &s->ev);
+	loop_del(s->in->loop, &s->ev);
 	close_fd(&s->ev.fd);
 	ring_free(&s->out);
 	s->eof = s->tx_dead = true;
 }
 
+/* Until the guest adds buffers to its rx queue. */
 static void wait_for_room(struct stream *s)
 {
 	s->is_pending = true;
-	TAILQ_INSERT_TAIL(&s->v->waiting, s, pending);
+	TAILQ_INSERT_TAIL(&s->in->waiting, s, pending);
 }
 
 static void leave_waiting(struct stream *s)
 {
 	if (s->is_pending)
-		TAILQ_REMOVE(&s->v->waiting, s, pending);
+		TAILQ_REMOVE(&s->in->waiting, s, pending);
 	s->is_pending = false;
+}
+
+/* Its memory is gone after this. */
+static void release(struct list_item *item)
+{
+	free(container_of(item, struct stream, item));
+}
+
+void streams_reap(struct streams *in)
+{
+	list_reap(&in->list, release);
 }
 
 void stream_free(struct stream *s)
 {
-	struct vsock *v = s->v;
-
-	close_socket(s);
-	unhash(s);
-	leave_waiting(s);
-	TAILQ_REMOVE(&v->streams, s, all);
-	v->n_streams--;
-	free(s);
+	stream_die(s);
+	list_remove(&s->in->list, &s->item);
+	release(&s->item);
 }
 
 void stream_die(struct stream *s)
@@ -109,10 +173,10 @@ void stream_die(struct stream *s)
 	leave_waiting(s);
 	s->owed = 0;
 	s->state = STREAM_DEAD;
-	s->v->reap = true;
+	list_end(&s->in->list, &s->item);
 }
 
-/* The guest will say nothing more about this stream, nor be told. */
+/* For the guest this stream is over: neither side says more about it. */
 static void guest_done(struct stream *s)
 {
 	s->owed = 0;
@@ -138,6 +202,7 @@ static bool guest_deaf(const struct stream *s)
 	return s->guest_shut & VIRTIO_VSOCK_SHUTDOWN_RCV;
 }
 
+/* Whether data may go to the guest now. */
 static bool may_send(const struct stream *s)
 {
 	return !s->is_pending && credit_bytes(&s->credit) > 0 &&
@@ -179,7 +244,7 @@ static void watch(struct stream *s)
 	case STREAM_DEAD:
 		break;
 	}
-	r = loop_set(s->v->loop, &s->ev, events);
+	r = loop_set(s->in->loop, &s->ev, events);
 	if (r < 0) {
 		log_error("cannot watch a stream: %s", strerror(-r));
 		stream_reset(s);
@@ -188,9 +253,10 @@ static void watch(struct stream *s)
 
 /* ---- to the guest ------------------------------------------------------- */
 
+/* A header that tells the guest its credit. */
 static struct virtio_vsock_hdr header(struct stream *s, uint16_t op)
 {
-	struct virtio_vsock_hdr h = vsock_hdr(s->v, s->host_port,
+	struct virtio_vsock_hdr h = queues_hdr(s->in->queues, s->host_port,
 					      s->guest_port, op);
 
 	h.buf_alloc = CREDIT_BUF_BYTES;
@@ -198,18 +264,19 @@ static struct virtio_vsock_hdr header(struct stream *s, uint16_t op)
 	return h;
 }
 
-/* False: no room. */
+/* Sends a packet without data. False: there is no room now. */
 static bool send_op(struct stream *s, uint16_t op, uint32_t flags)
 {
 	struct virtio_vsock_hdr h = header(s, op);
 
 	h.flags = flags;
-	if (!vsock_send(s->v, &h))
+	if (!queues_send(s->in->queues, &h))
 		return false;
 	s->credit.fwd_told = h.fwd_cnt;
 	return true;
 }
 
+/* Sends what is owed, in its order. False: there is no room for all of it. */
 static bool send_owed(struct stream *s)
 {
 	static const struct {
@@ -240,7 +307,7 @@ static bool send_owed(struct stream *s)
 	return true;
 }
 
-/* No more data comes from the socket, or it takes none. */
+/* Owes the guest the news that the socket gives, or takes, no more data. */
 static void tell_shutdown(struct stream *s, uint8_t flags)
 {
 	if ((s->told_shut & flags) == flags)
@@ -257,6 +324,7 @@ static void peer_closed(struct stream *s)
 	s->state = STREAM_GONE;
 }
 
+/* After a read that gave nothing. */
 static void read_ended(struct stream *s, ssize_t r, int err)
 {
 	if (r < 0 && (err == EAGAIN || err == EINTR))
@@ -276,7 +344,7 @@ static size_t take_buffers(struct stream *s, size_t want, struct vchain *c,
 {
 	size_t room = 0, n = 0, k = 0;
 
-	while (n < max && room < want && vsock_rx_pop(s->v, &c[n])) {
+	while (n < max && room < want && queues_pop_rx(s->in->queues, &c[n])) {
 		size_t m = MIN(c[n].len - VSOCK_HDR_LEN, VSOCK_MAX_PAYLOAD);
 
 		m = MIN(m, want - room);
@@ -302,7 +370,7 @@ static size_t give_buffers(struct stream *s, const struct vchain *c,
 
 		h.len = (uint32_t)MIN(m, len);
 		iov_put(c[n].iov, c[n].n, &h, sizeof(h));
-		virtq_push(&s->v->q[VSOCK_RX], &c[n],
+		virtq_push(&s->in->queues->q[VSOCK_RX], &c[n],
 			   (uint32_t)(sizeof(h) + h.len));
 		credit_sent(&s->credit, h.len);
 		s->credit.fwd_told = h.fwd_cnt;
@@ -332,7 +400,7 @@ static size_t fill(struct stream *s)
 	err = errno;
 	if (r > 0)
 		used = give_buffers(s, c, (size_t)r);
-	virtq_rewind(&s->v->q[VSOCK_RX], (uint16_t)(n - used));
+	virtq_rewind(&s->in->queues->q[VSOCK_RX], (uint16_t)(n - used));
 	if (r <= 0) {
 		read_ended(s, r, err);
 		return 0;
@@ -366,6 +434,7 @@ void stream_pump(struct stream *s)
 
 /* ---- to the socket ------------------------------------------------------ */
 
+/* n bytes of the guest went on, or are lost: it may send as many. */
 static void forwarded(struct stream *s, size_t n)
 {
 	if (credit_forwarded(&s->credit, (uint32_t)n) &&
@@ -373,7 +442,7 @@ static void forwarded(struct stream *s, size_t n)
 		s->owed |= OWE_CREDIT;
 }
 
-/* The socket will take nothing any more; what the guest sends is dropped. */
+/* The socket takes nothing any more, so what the guest sends is dropped. */
 static void write_failed(struct stream *s)
 {
 	size_t lost = s->out.buf ? ring_used(&s->out) : 0;
@@ -394,7 +463,7 @@ static void orphan_ends(struct stream *s)
 		stream_die(s);
 }
 
-/* Everything went out: what was put off until then. */
+/* The ring is empty: time for what was put off until then. */
 static void drained(struct stream *s)
 {
 	if (s->state == STREAM_ORPHAN)
@@ -403,6 +472,7 @@ static void drained(struct stream *s)
 		shutdown(s->ev.fd, SHUT_WR);
 }
 
+/* Writes to the socket what it did not take before. */
 static void flush(struct stream *s)
 {
 	struct iovec iov[2];
@@ -428,7 +498,8 @@ static void flush(struct stream *s)
 		drained(s);
 }
 
-/* Keeps what the socket did not take. Credit says that there is room. */
+/* Keeps what the socket did not take; the guest's credit is no more than the
+ * ring holds. */
 static int keep(struct stream *s, const struct iovec *iov, size_t n)
 {
 	if (!s->out.buf && ring_init(&s->out, CREDIT_BUF_BYTES) < 0)
@@ -438,6 +509,7 @@ static int keep(struct stream *s, const struct iovec *iov, size_t n)
 	return 0;
 }
 
+/* Bytes of the guest: into the socket, and what it does not take into the ring. */
 static void guest_data(struct stream *s, uint32_t len, const struct iovec *iov,
 		       size_t n)
 {
@@ -470,6 +542,7 @@ static void guest_data(struct stream *s, uint32_t len, const struct iovec *iov,
 		stream_reset(s);
 }
 
+/* The guest will not receive any more, not send, or neither. */
 static void guest_shutdown(struct stream *s, uint32_t flags)
 {
 	bool empty = !s->out.buf || ring_used(&s->out) == 0;
@@ -497,9 +570,6 @@ static void on_event(struct iso_ev *ev, uint32_t events)
 
 	s->hup |= (events & (EPOLLHUP | EPOLLERR)) != 0;
 	switch (s->state) {
-	case STREAM_HELLO:
-		stream_hello(s);
-		break;
 	case STREAM_REQUESTED:
 		stream_reset(s);
 		break;
@@ -510,15 +580,17 @@ static void on_event(struct iso_ev *ev, uint32_t events)
 		    (s->eof || guest_deaf(s)))
 			peer_closed(s);
 		break;
+	case STREAM_HELLO:	/* hybrid.c has its events */
 	case STREAM_DIALING:
 	case STREAM_GONE:
 	case STREAM_DEAD:
 		break;
 	}
 	stream_pump(s);
-	virtq_publish(&s->v->q[VSOCK_RX]);
+	queues_publish_rx(s->in->queues);
 }
 
+/* A packet for a stream that both sides know. */
 static void open_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
 			const struct iovec *iov, size_t n)
 {
@@ -541,26 +613,25 @@ static void open_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
 	}
 }
 
-void stream_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
+bool stream_packet(struct stream *s, const struct virtio_vsock_hdr *hdr,
 		   const struct iovec *iov, size_t n)
 {
 	if (hdr->op == VIRTIO_VSOCK_OP_RST) {
 		guest_done(s);
-		return;
+		return false;
 	}
 	if (s->state == STREAM_ORPHAN)
-		return;
+		return false;
 	if (credit_peer(&s->credit, hdr->buf_alloc, hdr->fwd_cnt) < 0) {
 		stream_reset(s);
-		return;
+		return false;
 	}
-	if (s->state == STREAM_OPEN || s->state == STREAM_GONE) {
+	if (s->state == STREAM_REQUESTED && hdr->op == VIRTIO_VSOCK_OP_RESPONSE)
+		return true;
+	if (s->state == STREAM_OPEN || s->state == STREAM_GONE)
 		open_packet(s, hdr, iov, n);
-	} else if (s->state == STREAM_REQUESTED &&
-		   hdr->op == VIRTIO_VSOCK_OP_RESPONSE) {
-		stream_accepted(s);
-	} else {
+	else
 		stream_reset(s);
-	}
 	stream_pump(s);
+	return false;
 }

@@ -75,7 +75,7 @@ static void on_kick(struct iso_ev *ev, uint32_t events)
 		more = vsock_kick_rx(u->v);
 	if (more)
 		eventfd_signal(u->q[VSOCK_TX].kick.fd);
-	if (u->v->broken && q->err_fd >= 0)
+	if (u->v->queues.broken && q->err_fd >= 0)
 		eventfd_signal(q->err_fd);
 }
 
@@ -86,9 +86,9 @@ static void stop(struct vu *u)
 	u->running = false;
 	vsock_stop(u->v);
 	for (size_t i = 0; i < VSOCK_QUEUES; i++) {
-		u->q[i].base = u->v->q[i].last_avail;
-		loop_del(u->v->loop, &u->q[i].kick);
-		virtq_unmap(&u->v->q[i]);
+		u->q[i].base = u->v->queues.q[i].last_avail;
+		loop_del(u->v->streams.loop, &u->q[i].kick);
+		virtq_unmap(&u->v->queues.q[i]);
 	}
 }
 
@@ -96,7 +96,7 @@ static bool ready(const struct vu *u)
 {
 	for (size_t i = 0; i < VSOCK_QUEUES; i++)
 		if (!u->q[i].enabled || u->q[i].kick.fd < 0 ||
-		    u->q[i].desc == 0 || u->v->q[i].num == 0)
+		    u->q[i].desc == 0 || u->v->queues.q[i].num == 0)
 			return false;
 	return true;
 }
@@ -112,11 +112,11 @@ static int start(struct vu *u, bool fresh)
 		return 0;
 	for (size_t i = 0; i < VSOCK_QUEUES; i++) {
 		struct vu_queue *q = &u->q[i];
-		struct virtq *ring = &u->v->q[i];
+		struct virtq *ring = &u->v->queues.q[i];
 
-		r = virtq_map(ring, &u->v->mem, q->desc, q->avail, q->used);
+		r = virtq_map(ring, &u->v->queues.mem, q->desc, q->avail, q->used);
 		if (r < 0) {
-			if (log_limit_ok(&u->v->log))
+			if (log_limit_ok(&u->v->queues.log))
 				log_error("queue %zu is not in the guest's memory",
 					  i);
 			return r;
@@ -127,7 +127,7 @@ static int start(struct vu *u, bool fresh)
 		virtq_start(ring, q->base);
 	}
 	for (size_t i = 0; i < VSOCK_QUEUES; i++) {
-		r = loop_set(u->v->loop, &u->q[i].kick, EPOLLIN);
+		r = loop_set(u->v->streams.loop, &u->q[i].kick, EPOLLIN);
 		if (r < 0)
 			return r;
 		eventfd_signal(u->q[i].kick.fd);
@@ -178,7 +178,7 @@ static int set_protocol_features(struct vu *u, struct msg *m)
 
 static int get_config(struct vu *u, struct msg *m)
 {
-	struct virtio_vsock_config config = { .guest_cid = u->v->cid };
+	struct virtio_vsock_config config = { .guest_cid = u->v->queues.cid };
 	uint32_t off = rd_u32(&m->rd), size = rd_u32(&m->rd);
 
 	(void)rd_u32(&m->rd); /* flags */
@@ -206,9 +206,9 @@ static struct mem_region read_region(struct rd *rd)
 
 static int add_region(struct vu *u, const struct mem_region *r, int fd)
 {
-	int k = guest_mem_add(&u->v->mem, r, fd);
+	int k = guest_mem_add(&u->v->queues.mem, r, fd);
 
-	if (k != 0 && !log_limit_ok(&u->v->log))
+	if (k != 0 && !log_limit_ok(&u->v->queues.log))
 		return MIN(k, 0);
 	if (k > 0)
 		log_warn("memory at 0x%" PRIx64 " could shrink: left out",
@@ -251,7 +251,7 @@ static int rem_mem_reg(struct vu *u, struct msg *m)
 	if (!rd_done(&m->rd))
 		return -EINVAL;
 	stop(u);
-	k = guest_mem_remove(&u->v->mem, &r);
+	k = guest_mem_remove(&u->v->queues.mem, &r);
 	return k < 0 ? k : remap(u, was);
 }
 
@@ -264,7 +264,7 @@ static int set_mem_table(struct vu *u, struct msg *m)
 	if (m->rd.bad || n > VU_TABLE_REGIONS || n != m->n_fds)
 		return -EINVAL;
 	stop(u);
-	guest_mem_clear(&u->v->mem);
+	guest_mem_clear(&u->v->queues.mem);
 	for (uint32_t i = 0; i < n; i++) {
 		struct mem_region r = read_region(&m->rd);
 		int k = m->rd.bad ? -EINVAL : add_region(u, &r, m->fds[i]);
@@ -294,7 +294,7 @@ static int set_vring_num(struct vu *u, struct msg *m)
 	if (!q || u->running || num == 0 || num > VIRTQ_MAX_NUM ||
 	    (num & (num - 1)))
 		return -EINVAL;
-	u->v->q[q - u->q].num = (uint16_t)num;
+	u->v->queues.q[q - u->q].num = (uint16_t)num;
 	return 0;
 }
 
@@ -397,7 +397,7 @@ static int set_vring_call(struct vu *u, struct msg *m)
 	q->call_fd = fd;
 	if (fd >= 0)
 		sock_set_nonblock(fd, true);
-	u->v->q[q - u->q].call_fd = fd;
+	u->v->queues.q[q - u->q].call_fd = fd;
 	/* what was used while there was none must be seen */
 	if (u->running && fd >= 0)
 		eventfd_signal(fd);
@@ -476,7 +476,7 @@ static int answer(struct vu *u, uint32_t request, uint32_t flags,
 	}
 	if (request < VU_REQUESTS && handler[request].fn)
 		r = handler[request].fn(u, m);
-	if (r < 0 && log_limit_ok(&u->v->log))
+	if (r < 0 && log_limit_ok(&u->v->queues.log))
 		log_error("vhost-user request %u: %s", request, strerror(-r));
 	if (r >= 0 && handler[request].replies)
 		return send_reply(u, request, &m->reply);
@@ -554,7 +554,7 @@ static void on_message(struct iso_ev *ev, uint32_t events)
 		return;
 	u->error = r == -EPIPE || r == -ECONNRESET ? 0 : r;
 	stop(u);
-	loop_del(u->v->loop, &u->ev);
+	loop_del(u->v->streams.loop, &u->ev);
 	u->ended(u);
 }
 
@@ -568,22 +568,22 @@ int vu_init(struct vu *u, struct vsock *v, int fd,
 			.vu = u, .kick = { .fd = -1, .fn = on_kick },
 			.call_fd = -1, .err_fd = -1,
 		};
-	return loop_set(v->loop, &u->ev, EPOLLIN);
+	return loop_set(v->streams.loop, &u->ev, EPOLLIN);
 }
 
 void vu_fini(struct vu *u)
 {
 	stop(u);
-	loop_del(u->v->loop, &u->ev);
+	loop_del(u->v->streams.loop, &u->ev);
 	close_fd(&u->ev.fd);
 	drop_fds(u);
 	for (size_t i = 0; i < VSOCK_QUEUES; i++) {
 		struct vu_queue *q = &u->q[i];
 
-		loop_del(u->v->loop, &q->kick);
+		loop_del(u->v->streams.loop, &q->kick);
 		close_fd(&q->kick.fd);
 		close_fd(&q->call_fd);
 		close_fd(&q->err_fd);
-		u->v->q[i].call_fd = -1;
+		u->v->queues.q[i].call_fd = -1;
 	}
 }

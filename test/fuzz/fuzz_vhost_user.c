@@ -22,9 +22,9 @@ static void ended(struct vu *u)
 	over = true;
 }
 
-static int no_dial(struct vsock *v, uint32_t port, uint32_t serial)
+static int no_dial(void *arg, uint32_t port, uint32_t serial)
 {
-	(void)v;
+	(void)arg;
 	(void)port;
 	(void)serial;
 	return -1;
@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0)
 		abort();
 	vsock_init(&v, &l, 77, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	v.dial = no_dial;
+	v.dial.ask = no_dial;
 	vu_init(&u, &v, pair[0], ended);
 	while (!over && !rd.bad && rd.left > 0) {
 		one(pair[1], &rd);

@@ -16,22 +16,24 @@
 #define TX 0x400u
 #define DESC_BYTES (NUM * 16u)
 
-static int no_dial(struct vsock *v, uint32_t port, uint32_t serial)
+static int no_dial(void *arg, uint32_t port, uint32_t serial)
 {
+	struct vsock *v = arg;
+
 	if (port % 2)
 		return -1;
-	vsock_dialed(v, serial, -1);
+	dial_done(&v->dial, serial, -1);
 	return 0;
 }
 
 static void queue(struct vsock *v, int q, uint32_t at, uint8_t idx)
 {
-	struct virtq *ring = &v->q[q];
-	uint8_t *mem = v->mem.region[0].host;
+	struct virtq *ring = &v->queues.q[q];
+	uint8_t *mem = v->queues.mem.region[0].host;
 
 	*ring = (struct virtq){ .num = NUM, .call_fd = -1,
 				.event_idx = idx & 1 };
-	if (virtq_map(ring, &v->mem, at, at + DESC_BYTES,
+	if (virtq_map(ring, &v->queues.mem, at, at + DESC_BYTES,
 		      at + DESC_BYTES + 0x80) < 0)
 		abort();
 	mem[at + DESC_BYTES + 2] = idx;
@@ -47,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	static struct loop l;
 	struct mem_region r = { .guest_addr = GUEST, .size_bytes = SIZE };
 
-	if (v.mem.n == 0) {
+	if (v.queues.mem.n == 0) {
 		int fd = memfd_create("fuzz", MFD_ALLOW_SEALING);
 
 		log_set_level(LOG_LVL_ERROR);
@@ -56,25 +58,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		    loop_init(&l) < 0)
 			abort();
 		vsock_init(&v, &l, 77, -1);
-		v.dial = no_dial;
-		if (guest_mem_add(&v.mem, &r, fd) != 0)
+		v.dial.ask = no_dial;
+		v.dial.arg = &v;
+		if (guest_mem_add(&v.queues.mem, &r, fd) != 0)
 			abort();
 	}
 	if (n < 2 || n > SIZE)
 		return 0;
-	memset(v.mem.region[0].host, 0, SIZE);
-	memcpy(v.mem.region[0].host, p + 2, n - 2);
+	memset(v.queues.mem.region[0].host, 0, SIZE);
+	memcpy(v.queues.mem.region[0].host, p + 2, n - 2);
 	queue(&v, VSOCK_RX, RX, p[0]);
 	queue(&v, VSOCK_TX, TX, p[1]);
-	v.running = true;
-	v.broken = false;
+	v.queues.running = true;
+	v.queues.broken = false;
 	for (int i = 0; i < 4; i++) {
 		vsock_kick_tx(&v);
 		vsock_kick_rx(&v);
 		vsock_reap(&v);
 	}
-	while (!TAILQ_EMPTY(&v.streams))
-		stream_free(TAILQ_FIRST(&v.streams));
+	streams_drop(&v.streams);
+	streams_reap(&v.streams);
 	v.n_resets = 0;
 	return 0;
 }

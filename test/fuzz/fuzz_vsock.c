@@ -46,9 +46,9 @@ static int new_host(struct world *w)
 	return pair[1];
 }
 
-static int dial(struct vsock *v, uint32_t port, uint32_t serial)
+static int dial(void *arg, uint32_t port, uint32_t serial)
 {
-	struct world *w = v->dial_arg;
+	struct world *w = arg;
 
 	if (port == 0)
 		return -1;
@@ -63,7 +63,7 @@ static void post(struct world *w, int q, uint32_t at, uint32_t len)
 	struct vring_avail *a = (void *)(w->mem + ring + 0x1000);
 	uint16_t i = w->avail[q] % NUM;
 
-	if ((uint16_t)(w->avail[q] - w->v.q[q].last_avail) >= NUM)
+	if ((uint16_t)(w->avail[q] - w->v.queues.q[q].last_avail) >= NUM)
 		return;
 	d[i] = (struct vring_desc){ .addr = at + i * BUF, .len = len,
 		.flags = q == VSOCK_RX ? VRING_DESC_F_WRITE : 0 };
@@ -126,11 +126,11 @@ static void step(struct world *w, struct rd *rd)
 	case 7:
 		if (w->n_asked == 0)
 			break;
-		vsock_dialed(&w->v, w->asked[--w->n_asked],
-			     b[1] & 1 ? -1 : new_host(w));
+		dial_done(&w->v.dial, w->asked[--w->n_asked],
+			  b[1] & 1 ? -1 : new_host(w));
 		break;
 	case 8:
-		stream_pump(stream_new(&w->v, STREAM_HELLO, new_host(w)));
+		hybrid_add(&w->v.hybrid, new_host(w));
 		fd = w->host[(w->n_hosts - 1) % HOSTS];
 		if (send(fd, "CONNECT 1\nx", b[1] % 12, MSG_NOSIGNAL) < 0)
 			return;
@@ -151,22 +151,22 @@ static void set_up(struct world *w)
 	    loop_init(&w->loop) < 0)
 		abort();
 	vsock_init(&w->v, &w->loop, 77, -1);
-	w->v.dial = dial;
-	w->v.dial_arg = w;
-	if (guest_mem_add(&w->v.mem, &r, fd) != 0)
+	w->v.dial.ask = dial;
+	w->v.dial.arg = w;
+	if (guest_mem_add(&w->v.queues.mem, &r, fd) != 0)
 		abort();
 	close(fd);
-	w->mem = w->v.mem.region[0].host;
+	w->mem = w->v.queues.mem.region[0].host;
 	for (int q = 0; q < 2; q++) {
 		uint32_t at = q == VSOCK_RX ? RX : TX;
 
-		w->v.q[q].num = NUM;
-		if (virtq_map(&w->v.q[q], &w->v.mem, at, at + 0x1000,
+		w->v.queues.q[q].num = NUM;
+		if (virtq_map(&w->v.queues.q[q], &w->v.queues.mem, at, at + 0x1000,
 			      at + 0x2000) < 0)
 			abort();
-		virtq_start(&w->v.q[q], 0);
+		virtq_start(&w->v.queues.q[q], 0);
 	}
-	w->v.running = true;
+	w->v.queues.running = true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -178,15 +178,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	log_set_level(LOG_LVL_ERROR);
 	set_up(&w);
-	while (!rd.bad && rd.left > 0 && w.v.n_streams < 100) {
+	while (!rd.bad && rd.left > 0 && w.v.streams.list.n < 100) {
 		step(&w, &rd);
 		vsock_kick_tx(&w.v);
 		vsock_kick_rx(&w.v);
 		loop_once(&w.loop, 0);
 		vsock_reap(&w.v);
 		for (int q = 0; q < 2; q++)
-			if (w.v.broken || (uint16_t)(w.avail[q] -
-				w.v.q[q].last_avail) > NUM)
+			if (w.v.queues.broken || (uint16_t)(w.avail[q] -
+				w.v.queues.q[q].last_avail) > NUM)
 				abort(); /* these rings are well-formed */
 	}
 	vsock_fini(&w.v);

@@ -39,12 +39,12 @@ static void restart_among_events(void)
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0,
 			       pair[i]) < 0)
 			perror("socketpair");
-		stream_pump(stream_new(&f.v, STREAM_HELLO, pair[i][1]));
+		hybrid_add(&f.v.hybrid, pair[i][1]);
 		close(pair[i][0]);
 	}
 	loop_once(&f.loop, 0);
 	vsock_reap(&f.v);
-	ok(f.v.n_streams == 0 && TAILQ_EMPTY(&f.v.streams),
+	ok(f.v.streams.list.n == 0,
 	   "a driver's restart ends streams that have events in the batch");
 	loop_del(&f.loop, &f.driver);
 	close_fd(&f.driver.fd);
