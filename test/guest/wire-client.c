@@ -76,26 +76,20 @@ static void do_control(struct client *c)
 /* Far more calls in one write than the broker reads at once: all are answered. */
 static void do_burst(struct client *c)
 {
-	const struct abi_row *row, *ctl;
-	uint8_t arg[ARG_MAX_] = { 0 }, params[1024] = { 0 };
-	struct ask a = { .nr = NV_ESC_RM_CONTROL, .arg = arg, .n = 1 };
-	uint32_t client, tags = 0;
+	const struct abi_row *ctl;
+	uint8_t params[1024] = { 0 };
+	uint32_t file, client, tags = 0;
+	struct rm_arg arg;
 	struct wr burst;
+	struct ask a;
 
 	join(c);
-	a.file = open_dev(c, ISO_DEV_CTL);
-	client = new_client(c, a.file);
-	row = escape(c, NV_ESC_RM_CONTROL);
+	file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, file);
 	ctl = abi_control(c->abi, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
-	a.arg_len = row->sizes[0];
-	a.buf[0].p = params;
-	a.buf[0].len = ctl->sizes[0];
-	a.buf[0].in = true;
-	put(row, arg, ABI_F_hClient, client);
-	put(row, arg, ABI_F_hObject, client);
-	put(row, arg, ABI_F_cmd, ctl->nr);
-	put(row, arg, ABI_F_params, 0x1000);
-	put(row, arg, ABI_F_paramsSize, ctl->sizes[0]);
+	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+		       ctl->nr, 0x1000, ctl->sizes[0]);
+	a = ask_of(file, &arg, params, ctl->sizes[0]);
 	wr_init(&burst, ISO_MAX_FRAME);
 	c->held = &burst;
 	for (uint32_t i = 1; i <= 200; i++)

@@ -93,7 +93,7 @@ static void do_foreign_client(struct client *c)
 static void do_foreign_dup(struct client *c)
 {
 	const struct abi_row *row;
-	uint8_t arg[ARG_MAX_] = { 0 };
+	uint8_t arg[RM_ARG_MAX] = { 0 };
 	struct ask a = { .nr = NV_ESC_RM_DUP_OBJECT, .arg = arg };
 	uint32_t victim, thief, err;
 
@@ -179,25 +179,19 @@ static void do_max_vidmem(struct client *c)
 static void send_strings(struct client *c, uint32_t file, uint32_t client,
 			 uint32_t bytes)
 {
-	const struct abi_row *rm = escape(c, NV_ESC_RM_CONTROL);
 	const struct abi_row *row =
 		abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
-	uint8_t arg[ARG_MAX_] = { 0 }, params[ARG_MAX_] = { 0 };
-	struct ask a = { .file = file, .nr = NV_ESC_RM_CONTROL, .arg = arg,
-			 .arg_len = rm->sizes[0], .n = 1 };
+	uint8_t params[128] = { 0 };
+	struct rm_arg arg;
+	struct ask a;
 
 	put(row, params, ABI_F_sizeOfStrings, bytes);
 	put(row, params, ABI_F_pDriverVersionBuffer, 1);
 	put(row, params, ABI_F_pVersionBuffer, 1);
 	put(row, params, ABI_F_pTitleBuffer, 1);
-	put(rm, arg, ABI_F_hClient, client);
-	put(rm, arg, ABI_F_hObject, client);
-	put(rm, arg, ABI_F_cmd, row->nr);
-	put(rm, arg, ABI_F_params, 1);
-	put(rm, arg, ABI_F_paramsSize, row->sizes[0]);
-	a.buf[0].p = params;
-	a.buf[0].len = row->sizes[0];
-	a.buf[0].in = true;
+	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+		       row->nr, 1, row->sizes[0]);
+	a = ask_of(file, &arg, params, row->sizes[0]);
 	send_ioctl(c, &a, ++c->next_tag);
 }
 
@@ -292,7 +286,7 @@ static void do_parked_gone(struct client *c)
 static void do_bad_fd(struct client *c)
 {
 	const struct abi_row *row;
-	uint8_t arg[ARG_MAX_] = { 0 };
+	uint8_t arg[RM_ARG_MAX] = { 0 };
 	struct ask a = { .nr = NV_ESC_REGISTER_FD, .arg = arg };
 
 	join(c);
@@ -306,25 +300,18 @@ static void do_bad_fd(struct client *c)
 /* The length of a control says 4 GiB; no byte of it comes. */
 static void do_huge_length(struct client *c)
 {
-	const struct abi_row *row;
-	uint8_t arg[ARG_MAX_] = { 0 };
-	struct ask a = { .nr = NV_ESC_RM_CONTROL, .arg = arg, .n = 1 };
-	uint32_t client;
+	uint32_t file, client;
+	struct rm_arg arg;
+	struct ask a;
 
 	join(c);
-	a.file = open_dev(c, ISO_DEV_CTL);
-	client = new_client(c, a.file);
-	row = escape(c, NV_ESC_RM_CONTROL);
-	a.arg_len = row->sizes[0];
-	a.buf[0].p = arg;
-	put(row, arg, ABI_F_hClient, client);
-	put(row, arg, ABI_F_hObject, client);
-	put(row, arg, ABI_F_cmd, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
-	put(row, arg, ABI_F_params, 0x1000);
-	put(row, arg, ABI_F_paramsSize, 0xffffffff);
+	file = open_dev(c, ISO_DEV_CTL);
+	client = new_client(c, file);
+	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+		       NV0000_CTRL_CMD_GPU_GET_PROBED_IDS, 0x1000, 0xffffffff);
+	a = ask_of(file, &arg, arg.bytes, 0);
 	expect(ask(c, &a) == 0, "RM_CONTROL fails");
-	want_status((uint32_t)get(row, arg, ABI_F_status),
-		    NV_ERR_INVALID_ARGUMENT);
+	want_status(rm_arg_status(&arg), NV_ERR_INVALID_ARGUMENT);
 }
 
 /* A nested length of 4 GiB. */

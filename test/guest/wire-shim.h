@@ -22,6 +22,7 @@
 #include "base/rd.h"
 #include "base/sock.h"
 #include "base/wr.h"
+#include "rm/arg.h"
 
 #define MAX_BUF 4
 
@@ -304,8 +305,6 @@ static int ask(struct client *c, struct ask *a)
 
 /* ---- RM calls ------------------------------------------------------------- */
 
-#define ARG_MAX_ 128
-
 static void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
 {
 	abi_put(row, f, 0, arg, row->sizes[0], v);
@@ -318,10 +317,28 @@ static uint64_t get(const struct abi_row *row, const void *arg, enum abi_f f)
 
 static const struct abi_row *escape(struct client *c, uint32_t nr)
 {
-	for (uint32_t i = 0; i < c->abi->n_rows[ABI_ESCAPE]; i++)
-		if (c->abi->rows[ABI_ESCAPE][i].nr == nr)
-			return &c->abi->rows[ABI_ESCAPE][i];
-	die(ISO_EX_BUG, "the table has no escape %u", nr);
+	const struct abi_row *row = rm_escape(c->abi, nr, RM_SHORTEST);
+
+	if (!row)
+		die(ISO_EX_BUG, "the table has no escape %u", nr);
+	return row;
+}
+
+/* The call of an argument on a file, with len bytes of parameters if p is not
+ * NULL. */
+static struct ask ask_of(uint32_t file, struct rm_arg *arg, void *p,
+			 uint32_t len)
+{
+	struct ask a = { .file = file, .nr = arg->row->nr, .arg = arg->bytes,
+			 .arg_len = arg->size };
+
+	a.n = arg->row->n_ptrs ? 1 : 0;
+	if (p) {
+		a.buf[0].p = p;
+		a.buf[0].len = len;
+		a.buf[0].in = true;
+	}
+	return a;
 }
 
 /* RM's status of an allocation; the new handle in *object. */
@@ -329,24 +346,15 @@ static uint32_t rm_alloc_with(struct client *c, uint32_t file, uint32_t root,
 			      uint32_t parent, uint32_t *object, uint32_t class,
 			      void *params, uint32_t len)
 {
-	const struct abi_row *row = escape(c, NV_ESC_RM_ALLOC);
-	uint8_t arg[ARG_MAX_] = { 0 };
-	struct ask a = { .file = file, .nr = NV_ESC_RM_ALLOC, .arg = arg,
-			 .arg_len = row->sizes[0], .n = 1 };
+	struct rm_arg arg;
+	struct ask a;
 
-	put(row, arg, ABI_F_hRoot, root);
-	put(row, arg, ABI_F_hObjectParent, parent);
-	put(row, arg, ABI_F_hObjectNew, *object);
-	put(row, arg, ABI_F_hClass, class);
-	if (params) {
-		put(row, arg, ABI_F_pAllocParms, 0x1000);
-		a.buf[0].p = params;
-		a.buf[0].len = len;
-		a.buf[0].in = true;
-	}
+	rm_arg_alloc(&arg, escape(c, NV_ESC_RM_ALLOC), root, parent, *object,
+		     class, params ? 0x1000 : 0);
+	a = ask_of(file, &arg, params, len);
 	expect(ask(c, &a) == 0, "RM_ALLOC fails");
-	*object = (uint32_t)get(row, arg, ABI_F_hObjectNew);
-	return (uint32_t)get(row, arg, ABI_F_status);
+	*object = rm_arg_object(&arg);
+	return rm_arg_status(&arg);
 }
 
 static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
@@ -358,15 +366,13 @@ static uint32_t rm_alloc(struct client *c, uint32_t file, uint32_t root,
 static uint32_t rm_free(struct client *c, uint32_t file, uint32_t root,
 			uint32_t object)
 {
-	const struct abi_row *row = escape(c, NV_ESC_RM_FREE);
-	uint8_t arg[ARG_MAX_] = { 0 };
-	struct ask a = { .file = file, .nr = NV_ESC_RM_FREE, .arg = arg,
-			 .arg_len = row->sizes[0] };
+	struct rm_arg arg;
+	struct ask a;
 
-	put(row, arg, ABI_F_hRoot, root);
-	put(row, arg, ABI_F_hObjectOld, object);
+	rm_arg_free(&arg, escape(c, NV_ESC_RM_FREE), root, 0, object);
+	a = ask_of(file, &arg, NULL, 0);
 	expect(ask(c, &a) == 0, "RM_FREE fails");
-	return (uint32_t)get(row, arg, ABI_F_status);
+	return rm_arg_status(&arg);
 }
 
 /* A control; a holds the file, and afterwards what came of nested pointers. */
@@ -374,26 +380,24 @@ static uint32_t rm_control(struct client *c, struct ask *a, uint32_t client,
 			   uint32_t object, uint32_t cmd, void *params,
 			   uint32_t len)
 {
-	const struct abi_row *row = escape(c, NV_ESC_RM_CONTROL);
-	uint8_t arg[ARG_MAX_] = { 0 };
+	struct rm_arg arg;
+	struct ask call;
 
-	a->nr = NV_ESC_RM_CONTROL;
-	a->arg = arg;
-	a->arg_len = row->sizes[0];
-	a->n = 1;
-	a->buf[0].p = params;
+	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, object, cmd,
+		       0x7fff12345678, len);
+	call = ask_of(a->file, &arg, params, len);
+	a->nr = call.nr;
+	a->arg = call.arg;
+	a->arg_len = call.arg_len;
+	a->n = call.n;
+	a->buf[0] = call.buf[0];
 	a->buf[0].len = len;
 	a->buf[0].in = true;
-	put(row, arg, ABI_F_hClient, client);
-	put(row, arg, ABI_F_hObject, object);
-	put(row, arg, ABI_F_cmd, cmd);
-	put(row, arg, ABI_F_params, 0x7fff12345678);
-	put(row, arg, ABI_F_paramsSize, len);
 	expect(ask(c, a) == 0, "RM_CONTROL 0x%x fails", cmd);
-	expect(get(row, arg, ABI_F_params) == 0x7fff12345678,
+	expect(rm_arg_get(&arg, ABI_F_params) == 0x7fff12345678,
 	       "the guest's pointer did not come back");
 	a->arg = NULL;
-	return (uint32_t)get(row, arg, ABI_F_status);
+	return rm_arg_status(&arg);
 }
 
 static uint32_t new_client(struct client *c, uint32_t file)
@@ -414,23 +418,18 @@ static void want_status(uint32_t status, uint32_t wanted)
 /* Starts a call that waits for MORE; its tag. */
 static uint32_t start_need(struct client *c, uint32_t file)
 {
-	const struct abi_row *row = escape(c, NV_ESC_RM_CONTROL), *ctl;
-	uint8_t arg[ARG_MAX_] = { 0 }, params[64] = { 0 };
+	const struct abi_row *ctl =
+		abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
 	uint32_t client = new_client(c, file), tag;
-	struct ask a = { .file = file, .nr = NV_ESC_RM_CONTROL, .arg = arg,
-			 .arg_len = row->sizes[0], .n = 1 };
+	uint8_t params[64] = { 0 };
+	struct rm_arg arg;
+	struct ask a;
 
-	ctl = abi_control(c->abi, NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
 	put(ctl, params, ABI_F_sizeOfStrings, 64);
 	put(ctl, params, ABI_F_pVersionBuffer, 0x1000);
-	put(row, arg, ABI_F_hClient, client);
-	put(row, arg, ABI_F_hObject, client);
-	put(row, arg, ABI_F_cmd, ctl->nr);
-	put(row, arg, ABI_F_params, 0x1000);
-	put(row, arg, ABI_F_paramsSize, ctl->sizes[0]);
-	a.buf[0].p = params;
-	a.buf[0].len = ctl->sizes[0];
-	a.buf[0].in = true;
+	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+		       ctl->nr, 0x1000, ctl->sizes[0]);
+	a = ask_of(file, &arg, params, ctl->sizes[0]);
 	tag = ++c->next_tag;
 	send_ioctl(c, &a, tag);
 	want_frame(c, ISO_NEED);
