@@ -13,11 +13,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "abi/iso_wire.h"
 #include "base/base.h"
 #include "base/sock.h"
+#include "../unit/wait.h"
 #include "bench.h"
 
 #define MESSAGE 64
@@ -52,18 +52,12 @@ static void put(const char *file, const char *text)
 
 static int dial(const char *file)
 {
-	struct sock_addr a = { .kind = SOCK_UNIX };
-	struct timespec tick = { .tv_nsec = 2000000 };
-	int fd;
+	int fd = wait_connect(at(file), 5000);
 
-	snprintf(a.path, sizeof(a.path), "%s", at(file));
-	for (int i = 0; i < 2500; i++) {
-		fd = sock_connect(&a, 1000);
-		if (fd >= 0)
-			return fd;
-		nanosleep(&tick, NULL);
-	}
-	fprintf(stderr, "bench_bridge: error: %s: %s\n", a.path, strerror(-fd));
+	if (fd >= 0)
+		return fd;
+	fprintf(stderr, "bench_bridge: error: %s: %s\n", at(file),
+		strerror(-fd));
 	exit(ISO_EX_UNAVAILABLE);
 }
 

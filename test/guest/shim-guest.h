@@ -18,6 +18,7 @@
 
 #include "base/base.h"
 
+#include "../unit/wait.h"
 #include "wire-test.h"
 
 #define BROKER_ADDR "vsock:any:9999"
@@ -112,17 +113,16 @@ static inline uint32_t state(unsigned int n)
 /* Whether an open file that answers is to be had within five seconds. */
 static inline bool heals(void)
 {
-	uint64_t end = now_ns() + 5000 * MS;
+	uint64_t end = 0;
+	int r;
 
-	while (now_ns() < end) {
+	do {
 		int fd = open_ctl();
-		int r = fd < 0 ? -errno : echo(fd);
 
+		r = fd < 0 ? -errno : echo(fd);
 		close_fd(&fd);
-		if (!r)
-			return true;
-	}
-	return false;
+	} while (r && wait_more(&end, 5000));
+	return !r;
 }
 
 #endif /* SHIM_GUEST_H */

@@ -8,6 +8,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+#include "../unit/wait.h"
 #include "wire-shim.h"
 
 #define STRING_BYTES 4096	/* of each string of hold_strings() */
@@ -200,11 +201,9 @@ static void send_strings(struct client *c, uint32_t file, uint32_t client,
 static bool hold_strings(struct client *c, uint32_t file, uint32_t client,
 			 uint32_t bytes)
 {
-	struct pollfd p = { .fd = c->fd, .events = POLLIN };
-
 	send_strings(c, file, client, bytes);
 	/* Without memory for the frame itself the broker does not answer. */
-	if (poll(&p, 1, 2000) == 0)
+	if (!wait_readable(c->fd, 2000))
 		return false;
 	expect(recv_frame(c), "connection closed instead of NEED");
 	return c->in.hdr.type == ISO_NEED;
@@ -246,13 +245,13 @@ static void do_unread(struct client *c)
 /* Bytes that the broker has not taken yet, after five seconds at most. */
 static int unsent(const struct client *c)
 {
-	int n = -1;
+	uint64_t end = 0;
+	int n;
 
-	for (int i = 0; i < 5000 && n != 0; i++) {
+	do {
 		if (ioctl(c->fd, SIOCOUTQ, &n) < 0)
 			return -1;
-		poll(NULL, 0, 1);
-	}
+	} while (n != 0 && wait_more(&end, 5000));
 	return n;
 }
 

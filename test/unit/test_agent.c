@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "tap.h"
+#include "wait.h"
 #include "agent/agent.h"
 #include "base/chan.h"
 #include "base/log.h"
@@ -116,10 +117,9 @@ static int get(int fd, uint16_t *ret_stream, uint8_t *buf, size_t *ret_n)
 
 static bool closed(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char c;
 
-	return poll(&p, 1, 10000) == 1 && read(fd, &c, 1) <= 0;
+	return wait_readable(fd, 10000) && read(fd, &c, 1) <= 0;
 }
 
 static int greet_as(const uint8_t *key)

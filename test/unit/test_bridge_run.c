@@ -18,8 +18,10 @@
 #include "abi/iso_wire.h"
 #include "base/sock.h"
 #include "tap.h"
+#include "wait.h"
 
 #define CAP 4
+#define WAIT_MS 10000
 
 static char top[] = "/tmp/test_bridge.XXXXXX";
 static char program[4096];
@@ -78,13 +80,6 @@ static void put_worker(const char *name, const char *gpu)
 	put(file, text);
 }
 
-static bool poll_ms(uint64_t *t)
-{
-	poll(NULL, 0, 2);
-	*t += 2;
-	return *t < 10000;
-}
-
 static void start(void)
 {
 	int p[2];
@@ -107,7 +102,7 @@ static void start(void)
 	while (n < sizeof(buf) - 1 && (r = read(p[0], buf + n, 1)) == 1)
 		if (buf[n++] == '\n' && memmem(buf, n, "info: ready", 11))
 			break;
-	/* its later lines stay in the pipe; nobody here says more than fits */
+	/* its later lines stay in the pipe, which has room for all of them */
 	fcntl(p[0], F_SETFD, FD_CLOEXEC);
 }
 
@@ -131,14 +126,11 @@ static void patient(int fd)
 /* A worker's connection; waits until its listener is there. */
 static int worker(const char *name)
 {
-	struct sock_addr a = { .kind = SOCK_UNIX };
-	uint64_t t = 0;
+	char path[SOCK_PATH_MAX];
 	int fd;
 
-	snprintf(a.path, sizeof(a.path), "%s/vms/%s.sock_9999", top, name);
-	do {
-		fd = sock_connect(&a, 1000);
-	} while (fd < 0 && poll_ms(&t));
+	snprintf(path, sizeof(path), "%s/vms/%s.sock_9999", top, name);
+	fd = wait_connect(path, WAIT_MS);
 	if (fd >= 0)
 		patient(fd);
 	return fd;
@@ -384,7 +376,7 @@ static void test_cap(void)
 	for (int i = 0; i < CAP; i++)
 		close2(w[i], g[i]);
 	/* since the start a listener for w2 has come */
-	while (bridge_fds() != fds_at_start + 1 && poll_ms(&t))
+	while (bridge_fds() != fds_at_start + 1 && wait_more(&t, WAIT_MS))
 		;
 	if (fds_at_start < 0)
 		skip("not root", "no fd is left behind");

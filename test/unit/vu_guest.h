@@ -24,6 +24,7 @@
 
 #include "base/base.h"
 #include "base/sock.h"
+#include "wait.h"
 
 #define G_CID 77u
 #define G_NUM 256u
@@ -74,9 +75,7 @@ static inline uint32_t g_buf(int q, unsigned int i)
 /* True if fd becomes readable in time. */
 static inline bool g_wait(int fd)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	return poll(&p, 1, G_WAIT_MS) == 1;
+	return wait_readable(fd, G_WAIT_MS);
 }
 
 /* One request; with_ack asks for an acknowledgement and returns its value.
@@ -209,16 +208,7 @@ static inline void g_program(char *ret_path, size_t n)
 
 static inline int g_connect(const char *path)
 {
-	for (int i = 0; i < G_WAIT_MS; i++) {
-		int fd = sock_unix_connect_nb(path);
-
-		if (fd >= 0) {
-			sock_set_nonblock(fd, false);
-			return fd;
-		}
-		poll(NULL, 0, 1);
-	}
-	return -1;
+	return wait_connect(path, G_WAIT_MS);
 }
 
 /* A device and a VMM connected to it, memory not yet given. */
