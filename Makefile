@@ -103,7 +103,7 @@ help:
 
 # ---- generated ------------------------------------------------------------
 
-GEN_H := $(GEN)/conf_tbl.h $(GEN)/abi_gen.h
+GEN_H := $(GEN)/conf_tbl.h $(GEN)/abi_gen.h $(GEN)/abi_numbers.h
 ABI_TBL := $(wildcard share/abi/*.tbl)
 ABI_C := $(addprefix scripts/gen/,abi-c.sh abi-c.awk abi-rows.awk)
 
@@ -112,14 +112,12 @@ $(GEN)/conf_tbl.%: share/conf.tbl scripts/gen/conf.sh
 	sh scripts/gen/conf.sh $* >$@.tmp
 	mv $@.tmp $@
 
-$(GEN)/abi_gen.h: $(ABI_TBL) $(ABI_C)
+$(GEN)/abi_gen.h: part := h
+$(GEN)/abi_numbers.h: part := n
+$(GEN)/abi_tables.c: part := c
+$(GEN)/abi_gen.h $(GEN)/abi_numbers.h $(GEN)/abi_tables.c: $(ABI_TBL) $(ABI_C)
 	@mkdir -p $(@D)
-	sh scripts/gen/abi-c.sh h $(ABI_TBL) >$@.tmp
-	mv $@.tmp $@
-
-$(GEN)/abi_tables.c: $(ABI_TBL) $(ABI_C)
-	@mkdir -p $(@D)
-	sh scripts/gen/abi-c.sh c $(ABI_TBL) >$@.tmp
+	sh scripts/gen/abi-c.sh $(part) $(ABI_TBL) >$@.tmp
 	mv $@.tmp $@
 
 # The system calls that a program may make are named in `#syscalls` comments

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # abi-c.awk - write C tables from the rows of ABI tables.
 #
-# Part of abi-c.sh, which sets mode to h or c. The input is what abi-rows.awk
+# Part of abi-c.sh, which sets mode to h, n or c. The input is what abi-rows.awk
 # prints: "status 0xN NAME" and "VERSION ROW" lines, where a ROW is
 # "kind number name size direction capabilities attribute...":
 #
@@ -15,14 +15,29 @@ function fail(msg) {
 	exit 1
 }
 
-function number(name, value) {
-	if (name in num) {
-		if (num[name] != value)
-			moved[name] = 1
+# A value that a field may hold. The code knows it as one number, so all tables
+# must agree on it.
+function value(name, v, where) {
+	if (name in val && val[name] != v)
+		fail(name " is " val[name] " in " val_from[name] " and " v \
+			" in " where ": the code needs one value of it")
+	if (name in val)
 		return
+	val[name] = v
+	val_from[name] = where
+	val_order[n_val++] = name
+}
+
+# The identity of a call that workers may make. Its number may differ between
+# tables.
+function row_id(name, nr) {
+	if (!(name in row_nr)) {
+		row_nr[name] = nr
+		row_order[n_row++] = name
+	} else if (row_nr[name] != nr) {
+		moved[name] = 1
 	}
-	num[name] = value
-	num_order[n_num++] = name
+	return "ABI_R_" name
 }
 
 function field_id(name) {
@@ -86,7 +101,7 @@ function names_to_ids(s,    f, n, i, out) {
 	return out
 }
 
-function row(    i, a, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on, no, dev, cls, opt, multi, priv, any, step, sizes, out) {
+function row(    i, a, id, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on, no, dev, cls, opt, multi, priv, any, step, sizes, out) {
 	dev = "0"; cls = "0"; opt = multi = priv = any = step = 0
 	sizes = " " $5 ","
 	if ($5 ~ /^x/) {
@@ -118,42 +133,50 @@ function row(    i, a, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on, no,
 		else if ($i == "priv") priv = 1
 		else fail($1 " " $4 ": " $i)
 	}
-	if ($7 != "-")
-		number($4, $3)
+	id = $7 == "-" ? "ABI_R_none" : row_id($4, $3)
 	out = "\t{ \"" $4 "\", " array("uint32_t", sizes, 1)
 	out = out ", " array("struct abi_ptr", ptrs, np)
 	out = out ", " array("struct abi_field", fields, nf)
 	out = out ", " array("uint32_t", clients, nc)
 	out = out ", " array("uint32_t", fds, nd)
 	out = out ", " array("uint16_t", on, no)
-	out = out ",\n\t  " $3 ", " step ", " cls ", ABI_" toupper($2) ", " dev
+	out = out ",\n\t  " $3 ", " step ", " id ", " cls ", ABI_" toupper($2) ", " dev
 	out = out ", " dir($6) ", " mask($7, "ABI_CAP_") ", 1, " np + 0 ", " nf + 0
 	out = out ", " nc + 0 ", " nd + 0 ", " no + 0 ", " any ", " opt ", " multi ", " priv " },"
 	rows[$1, $2] = rows[$1, $2] out "\n"
 	count[$1, $2]++
 }
 
-$1 == "status" { number($3, $2); status[n_status++] = $3; next }
+$1 == "status" { value($3, $2, $1); status[n_status++] = $3; next }
 !($1 in known) { known[$1] = 1; version[n_version++] = $1 }
-$2 == "const" { number($4, $3); next }
+$2 == "const" { value($4, $3, $1); next }
 NF < 7 { fail($0) }
 { row() }
 
-function header(    i) {
-	print "/* Made from share/abi by scripts/gen/abi-c.sh. */"
-	print "#ifndef ISO_ABI_GEN_H\n#define ISO_ABI_GEN_H\n"
-	print "/* NVIDIA's numbers by NVIDIA's names. */\nenum {"
-	for (i = 0; i < n_num; i++)
-		if (num_order[i] in moved)
-			continue # no one number: only the rows know it
-		else if (length(num[num_order[i]]) == 10 && num[num_order[i]] ~ /^0x[89a-fA-F]/)
-			big[n_big++] = num_order[i]
-		else
-			print "\t" num_order[i] " = " num[num_order[i]] ","
+# Defines the n names of list as the numbers in nr; an enum holds no number that
+# needs 32 bits.
+function numbers(list, n, nr,    i, name) {
+	print "enum {"
+	for (i = 0; i < n; i++)
+		if (!is_big(nr[list[i]]))
+			print "\t" list[i] " = " nr[list[i]] ","
 	print "};\n"
-	for (i = 0; i < n_big; i++)
-		print "#define " big[i] " " num[big[i]] "u"
-	print "\n/* Fields, whatever the row. */\nenum abi_f {"
+	for (i = 0; i < n; i++)
+		if (is_big(nr[list[i]]))
+			print "#define " list[i] " " nr[list[i]] "u"
+}
+
+function is_big(v) { return v ~ /^0x[89a-fA-F].......$/ }
+
+function header(    i) {
+	print made "#ifndef ISO_ABI_GEN_H\n#define ISO_ABI_GEN_H\n"
+	print "/* Values of fields, by NVIDIA's names: the same in all tables. */"
+	numbers(val_order, n_val, val)
+	print "\n/* Calls that workers may make, whatever their numbers. */"
+	print "enum abi_r {\n\tABI_R_none,"
+	for (i = 0; i < n_row; i++)
+		print "\tABI_R_" row_order[i] ","
+	print "};\n\n/* Fields, whatever the row. */\nenum abi_f {"
 	for (i = 0; i < n_field; i++)
 		print "\tABI_F_" field_order[i] ","
 	print "};\n\n/* RM's internal classes; any: below every object. */\nenum abi_ic {\n\tABI_IC_none,"
@@ -162,9 +185,20 @@ function header(    i) {
 	print "};\n\n#endif"
 }
 
+# For the tests, which play NVIDIA's programs and so make calls by number.
+function call_numbers(    i, n, same) {
+	for (i = 0; i < n_row; i++)
+		if (!(row_order[i] in moved))
+			same[n++] = row_order[i]
+	print made "#ifndef ISO_ABI_NUMBERS_H\n#define ISO_ABI_NUMBERS_H\n"
+	print "/* Numbers of calls, by NVIDIA's names, that are the same in all"
+	print " * tables. For tests only: other code goes by enum abi_r. */"
+	numbers(same, n, row_nr)
+	print "\n#endif"
+}
+
 function tables(    i, k, v, n, kinds) {
-	print "/* Made from share/abi by scripts/gen/abi-c.sh. */"
-	print "#include \"abi/abi_tables.h\"\n"
+	print made "#include \"abi/abi_tables.h\"\n"
 	for (i = 0; i < n_text; i++)
 		print text[i]
 	n = split("escape control class uvm", kinds, " ")
@@ -185,15 +219,19 @@ function tables(    i, k, v, n, kinds) {
 	print "};\nconst unsigned int abi_n_tables = " n_version ";\n"
 	print "const struct abi_status abi_statuses[] = {"
 	for (i = 0; i < n_status; i++)
-		printf "\t{ %s, \"%s\" },\n", num[status[i]], status[i]
+		printf "\t{ %s, \"%s\" },\n", val[status[i]], status[i]
 	print "};\nconst unsigned int abi_n_statuses = " n_status ";"
 }
+
+BEGIN { made = "/* Made from share/abi by scripts/gen/abi-c.sh. */\n" }
 
 END {
 	if (bad)
 		exit 1
 	if (mode == "h")
 		header()
+	else if (mode == "n")
+		call_numbers()
 	else
 		tables()
 }

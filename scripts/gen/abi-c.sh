@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 # abi-c.sh - turn the tables of share/abi into C.
 #
-# usage: abi-c.sh h|c TABLE...
+# usage: abi-c.sh h|n|c TABLE...
 #
-# Writes abi_gen.h (h) or abi_tables.c (c) from status.tbl and VERSION.tbl
-# files.
+# Writes abi_gen.h (h), abi_numbers.h (n) or abi_tables.c (c) from status.tbl
+# and VERSION.tbl files.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -14,10 +14,10 @@ main() {
 	local mode here rows
 
 	case ${1:-} in
-	h | c) [ $# -ge 2 ] || set -- ;;
+	h | n | c) [ $# -ge 2 ] || set -- ;;
 	*) set -- ;;
 	esac
-	[ $# -gt 0 ] || { echo "usage: abi-c.sh h|c TABLE..." >&2; exit 64; }
+	[ $# -gt 0 ] || { echo "usage: abi-c.sh h|n|c TABLE..." >&2; exit 64; }
 	mode=$1
 	shift
 	here=$(dirname "$0")

@@ -110,6 +110,29 @@ const struct abi_row *abi_uvm(const struct abi *abi, uint32_t nr)
 	return find(abi, ABI_UVM, nr);
 }
 
+const struct abi_row *abi_row(const struct abi *abi, enum abi_r id)
+{
+	static const enum abi_kind order[] = { ABI_ESCAPE, ABI_UVM, ABI_CLASS,
+					       ABI_CONTROL };
+
+	for (unsigned int k = 0; id && k < ABI_KIND_COUNT; k++)
+		for (uint32_t i = abi->n_rows[order[k]]; i-- > 0;)
+			if (abi->rows[order[k]][i].id == id)
+				return &abi->rows[order[k]][i];
+	return NULL;
+}
+
+const char *abi_row_name(enum abi_r id)
+{
+	for (unsigned int i = 0; i < abi_n_tables; i++) {
+		const struct abi_row *row = abi_row(&abi_tables[i], id);
+
+		if (row)
+			return row->name;
+	}
+	return "?";
+}
+
 int abi_size_ok(const struct abi_row *row, uint32_t size)
 {
 	if (row->step)

@@ -31,7 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "abi_gen.h" /* enums: numbers by vendor name, ABI_F_*, ABI_IC_* */
+#include "abi_gen.h" /* values of fields; ABI_R_*, ABI_F_*, ABI_IC_* */
 
 enum abi_kind {
 	ABI_ESCAPE,
@@ -103,8 +103,9 @@ struct abi_row {
 	const uint32_t *fds; /* offsets of fds, 4 bytes each */
 	const uint16_t *on; /* CONTROL: enum abi_ic it exists on;
 			     * CLASS: enum abi_ic allowed as parent */
-	uint32_t nr;
+	uint32_t nr; /* in this version */
 	uint32_t step;
+	uint16_t id; /* enum abi_r; ABI_R_none if no worker may call it */
 	uint16_t ic; /* CLASS: its internal class, enum abi_ic */
 	uint8_t kind; /* enum abi_kind */
 	uint8_t dev; /* ESCAPE, UVM: mask of enum abi_dev */
@@ -145,6 +146,15 @@ const struct abi_row *abi_escape(const struct abi *abi, uint32_t nr,
 const struct abi_row *abi_control(const struct abi *abi, uint32_t cmd);
 const struct abi_row *abi_class(const struct abi *abi, uint32_t class);
 const struct abi_row *abi_uvm(const struct abi *abi, uint32_t nr);
+
+/*
+ * The row of that identity whatever its number, or NULL if this version lacks
+ * the call. Of an escape with several forms the last, which is the largest.
+ */
+const struct abi_row *abi_row(const struct abi *abi, enum abi_r id);
+
+/* NVIDIA's name of the call, whichever table has it; "?" if none does. */
+const char *abi_row_name(enum abi_r id);
 
 /* Whether a worker with these capabilities may make the call. */
 static inline int abi_allowed(const struct abi_row *row, uint32_t caps)

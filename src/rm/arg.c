@@ -4,14 +4,14 @@
 
 #include <assert.h>
 
-const struct abi_row *rm_escape(const struct abi *abi, uint32_t nr,
+const struct abi_row *rm_escape(const struct abi *abi, enum abi_r id,
 				enum rm_form form)
 {
 	const struct abi_row *row = NULL;
 
-	/* forms of one number stand by size */
+	/* the forms of an escape stand by size */
 	for (uint32_t i = 0; i < abi->n_rows[ABI_ESCAPE]; i++) {
-		if (abi->rows[ABI_ESCAPE][i].nr != nr)
+		if (abi->rows[ABI_ESCAPE][i].id != id)
 			continue;
 		row = &abi->rows[ABI_ESCAPE][i];
 		if (form == RM_SHORTEST)

@@ -22,7 +22,7 @@ struct rm_arg {
 /* The row of an escape that may have several forms: RM_ALLOC has one of 32
  * bytes and one of 48. NULL if the table has none. */
 enum rm_form { RM_SHORTEST, RM_LONGEST };
-const struct abi_row *rm_escape(const struct abi *abi, uint32_t nr,
+const struct abi_row *rm_escape(const struct abi *abi, enum abi_r id,
 				enum rm_form form);
 
 /*

@@ -64,11 +64,6 @@ static int checked_call(struct rm *rm, struct rm_arg *a, const char *what)
 	return 0;
 }
 
-static const struct abi_row *escape_row(const struct rm *rm, uint32_t nr)
-{
-	return rm_escape(rm->abi, nr, RM_LONGEST);
-}
-
 /* Finds the driver's version: the first word of the file that looks like
  * 550.163.01. */
 static int read_version(struct rm *rm)
@@ -95,7 +90,8 @@ static int read_version(struct rm *rm)
 /* Tells the driver which version its user space is. */
 static int check_version(struct rm *rm)
 {
-	const struct abi_row *row = escape_row(rm, NV_ESC_CHECK_VERSION_STR);
+	const struct abi_row *row = abi_row(rm->abi,
+					    ABI_R_NV_ESC_CHECK_VERSION_STR);
 	_cleanup_free_ void *arg = calloc(1, row->sizes[0]);
 	size_t room;
 	char *text;
@@ -137,7 +133,7 @@ int rm_open(struct rm *rm)
 		return fail(rm, -errno, CTL_DEVICE ": %s", strerror(errno));
 	r = check_version(rm);
 	if (r == 0)
-		r = rm_alloc(rm, 0, NV01_ROOT_CLIENT, ABI_F_status, 0,
+		r = rm_alloc(rm, 0, ABI_R_NV01_ROOT_CLIENT, ABI_F_status, 0,
 			     &rm->client);
 	if (r < 0)
 		close_fd(&rm->ctl);
@@ -149,14 +145,14 @@ void rm_close(struct rm *rm)
 	close_fd(&rm->ctl);
 }
 
-int rm_params_init(struct rm *rm, uint32_t cmd, struct rm_params *ret_params)
+int rm_params_init(struct rm *rm, enum abi_r cmd, struct rm_params *ret_params)
 {
-	const struct abi_row *row = abi_control(rm->abi, cmd);
+	const struct abi_row *row = abi_row(rm->abi, cmd);
 	void *buf;
 
 	if (!row)
-		return fail(rm, -ENOTSUP, "control 0x%08x is not in the table",
-			    cmd);
+		return fail(rm, -ENOTSUP, "%s: not in driver %s",
+			    abi_row_name(cmd), rm->version);
 	buf = calloc(1, row->sizes[0]);
 	if (!buf)
 		return fail(rm, -ENOMEM, "out of memory");
@@ -174,29 +170,29 @@ int rm_control(struct rm *rm, uint32_t object, struct rm_params *params)
 {
 	struct rm_arg a;
 
-	rm_arg_control(&a, escape_row(rm, NV_ESC_RM_CONTROL), rm->client,
-		       object, params->row->nr, (uintptr_t)params->buf,
-		       params->size);
+	rm_arg_control(&a, abi_row(rm->abi, ABI_R_NV_ESC_RM_CONTROL),
+		       rm->client, object, params->row->nr,
+		       (uintptr_t)params->buf, params->size);
 	return checked_call(rm, &a, params->row->name);
 }
 
-int rm_alloc(struct rm *rm, uint32_t parent, uint32_t class_id,
+int rm_alloc(struct rm *rm, uint32_t parent, enum abi_r class_id,
 	     enum abi_f field, uint64_t value, uint32_t *ret_handle)
 {
-	const struct abi_row *class_row = abi_class(rm->abi, class_id);
+	const struct abi_row *class_row = abi_row(rm->abi, class_id);
 	_cleanup_free_ void *params = NULL;
 	struct rm_arg a;
 	int r;
 
 	if (!class_row)
-		return fail(rm, -ENOTSUP, "class 0x%x is not in the table",
-			    class_id);
+		return fail(rm, -ENOTSUP, "%s: not in driver %s",
+			    abi_row_name(class_id), rm->version);
 	params = calloc(1, class_row->sizes[0] + 1);
 	if (!params)
 		return fail(rm, -ENOMEM, "out of memory");
 	abi_put(class_row, field, 0, params, class_row->sizes[0], value);
-	rm_arg_alloc(&a, escape_row(rm, NV_ESC_RM_ALLOC), rm->client, parent,
-		     rm->client ? rm->next_handle++ : 0, class_id,
+	rm_arg_alloc(&a, abi_row(rm->abi, ABI_R_NV_ESC_RM_ALLOC), rm->client,
+		     parent, rm->client ? rm->next_handle++ : 0, class_row->nr,
 		     rm->client ? (uintptr_t)params : 0);
 	r = checked_call(rm, &a, a.row->name);
 	if (r < 0)
@@ -209,14 +205,14 @@ int rm_free(struct rm *rm, uint32_t parent, uint32_t object)
 {
 	struct rm_arg a;
 
-	rm_arg_free(&a, escape_row(rm, NV_ESC_RM_FREE), rm->client, parent,
-		    object);
+	rm_arg_free(&a, abi_row(rm->abi, ABI_R_NV_ESC_RM_FREE), rm->client,
+		    parent, object);
 	return checked_call(rm, &a, a.row->name);
 }
 
 int rm_open_gpu(struct rm *rm, uint32_t minor)
 {
-	const struct abi_row *row = escape_row(rm, NV_ESC_REGISTER_FD);
+	const struct abi_row *row = abi_row(rm->abi, ABI_R_NV_ESC_REGISTER_FD);
 	_cleanup_close_ int fd = -1;
 	int32_t ctl = rm->ctl;
 	char path[32];
@@ -232,7 +228,7 @@ int rm_open_gpu(struct rm *rm, uint32_t minor)
 
 int rm_card(struct rm *rm, uint32_t gpu_id, struct rm_card *ret_card)
 {
-	const struct abi_row *row = escape_row(rm, NV_ESC_CARD_INFO);
+	const struct abi_row *row = abi_row(rm->abi, ABI_R_NV_ESC_CARD_INFO);
 	const uint32_t size = 32 * row->step, step = row->step;
 	_cleanup_free_ uint8_t *arg = calloc(1, size);
 	int r;

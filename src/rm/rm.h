@@ -43,7 +43,7 @@ int rm_open(struct rm *rm);
 void rm_close(struct rm *rm);
 
 /* Zeroed parameters for a control. 0, -ENOTSUP (not in the table), -ENOMEM. */
-int rm_params_init(struct rm *rm, uint32_t cmd, struct rm_params *ret_params);
+int rm_params_init(struct rm *rm, enum abi_r cmd, struct rm_params *ret_params);
 void rm_params_free(struct rm_params *params);
 
 /* RM_CONTROL. 0, -errno of the ioctl, or -EREMOTEIO: RM's own status, which
@@ -52,7 +52,7 @@ int rm_control(struct rm *rm, uint32_t object, struct rm_params *params);
 
 /* Allocates a class below parent with one parameter, an integer (field). As
  * rm_control(). */
-int rm_alloc(struct rm *rm, uint32_t parent, uint32_t class_id,
+int rm_alloc(struct rm *rm, uint32_t parent, enum abi_r class_id,
 	     enum abi_f field, uint64_t value, uint32_t *ret_handle);
 /* Frees the object and what is below it. */
 int rm_free(struct rm *rm, uint32_t parent, uint32_t object);

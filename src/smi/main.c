@@ -38,7 +38,7 @@ static const char usage[] =
 	"Exit status: 0, 64 wrong usage, 69 no driver or no GPU answers.\n";
 
 /* A control with one integer input; the caller frees params. */
-static int ask(struct rm *rm, uint32_t object, uint32_t cmd, enum abi_f in,
+static int ask(struct rm *rm, uint32_t object, enum abi_r cmd, enum abi_f in,
 	       uint64_t value, struct rm_params *params)
 {
 	int r = rm_params_init(rm, cmd, params);
@@ -69,7 +69,7 @@ static void take_text(const struct rm_params *p, enum abi_f field, char *dst,
 static int read_names(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 {
 	struct rm_params p;
-	int r = ask(rm, subdevice, NV2080_CTRL_CMD_GPU_GET_NAME_STRING,
+	int r = ask(rm, subdevice, ABI_R_NV2080_CTRL_CMD_GPU_GET_NAME_STRING,
 		    ABI_F_gpuNameStringFlags,
 		    NV2080_CTRL_GPU_GET_NAME_STRING_FLAGS_TYPE_ASCII, &p);
 
@@ -77,8 +77,8 @@ static int read_names(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 		return r;
 	take_text(&p, ABI_F_ascii, gpu->name, sizeof(gpu->name));
 	rm_params_free(&p);
-	r = ask(rm, subdevice, NV2080_CTRL_CMD_GPU_GET_GID_INFO, ABI_F_flags,
-		NV2080_GPU_CMD_GPU_GET_GID_FLAGS_FORMAT_ASCII, &p);
+	r = ask(rm, subdevice, ABI_R_NV2080_CTRL_CMD_GPU_GET_GID_INFO,
+		ABI_F_flags, NV2080_GPU_CMD_GPU_GET_GID_FLAGS_FORMAT_ASCII, &p);
 	if (r < 0)
 		return r;
 	take_text(&p, ABI_F_data, gpu->uuid, sizeof(gpu->uuid));
@@ -94,7 +94,7 @@ static int read_memory(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 		NV2080_CTRL_FB_INFO_INDEX_HEAP_FREE,
 	};
 	struct rm_params p;
-	int r = rm_params_init(rm, NV2080_CTRL_CMD_FB_GET_INFO_V2, &p);
+	int r = rm_params_init(rm, ABI_R_NV2080_CTRL_CMD_FB_GET_INFO_V2, &p);
 
 	if (r < 0)
 		return r;
@@ -118,7 +118,7 @@ static int read_memory(struct rm *rm, uint32_t subdevice, struct gpu *gpu)
 static int attach(struct rm *rm, uint32_t gpu_id)
 {
 	struct rm_params p;
-	int r = rm_params_init(rm, NV0000_CTRL_CMD_GPU_ATTACH_IDS, &p);
+	int r = rm_params_init(rm, ABI_R_NV0000_CTRL_CMD_GPU_ATTACH_IDS, &p);
 
 	if (r < 0)
 		return r;
@@ -146,8 +146,8 @@ static int read_gpu(struct rm *rm, uint32_t gpu_id, struct gpu *gpu)
 	fd = rm_open_gpu(rm, gpu->card.minor);
 	if (fd < 0)
 		return fd;
-	r = ask(rm, rm->client, NV0000_CTRL_CMD_GPU_GET_ID_INFO, ABI_F_gpuId,
-		gpu_id, &p);
+	r = ask(rm, rm->client, ABI_R_NV0000_CTRL_CMD_GPU_GET_ID_INFO,
+		ABI_F_gpuId, gpu_id, &p);
 	if (r < 0)
 		return r;
 	instance = (uint32_t)abi_get(p.row, ABI_F_deviceInstance, 0, p.buf,
@@ -155,11 +155,11 @@ static int read_gpu(struct rm *rm, uint32_t gpu_id, struct gpu *gpu)
 	sub_instance = (uint32_t)abi_get(p.row, ABI_F_subDeviceInstance, 0,
 					 p.buf, p.size);
 	rm_params_free(&p);
-	r = rm_alloc(rm, rm->client, NV01_DEVICE_0, ABI_F_deviceId, instance,
-		     &device);
+	r = rm_alloc(rm, rm->client, ABI_R_NV01_DEVICE_0, ABI_F_deviceId,
+		     instance, &device);
 	if (r < 0)
 		return r;
-	r = rm_alloc(rm, device, NV20_SUBDEVICE_0, ABI_F_subDeviceId,
+	r = rm_alloc(rm, device, ABI_R_NV20_SUBDEVICE_0, ABI_F_subDeviceId,
 		     sub_instance, &subdevice);
 	if (r == 0)
 		r = read_names(rm, subdevice, gpu);
@@ -175,7 +175,8 @@ static int read_gpus(struct rm *rm, struct gpu *gpus, uint32_t *ret_n)
 {
 	uint32_t id[MAX_GPUS], n = 0;
 	struct rm_params p;
-	int r = rm_params_init(rm, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS, &p);
+	int r = rm_params_init(rm, ABI_R_NV0000_CTRL_CMD_GPU_GET_PROBED_IDS,
+			       &p);
 
 	if (r < 0)
 		return r;

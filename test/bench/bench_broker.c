@@ -24,6 +24,7 @@
 
 #include "abi/abi.h"
 #include "abi/iso_wire.h"
+#include "abi_numbers.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/rd.h"

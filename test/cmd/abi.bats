@@ -158,8 +158,30 @@ escape 0x00000008 NV_ESC_X 16 inout compute dev=ctl .first=0,4" "$output"
 	bad 'escape 0x29 NV_X 16 inout utility ptr=0:in:guess:4'
 }
 
+@test "a value that differs between tables stops the build" {
+	cd "$BATS_TEST_TMPDIR"
+	echo 'const 0x00000001 NV_X' >1.tbl
+	echo 'const 0x00000002 NV_X' >2.tbl
+	run -1 --separate-stderr sh "$gen/abi-c.sh" h 1.tbl 2.tbl
+	has "$stderr" 'NV_X is 0x00000001 in 1 and 0x00000002 in 2'
+}
+
+@test "a call whose number differs has a name of its own, and no number" {
+	cd "$BATS_TEST_TMPDIR"
+	row='8 inout compute dev=ctl'
+	printf '%s\n' "escape 0x01 NV_X $row" "escape 0x02 NV_Y $row" >1.tbl
+	printf '%s\n' "escape 0x02 NV_X $row" "escape 0x02 NV_Y $row" >2.tbl
+	run -0 --separate-stderr sh "$gen/abi-c.sh" h 1.tbl 2.tbl
+	has "$output" 'ABI_R_NV_X'
+	run -0 --separate-stderr sh "$gen/abi-c.sh" n 1.tbl 2.tbl
+	has "$output" 'NV_Y = 0x02'
+	[[ $output != *NV_X* ]]
+}
+
 @test "no number of a call stands in the C code" {
 	# The names are NVIDIA's; only tests and the wire have numbers.
+	run ! grep -rn 'abi_numbers[.]h' "$TOP/src" "$TOP/kmod"
+	equal '' "$output"
 	run ! grep -rnE '0x(2080|0080|0000|0073)[0-9a-f]{4}\b' "$TOP/src" \
 		--include='*.c' --include='*.h'
 	equal '' "$output"

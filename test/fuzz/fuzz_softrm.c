@@ -90,11 +90,11 @@ static void one_call(struct run *r, struct drv_file *file,
 	gather(r, &call, -1, row, call.arg, len);
 	ctl = abi_control(abi, (uint32_t)abi_get(row, ABI_F_cmd, 0, call.arg,
 						 len));
-	if (row->nr == NV_ESC_RM_CONTROL && ctl && call.n_mem &&
+	if (row->id == ABI_R_NV_ESC_RM_CONTROL && ctl && call.n_mem &&
 	    abi_size_ok(ctl, mem[0].len))
 		gather(r, &call, 0, ctl, mem[0].ptr, mem[0].len);
 	r->drv->ops->ioctl(file, &call);
-	if (row->nr == NV_ESC_RM_ALLOC && file->kind == DRV_CTL &&
+	if (row->id == ABI_R_NV_ESC_RM_ALLOC && file->kind == DRV_CTL &&
 	    abi_get(row, ABI_F_status, 0, call.arg, len) == NV_OK)
 		r->client = (uint32_t)abi_get(row, ABI_F_hRoot, 0, call.arg,
 					      len);

@@ -56,26 +56,28 @@ static void make_subdevice(struct bench *b)
 	uint32_t device;
 
 	if (rm_open(&b->rm) < 0 ||
-	    rm_params_init(&b->rm, NV0000_CTRL_CMD_GPU_ATTACH_IDS, &attach) < 0)
+	    rm_params_init(&b->rm, ABI_R_NV0000_CTRL_CMD_GPU_ATTACH_IDS,
+			   &attach) < 0)
 		fail(b);
 	abi_put(attach.row, ABI_F_gpuIds, 0, attach.buf, attach.size,
 		NV0000_CTRL_GPU_ATTACH_ALL_PROBED_IDS);
 	if (rm_control(&b->rm, b->rm.client, &attach) < 0 ||
-	    rm_alloc(&b->rm, b->rm.client, NV01_DEVICE_0, ABI_F_deviceId, 0,
-		     &device) < 0 ||
-	    rm_alloc(&b->rm, device, NV20_SUBDEVICE_0, ABI_F_subDeviceId, 0,
-		     &b->subdevice) < 0)
+	    rm_alloc(&b->rm, b->rm.client, ABI_R_NV01_DEVICE_0, ABI_F_deviceId,
+		     0, &device) < 0 ||
+	    rm_alloc(&b->rm, device, ABI_R_NV20_SUBDEVICE_0, ABI_F_subDeviceId,
+		     0, &b->subdevice) < 0)
 		fail(b);
 	rm_params_free(&attach);
 }
 
-static void make_call(struct bench *b, uint32_t cmd, struct pair *pair)
+static void make_call(struct bench *b, enum abi_r cmd, struct pair *pair)
 {
 	if (rm_params_init(&b->rm, cmd, &pair->params) < 0)
 		fail(b);
 	rm_arg_control(&pair->arg,
-		       rm_escape(b->rm.abi, NV_ESC_RM_CONTROL, RM_LONGEST),
-		       b->rm.client, b->subdevice, cmd,
+		       rm_escape(b->rm.abi, ABI_R_NV_ESC_RM_CONTROL,
+				 RM_LONGEST),
+		       b->rm.client, b->subdevice, pair->params.row->nr,
 		       (uintptr_t)pair->params.buf, pair->params.size);
 	/* IOCTL; RESULT is as long */
 	pair->raw_len = sizeof(struct iso_hdr) + sizeof(struct iso_ioctl) +
@@ -88,8 +90,8 @@ static void set_up(struct bench *b, struct pair *control, struct pair *nested)
 	const struct rm_params *p = &nested->params;
 
 	make_subdevice(b);
-	make_call(b, NV2080_CTRL_CMD_GPU_GET_INFO_V2, control);
-	make_call(b, NV2080_CTRL_CMD_BUS_GET_INFO, nested);
+	make_call(b, ABI_R_NV2080_CTRL_CMD_GPU_GET_INFO_V2, control);
+	make_call(b, ABI_R_NV2080_CTRL_CMD_BUS_GET_INFO, nested);
 	abi_put(p->row, ABI_F_busInfoListSize, 0, p->buf, p->size, 1);
 	abi_put(p->row, ABI_F_busInfoList, 0, p->buf, p->size,
 		(uintptr_t)b->list);
@@ -111,7 +113,7 @@ static void once_raw(struct bench *b, struct pair *pair)
 
 static void once_call(struct bench *b, struct pair *pair)
 {
-	int r = rm_ioctl(b->rm.ctl, NV_ESC_RM_CONTROL, pair->arg.bytes,
+	int r = rm_ioctl(b->rm.ctl, pair->arg.row->nr, pair->arg.bytes,
 			 pair->arg.size);
 
 	if (r < 0)

@@ -18,6 +18,7 @@
 
 #include "../tools/driver-test.h"
 #include "../unit/tap.h"
+#include "abi_numbers.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sock.h"
@@ -40,12 +41,12 @@ struct who {
 /* ---- calls ----------------------------------------------------------------
  */
 
-static const struct abi_row *escape(const struct who *w, uint32_t nr)
+static const struct abi_row *escape(const struct who *w, enum abi_r id)
 {
-	const struct abi_row *row = rm_escape(w->abi, nr, RM_SHORTEST);
+	const struct abi_row *row = rm_escape(w->abi, id, RM_SHORTEST);
 
 	if (!row)
-		die(ISO_EX_BUG, "the table has no escape %u", nr);
+		die(ISO_EX_BUG, "the table has no %s", abi_row_name(id));
 	return row;
 }
 
@@ -60,8 +61,8 @@ static int64_t alloc_at(const struct who *w, uint32_t parent, uint32_t handle,
 {
 	struct rm_arg a;
 
-	rm_arg_alloc(&a, escape(w, NV_ESC_RM_ALLOC), w->client, parent, handle,
-		     class, (uintptr_t)params);
+	rm_arg_alloc(&a, escape(w, ABI_R_NV_ESC_RM_ALLOC), w->client, parent,
+		     handle, class, (uintptr_t)params);
 	return rm_call(w->fd, &a);
 }
 
@@ -78,7 +79,7 @@ static int64_t release_object(const struct who *w, uint32_t handle)
 {
 	struct rm_arg a;
 
-	rm_arg_free(&a, escape(w, NV_ESC_RM_FREE), w->client, 0, handle);
+	rm_arg_free(&a, escape(w, ABI_R_NV_ESC_RM_FREE), w->client, 0, handle);
 	return rm_call(w->fd, &a);
 }
 
@@ -87,8 +88,8 @@ static int64_t control_at(const struct who *w, uint32_t object, uint32_t cmd,
 {
 	struct rm_arg a;
 
-	rm_arg_control(&a, escape(w, NV_ESC_RM_CONTROL), w->client, object,
-		       cmd, params, len);
+	rm_arg_control(&a, escape(w, ABI_R_NV_ESC_RM_CONTROL), w->client,
+		       object, cmd, params, len);
 	return rm_call(w->fd, &a);
 }
 

@@ -87,7 +87,7 @@ static void do_burst(struct client *c)
 	file = open_dev(c, ISO_DEV_CTL);
 	client = new_client(c, file);
 	ctl = abi_control(c->abi, NV0000_CTRL_CMD_GPU_GET_PROBED_IDS);
-	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+	rm_arg_control(&arg, escape(c, ABI_R_NV_ESC_RM_CONTROL), client, client,
 		       ctl->nr, 0x1000, ctl->sizes[0]);
 	a = ask_of(file, &arg, params, ctl->sizes[0]);
 	wr_init(&burst, ISO_MAX_FRAME);

@@ -99,7 +99,7 @@ static void do_foreign_dup(struct client *c)
 	uint32_t victim, thief, err;
 
 	join(c);
-	row = escape(c, NV_ESC_RM_DUP_OBJECT);
+	row = escape(c, ABI_R_NV_ESC_RM_DUP_OBJECT);
 	victim = new_client(c, open_as(c, ISO_DEV_CTL, 100, &err));
 	a.file = open_as(c, ISO_DEV_CTL, 200, &err);
 	thief = new_client(c, a.file);
@@ -190,7 +190,7 @@ static void send_strings(struct client *c, uint32_t file, uint32_t client,
 	put(row, params, ABI_F_pDriverVersionBuffer, 1);
 	put(row, params, ABI_F_pVersionBuffer, 1);
 	put(row, params, ABI_F_pTitleBuffer, 1);
-	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+	rm_arg_control(&arg, escape(c, ABI_R_NV_ESC_RM_CONTROL), client, client,
 		       row->nr, 1, row->sizes[0]);
 	a = ask_of(file, &arg, params, row->sizes[0]);
 	send_ioctl(c, &a, ++c->next_tag);
@@ -270,7 +270,7 @@ static void do_parked_gone(struct client *c)
 	client = new_client(&slow, file);
 	join(c);
 	cards.file = open_dev(c, ISO_DEV_CTL);
-	cards.arg_len = escape(c, NV_ESC_CARD_INFO)->sizes[0];
+	cards.arg_len = escape(c, ABI_R_NV_ESC_CARD_INFO)->sizes[0];
 	for (uint32_t n = STRING_BYTES; n > 1; n /= 8)
 		while (hold_strings(&slow, file, client, n))
 			;
@@ -290,7 +290,7 @@ static void do_bad_fd(struct client *c)
 
 	join(c);
 	a.file = open_dev(c, ISO_DEV_CTL);
-	row = escape(c, NV_ESC_REGISTER_FD);
+	row = escape(c, ABI_R_NV_ESC_REGISTER_FD);
 	a.arg_len = row->sizes[0];
 	put(row, arg, ABI_F_ctl_fd, 0x12345);
 	expect(ask(c, &a) == EBADF, "an unknown file id is not EBADF");
@@ -306,7 +306,7 @@ static void do_huge_length(struct client *c)
 	join(c);
 	file = open_dev(c, ISO_DEV_CTL);
 	client = new_client(c, file);
-	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+	rm_arg_control(&arg, escape(c, ABI_R_NV_ESC_RM_CONTROL), client, client,
 		       NV0000_CTRL_CMD_GPU_GET_PROBED_IDS, 0x1000, 0xffffffff);
 	a = ask_of(file, &arg, arg.bytes, 0);
 	expect(ask(c, &a) == 0, "RM_CONTROL fails");

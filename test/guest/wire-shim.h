@@ -17,6 +17,7 @@
 
 #include "abi/abi.h"
 #include "abi/iso_wire.h"
+#include "abi_numbers.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/rd.h"
@@ -315,12 +316,12 @@ static uint64_t get(const struct abi_row *row, const void *arg, enum abi_f f)
 	return abi_get(row, f, 0, arg, row->sizes[0]);
 }
 
-static const struct abi_row *escape(struct client *c, uint32_t nr)
+static const struct abi_row *escape(struct client *c, enum abi_r id)
 {
-	const struct abi_row *row = rm_escape(c->abi, nr, RM_SHORTEST);
+	const struct abi_row *row = rm_escape(c->abi, id, RM_SHORTEST);
 
 	if (!row)
-		die(ISO_EX_BUG, "the table has no escape %u", nr);
+		die(ISO_EX_BUG, "the table has no %s", abi_row_name(id));
 	return row;
 }
 
@@ -349,8 +350,8 @@ static uint32_t rm_alloc_with(struct client *c, uint32_t file, uint32_t root,
 	struct rm_arg arg;
 	struct ask a;
 
-	rm_arg_alloc(&arg, escape(c, NV_ESC_RM_ALLOC), root, parent, *object,
-		     class, params ? 0x1000 : 0);
+	rm_arg_alloc(&arg, escape(c, ABI_R_NV_ESC_RM_ALLOC), root, parent,
+		     *object, class, params ? 0x1000 : 0);
 	a = ask_of(file, &arg, params, len);
 	expect(ask(c, &a) == 0, "RM_ALLOC fails");
 	*object = rm_arg_object(&arg);
@@ -369,7 +370,7 @@ static uint32_t rm_free(struct client *c, uint32_t file, uint32_t root,
 	struct rm_arg arg;
 	struct ask a;
 
-	rm_arg_free(&arg, escape(c, NV_ESC_RM_FREE), root, 0, object);
+	rm_arg_free(&arg, escape(c, ABI_R_NV_ESC_RM_FREE), root, 0, object);
 	a = ask_of(file, &arg, NULL, 0);
 	expect(ask(c, &a) == 0, "RM_FREE fails");
 	return rm_arg_status(&arg);
@@ -383,8 +384,8 @@ static uint32_t rm_control(struct client *c, struct ask *a, uint32_t client,
 	struct rm_arg arg;
 	struct ask call;
 
-	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, object, cmd,
-		       0x7fff12345678, len);
+	rm_arg_control(&arg, escape(c, ABI_R_NV_ESC_RM_CONTROL), client, object,
+		       cmd, 0x7fff12345678, len);
 	call = ask_of(a->file, &arg, params, len);
 	a->nr = call.nr;
 	a->arg = call.arg;
@@ -427,7 +428,7 @@ static uint32_t start_need(struct client *c, uint32_t file)
 
 	put(ctl, params, ABI_F_sizeOfStrings, 64);
 	put(ctl, params, ABI_F_pVersionBuffer, 0x1000);
-	rm_arg_control(&arg, escape(c, NV_ESC_RM_CONTROL), client, client,
+	rm_arg_control(&arg, escape(c, ABI_R_NV_ESC_RM_CONTROL), client, client,
 		       ctl->nr, 0x1000, ctl->sizes[0]);
 	a = ask_of(file, &arg, params, ctl->sizes[0]);
 	tag = ++c->next_tag;

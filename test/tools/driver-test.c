@@ -36,19 +36,24 @@ static int wait_released(void)
 	return release_all(); /* the next one's turn */
 }
 
-static bool lists_pids(const struct drv_call *call)
+static const struct abi_row *pids_row(const struct drv_file *file)
 {
-	return call->row->kind == ABI_ESCAPE &&
-	       call->row->nr == NV_ESC_RM_CONTROL && call->n_mem == 1 &&
-	       abi_get(call->row, ABI_F_cmd, 0, call->arg, call->len) ==
-		       NV2080_CTRL_CMD_GPU_GET_PIDS;
+	return abi_row(file->drv->abi, ABI_R_NV2080_CTRL_CMD_GPU_GET_PIDS);
+}
+
+static bool lists_pids(const struct drv_file *file, const struct drv_call *call)
+{
+	const struct abi_row *row = pids_row(file);
+
+	return call->row->id == ABI_R_NV_ESC_RM_CONTROL && call->n_mem == 1 &&
+	       row && abi_get(call->row, ABI_F_cmd, 0, call->arg, call->len) ==
+		       row->nr;
 }
 
 /* Three, ours in the middle. */
 static int list_pids(struct drv_file *file, struct drv_call *call)
 {
-	const struct abi_row *row =
-		abi_control(file->drv->abi, NV2080_CTRL_CMD_GPU_GET_PIDS);
+	const struct abi_row *row = pids_row(file);
 	const struct drv_mem *mem = &call->mem[0];
 
 	for (uint32_t i = 0; i < 3; i++)
@@ -63,10 +68,10 @@ static int block_ioctl(struct drv_file *file, struct drv_call *call)
 {
 	uint64_t number = 0;
 
-	if (lists_pids(call))
+	if (lists_pids(file, call))
 		return list_pids(file, call);
-	if (call->row->kind != ABI_ESCAPE ||
-	    call->row->nr != NV_ESC_SYS_PARAMS || call->len != sizeof(number))
+	if (call->row->id != ABI_R_NV_ESC_SYS_PARAMS ||
+	    call->len != sizeof(number))
 		return soft->ioctl(file, call);
 	memcpy(&number, call->arg, sizeof(number));
 	switch (number) {

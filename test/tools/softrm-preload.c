@@ -244,14 +244,14 @@ static void trace(const struct drv_call *call, const struct abi_row *ctl, int r)
 	if (!fd)
 		return;
 	dprintf((int)fd, "%s", call->row->name);
-	if (call->row->nr == NV_ESC_RM_CONTROL)
+	if (call->row->id == ABI_R_NV_ESC_RM_CONTROL)
 		dprintf((int)fd, " %08x %s size %u",
 			(uint32_t)abi_get(call->row, ABI_F_cmd, 0, call->arg,
 					  call->len),
 			ctl ? ctl->name : "?",
 			(uint32_t)abi_get(call->row, ABI_F_paramsSize, 0,
 					  call->arg, call->len));
-	if (call->row->nr == NV_ESC_RM_ALLOC)
+	if (call->row->id == ABI_R_NV_ESC_RM_ALLOC)
 		dprintf((int)fd, " class %04x",
 			(uint32_t)abi_get(call->row, ABI_F_hClass, 0,
 					  call->arg, call->len));
@@ -287,10 +287,10 @@ static int soft_call(struct drv_file *file, const struct abi_row *row, void *arg
 	const struct abi_row *ctl = NULL;
 	int r, nr;
 
-	if (row->nr == NV_ESC_CARD_INFO)
+	if (row->id == ABI_R_NV_ESC_CARD_INFO)
 		call.len = size * 32;
 	r = gather(&call, -1, row, arg, call.len, user);
-	if (r == 0 && row->nr == NV_ESC_RM_CONTROL && row->kind == ABI_ESCAPE) {
+	if (r == 0 && row->id == ABI_R_NV_ESC_RM_CONTROL) {
 		ctl = abi_control(drv->abi,
 				  (uint32_t)abi_get(row, ABI_F_cmd, 0, arg,
 						    call.len));

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "abi/abi.h"
+#include "abi_numbers.h"
 #include "tap.h"
 
 /* Largest argument the row takes. */
@@ -158,6 +159,36 @@ static void test_pointers(void)
 	   "a count whose product wraps is refused");
 }
 
+static void test_identity(void)
+{
+	const struct abi *a = abi_find("535.261.03");
+	const struct abi *b = abi_find("580.95.05");
+	const struct abi_row *x, *y;
+	bool same = true;
+
+	x = abi_row(a, ABI_R_NV0073_CTRL_CMD_SYSTEM_GET_SUPPORTED);
+	y = abi_row(b, ABI_R_NV0073_CTRL_CMD_SYSTEM_GET_SUPPORTED);
+	ok(x && y && x->nr != y->nr && strcmp(x->name, y->name) == 0,
+	   "a call whose number moved is found by its name");
+	ok(!abi_row(a, ABI_R_NV_ESC_WAIT_OPEN_COMPLETE) &&
+		   strcmp(abi_row_name(ABI_R_NV_ESC_WAIT_OPEN_COMPLETE),
+			  "NV_ESC_WAIT_OPEN_COMPLETE") == 0,
+	   "one that a version lacks has its name from another");
+	ok(abi_row(a, ABI_R_NV_ESC_RM_ALLOC)->sizes[0] == 48,
+	   "of two forms the largest is found");
+	ok(!abi_row(a, ABI_R_none), "what no worker may call is not found");
+	for (unsigned int v = 0; (a = abi_at(v)); v++)
+		for (int k = 0; k < ABI_KIND_COUNT; k++)
+			for (uint32_t i = 0; i < a->n_rows[k]; i++) {
+				x = &a->rows[k][i];
+				same = same && !x->id == !x->caps &&
+				       (!x->id ||
+					strcmp(abi_row_name(x->id),
+					       x->name) == 0);
+			}
+	ok(same, "each call that workers may make has an identity of its own");
+}
+
 static void test_fields(void)
 {
 	const struct abi *a = abi_find("535.261.03");
@@ -192,6 +223,7 @@ int main(void)
 	test_versions();
 	test_sizes();
 	test_pointers();
+	test_identity();
 	test_fields();
 	return done_testing();
 }

@@ -45,7 +45,9 @@ static const struct abi_row escapes[] = {
 	  .ptrs = control_ptrs, .n_ptrs = 1, .kind = ABI_ESCAPE,
 	  .dev = ABI_DEV_CTL, .dir = ABI_INOUT, .caps = ABI_CAP_UTILITY },
 };
-/* Parameters: u32 count, four pids; the same with results. */
+/* Parameters: u32 count, four pids; the same with results. The numbers are
+ * none of NVIDIA's: policy.c knows the two by identity. */
+enum { PIDS = 8, INFO = 9 };
 static const uint32_t pids_sizes[] = { 20 }, info_sizes[] = { 36 };
 static const struct abi_field pids_fields[] = {
 	{ ABI_F_pidTblCount, 4, 0, 1, 0 }, { ABI_F_pidTbl, 4, 4, 4, 4 },
@@ -59,10 +61,12 @@ static const struct abi_row controls[] = {
 	{ .name = "PARAMS", .nr = 7, .sizes = param_sizes, .n_sizes = 1,
 	  .ptrs = param_ptrs, .n_ptrs = 1, .fds = param_fds, .n_fds = 2,
 	  .kind = ABI_CONTROL, .caps = ABI_CAP_UTILITY },
-	{ .name = "PIDS", .nr = NV2080_CTRL_CMD_GPU_GET_PIDS,
+	{ .name = "PIDS", .nr = PIDS,
+	  .id = ABI_R_NV2080_CTRL_CMD_GPU_GET_PIDS,
 	  .sizes = pids_sizes, .n_sizes = 1, .fields = pids_fields,
 	  .n_fields = 2, .kind = ABI_CONTROL, .caps = ABI_CAP_UTILITY },
-	{ .name = "INFO", .nr = NV2080_CTRL_CMD_GPU_GET_PID_INFO,
+	{ .name = "INFO", .nr = INFO,
+	  .id = ABI_R_NV2080_CTRL_CMD_GPU_GET_PID_INFO,
 	  .sizes = info_sizes, .n_sizes = 1, .fields = info_fields,
 	  .n_fields = 2, .kind = ABI_CONTROL, .caps = ABI_CAP_UTILITY },
 };
@@ -292,7 +296,7 @@ static void test_pids(void)
 	const uint32_t own[] = { 1, pid, 0, pid + 1, 0, 0, 0, 0, 0 };
 	const uint32_t other[] = { 2, pid, 0, pid + 1, 0, 0, 0, 0, 0 };
 	const uint32_t last[] = { 0xffffffff, pid, 0, pid, 0, pid, 0, 1, 0 };
-	struct call *call = words_call(NV2080_CTRL_CMD_GPU_GET_PIDS, list, 5);
+	struct call *call = words_call(PIDS, list, 5);
 
 	ok(call && policy_check(&child.policy, call), "the pids may be asked for");
 	policy_filter(&child.policy, call);
@@ -300,19 +304,19 @@ static void test_pids(void)
 	   call_peek(call, 1, 8, 4) == 0 && call_peek(call, 1, 12, 4) == 0,
 	   "of the pids that come back one is left, our own");
 	call_free(call, &conn.spare);
-	call = words_call(NV2080_CTRL_CMD_GPU_GET_PIDS, more, 5);
+	call = words_call(PIDS, more, 5);
 	ok(policy_check(&child.policy, call), "and with a count of nonsense");
 	policy_filter(&child.policy, call);
 	ok(call_peek(call, 1, 0, 4) == 1 && call_peek(call, 1, 4, 4) == pid &&
 	   call_peek(call, 1, 16, 4) == 0, "no more than there can be");
 	call_free(call, &conn.spare);
-	call = words_call(NV2080_CTRL_CMD_GPU_GET_PID_INFO, own, 9);
+	call = words_call(INFO, own, 9);
 	ok(policy_check(&child.policy, call), "our own process is told of");
 	call_free(call, &conn.spare);
-	call = words_call(NV2080_CTRL_CMD_GPU_GET_PID_INFO, other, 9);
+	call = words_call(INFO, other, 9);
 	ok(!policy_check(&child.policy, call), "another worker's is not");
 	call_free(call, &conn.spare);
-	call = words_call(NV2080_CTRL_CMD_GPU_GET_PID_INFO, last, 9);
+	call = words_call(INFO, last, 9);
 	ok(!policy_check(&child.policy, call), "nor is the last of too many");
 	call_free(call, &conn.spare);
 }

@@ -41,19 +41,19 @@ static const struct abi *abi;
 static char top[] = "/tmp/test_drv_real.XXXXXX";
 static char dev[64], proc[64], sys[64];
 
-static const struct abi_row *row_of(uint32_t nr)
+static const struct abi_row *row_of(enum abi_r id)
 {
-	return real_row(abi, nr);
+	return abi_row(abi, id);
 }
 
-static bool is_escape(unsigned long request, uint32_t nr)
+static bool is_escape(unsigned long request, enum abi_r id)
 {
-	return _IOC_TYPE(request) == 'F' && _IOC_NR(request) == nr;
+	return _IOC_TYPE(request) == 'F' && _IOC_NR(request) == row_of(id)->nr;
 }
 
 static void play_cards(uint8_t *arg)
 {
-	const struct abi_row *row = row_of(NV_ESC_CARD_INFO);
+	const struct abi_row *row = row_of(ABI_R_NV_ESC_CARD_INFO);
 
 	for (int i = 0; i < nv.n_cards; i++, arg += row->step) {
 		abi_put(row, ABI_F_valid, 0, arg, row->step, 1);
@@ -77,15 +77,15 @@ int ioctl(int fd, unsigned long request, ...)
 		return (int)syscall(SYS_ioctl, fd, request, arg);
 	nv.fd = fd;
 	nv.request = request;
-	if (is_escape(request, NV_ESC_CHECK_VERSION_STR)) {
-		row = row_of(NV_ESC_CHECK_VERSION_STR);
+	if (is_escape(request, ABI_R_NV_ESC_CHECK_VERSION_STR)) {
+		row = row_of(ABI_R_NV_ESC_CHECK_VERSION_STR);
 		memcpy(abi_bytes(row, ABI_F_versionString, 0, arg,
 				 row->sizes[0], &(size_t){ 0 }),
 		       nv.version, strlen(nv.version) + 1);
-	} else if (is_escape(request, NV_ESC_CARD_INFO)) {
+	} else if (is_escape(request, ABI_R_NV_ESC_CARD_INFO)) {
 		play_cards(arg);
-	} else if (is_escape(request, NV_ESC_WAIT_OPEN_COMPLETE)) {
-		row = row_of(NV_ESC_WAIT_OPEN_COMPLETE);
+	} else if (is_escape(request, ABI_R_NV_ESC_WAIT_OPEN_COMPLETE)) {
+		row = row_of(ABI_R_NV_ESC_WAIT_OPEN_COMPLETE);
 		abi_put(row, ABI_F_rc, 0, arg, row->sizes[0],
 			(uint32_t)nv.open_rc);
 	} else if (nv.err) {
@@ -281,7 +281,7 @@ static void test_open(struct drv *drv)
 
 	nv.request = 0;
 	f = open_file(drv, DRV_GPU, O_RDWR, &r);
-	ok(f && is_escape(nv.request, NV_ESC_WAIT_OPEN_COMPLETE) &&
+	ok(f && is_escape(nv.request, ABI_R_NV_ESC_WAIT_OPEN_COMPLETE) &&
 	   !(fcntl(nv.fd, F_GETFL) & O_NONBLOCK),
 	   "the open of a GPU waits for it here, not in the monitor");
 	ok(f && drv->ops->poll_fd(f) == nv.fd, "its events are the node's");
@@ -323,7 +323,7 @@ static void keep_arg(void *arg)
 
 static void test_pointers(struct drv_file *ctl)
 {
-	const struct abi_row *row = row_of(NV_ESC_RM_CONTROL);
+	const struct abi_row *row = row_of(ABI_R_NV_ESC_RM_CONTROL);
 	uint8_t arg[32] __attribute__((aligned(16))) = { 0 };
 	uint8_t params[32] __attribute__((aligned(16))) = { 0 };
 	uint8_t deep[8] __attribute__((aligned(16))) = { 0 };
@@ -367,7 +367,7 @@ static void test_pointers(struct drv_file *ctl)
 
 static void test_uvm(struct drv *drv)
 {
-	const struct abi_row *row = abi_uvm(abi, UVM_INITIALIZE);
+	const struct abi_row *row = abi_row(abi, ABI_R_UVM_INITIALIZE);
 	uint8_t arg[32] __attribute__((aligned(16))) = { 0 };
 	struct drv_call call = { .row = row, .arg = arg,
 				 .len = row->sizes[0] };
@@ -378,7 +378,7 @@ static void test_uvm(struct drv *drv)
 	f = open_file(drv, DRV_UVM, O_RDWR, &r);
 	nv.fn = keep_arg;
 	ok(f && drv->ops->ioctl(f, &call) == 0 &&
-	   nv.request == UVM_INITIALIZE, "a call of UVM is a bare number");
+	   nv.request == row->nr, "a call of UVM is a bare number");
 	ok(abi_get(row, ABI_F_flags, 0, nv.arg, row->sizes[0]) == 2 &&
 	   abi_get(row, ABI_F_flags, 0, arg, row->sizes[0]) == 0,
 	   "UVM serves another address space, which the guest does not see");

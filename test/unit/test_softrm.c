@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "abi_numbers.h"
 #include "drv/soft/soft.h"
 #include "tap.h"
 
@@ -54,7 +55,7 @@ static uint32_t rm_alloc(struct drv_file *f, uint32_t client, uint32_t parent,
 			 uint32_t *handle, uint32_t class, void *params,
 			 uint32_t len)
 {
-	const struct abi_row *row = abi_escape(abi, NV_ESC_RM_ALLOC, 48);
+	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_ALLOC);
 	struct drv_mem mem = { .parent = -1, .len = len, .dir = ABI_INOUT,
 			       .ptr = params,
 			       .off = abi_field(row, ABI_F_pAllocParms)->off };
@@ -72,7 +73,7 @@ static uint32_t rm_alloc(struct drv_file *f, uint32_t client, uint32_t parent,
 
 static uint32_t rm_free(struct drv_file *f, uint32_t client, uint32_t handle)
 {
-	const struct abi_row *row = abi_escape(abi, NV_ESC_RM_FREE, 16);
+	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_FREE);
 	uint8_t arg[16] = { 0 };
 
 	abi_put(row, ABI_F_hRoot, 0, arg, 16, client);
@@ -84,7 +85,7 @@ static uint32_t rm_free(struct drv_file *f, uint32_t client, uint32_t handle)
 static uint32_t rm_dup(struct drv_file *f, uint32_t client, uint32_t src_client,
 		       uint32_t src)
 {
-	const struct abi_row *row = abi_escape(abi, NV_ESC_RM_DUP_OBJECT, 28);
+	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_DUP_OBJECT);
 	uint8_t arg[28] = { 0 };
 
 	abi_put(row, ABI_F_hClient, 0, arg, 28, client);
@@ -98,7 +99,7 @@ static uint32_t rm_dup(struct drv_file *f, uint32_t client, uint32_t src_client,
 static uint32_t rm_control(struct drv_file *f, uint32_t client, uint32_t obj,
 			   uint32_t cmd, void *params, uint32_t len)
 {
-	const struct abi_row *row = abi_escape(abi, NV_ESC_RM_CONTROL, 32);
+	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_CONTROL);
 	struct drv_mem mem = { .parent = -1, .len = len, .dir = ABI_INOUT,
 			       .ptr = params,
 			       .off = abi_field(row, ABI_F_params)->off };
@@ -457,6 +458,98 @@ static void test_uvm(struct drv_file *ctl)
 	drv->ops->close(b);
 }
 
+/* A copy of the table in which every call has the next number. */
+static const struct abi *move_numbers(const struct abi *from)
+{
+	static struct abi_row rows[ABI_KIND_COUNT][2048];
+	static struct abi to;
+
+	to = *from;
+	for (int k = 0; k < ABI_KIND_COUNT; k++) {
+		if (to.n_rows[k] > ARRAY_SIZE(rows[k]))
+			abort();
+		for (uint32_t i = 0; i < to.n_rows[k]; i++) {
+			rows[k][i] = from->rows[k][i];
+			rows[k][i].nr++;
+		}
+		to.rows[k] = rows[k];
+	}
+	return &to;
+}
+
+static uint32_t number(enum abi_r id)
+{
+	return abi_row(abi, id)->nr;
+}
+
+/* Below a client of its own: a device, a subdevice, and the name by control. */
+static bool names_gpu(struct drv_file *f)
+{
+	uint32_t c = 0, dev = 0x80, sub = 0x81, device[14] = { 0 }, nr = 0;
+	uint32_t name = number(ABI_R_NV2080_CTRL_CMD_GPU_GET_NAME_STRING);
+	char buf[132] = { 0 };
+
+	return rm_alloc(f, 0, 0, &c, number(ABI_R_NV01_ROOT), NULL, 0) ==
+		       NV_OK &&
+	       rm_alloc(f, c, c, &dev, number(ABI_R_NV01_DEVICE_0), device,
+			sizeof(device)) == NV_OK &&
+	       rm_alloc(f, c, dev, &sub, number(ABI_R_NV20_SUBDEVICE_0), &nr,
+			sizeof(nr)) == NV_OK &&
+	       rm_control(f, c, sub, name, buf, sizeof(buf)) == NV_OK &&
+	       strcmp(buf + 4, "Test GPU") == 0 &&
+	       rm_control(f, c, sub, name - 1, buf, sizeof(buf)) != NV_OK &&
+	       rm_free(f, c, c) == NV_OK;
+}
+
+/* The classes below a device, as the driver lists them. */
+static bool lists_class(struct drv_file *f, enum abi_r id)
+{
+	const struct abi_row *row =
+		abi_row(abi, ABI_R_NV0080_CTRL_CMD_GPU_GET_CLASSLIST_V2);
+	uint32_t c = 0, dev = 0x80, device[14] = { 0 }, n = 0;
+	uint8_t buf[700] = { 0 };
+	bool found = false;
+
+	rm_alloc(f, 0, 0, &c, number(ABI_R_NV01_ROOT), NULL, 0);
+	rm_alloc(f, c, c, &dev, number(ABI_R_NV01_DEVICE_0), device,
+		 sizeof(device));
+	if (rm_control(f, c, dev, row->nr, buf, sizeof(buf)) == NV_OK)
+		n = (uint32_t)abi_get(row, ABI_F_numClasses, 0, buf,
+				      sizeof(buf));
+	for (uint32_t i = 0; i < n; i++)
+		found |= abi_get(row, ABI_F_classList, i, buf, sizeof(buf)) ==
+			 number(id);
+	rm_free(f, c, c);
+	return found;
+}
+
+static void test_moved(void)
+{
+	const struct abi *own_abi = abi;
+	struct drv *own_drv = drv;
+	struct drv_file *f, *uvm;
+	uint32_t arg[4] = { 0 };
+
+	abi = move_numbers(own_abi);
+	if (soft_new(abi, abi->version, &config, &drv) < 0)
+		abort();
+	f = open_file(DRV_GPU); /* which attaches it */
+	drv->ops->close(f);
+	f = open_file(DRV_CTL);
+	uvm = open_file(DRV_UVM);
+	ok(names_gpu(f), "where the numbers of escapes, classes and controls "
+			 "differ the driver answers as before");
+	ok(lists_class(f, ABI_R_NV20_SUBDEVICE_0),
+	   "and lists its classes by their numbers there");
+	call_row(uvm, abi_row(abi, ABI_R_UVM_INITIALIZE), arg, 16, NULL, NULL);
+	ok(arg[2] == NV_OK, "and the same of UVM");
+	drv->ops->close(uvm);
+	drv->ops->close(f);
+	drv->ops->destroy(drv);
+	drv = own_drv;
+	abi = own_abi;
+}
+
 static void *hammer(void *p)
 {
 	struct drv_file *f = open_file(DRV_CTL);
@@ -540,6 +633,7 @@ int main(void)
 	ctl = open_file(DRV_CTL);
 	test_uvm(ctl);
 	test_threads();
+	test_moved();
 	drv->ops->close(ctl);
 	drv->ops->destroy(drv);
 	return done_testing();

@@ -147,20 +147,23 @@ static const struct abi_ptr *params_ptr(const struct abi_row *row,
 	return NULL;
 }
 
-static bool is_root_class(uint64_t class)
+static bool is_root_class(const struct abi_row *class)
 {
-	return class == NV01_ROOT || class == NV01_ROOT_NON_PRIV ||
-	       class == NV01_ROOT_CLIENT;
+	return class && (class->id == ABI_R_NV01_ROOT ||
+			 class->id == ABI_R_NV01_ROOT_NON_PRIV ||
+			 class->id == ABI_R_NV01_ROOT_CLIENT);
 }
 
 /* Whether the call asks for a new client. */
-static bool makes_client(const struct call *call)
+static bool makes_client(const struct policy *p, const struct call *call)
 {
 	uint8_t b;
 	const struct abi_ptr *ptr = params_ptr(call->row, &b);
 
 	return ptr && ptr->rule == ABI_LEN_CLASS &&
-	       is_root_class(call_peek(call, 0, ptr->sel_off, 4));
+	       is_root_class(abi_class(p->abi,
+				       (uint32_t)call_peek(call, 0,
+							   ptr->sel_off, 4)));
 }
 
 /*
@@ -195,7 +198,7 @@ static bool clients_ok(struct policy *p, struct call *call)
 			continue;
 		/* The handle of a client to be made: 0 or the guest's choice,
 		 * which the driver refuses if there is one like it. */
-		if (own && makes_client(call))
+		if (own && makes_client(p, call))
 			continue;
 		if (!client_ok(p, call, h, own))
 			return false;
@@ -237,7 +240,7 @@ static bool pids_ok(const struct policy *p, const struct call *call)
 {
 	uint32_t n;
 
-	if (call->sub->nr != NV2080_CTRL_CMD_GPU_GET_PID_INFO)
+	if (call->sub->id != ABI_R_NV2080_CTRL_CMD_GPU_GET_PID_INFO)
 		return true;
 	n = params_count(call, ABI_F_pidInfoListCount, ABI_F_pidInfoList_pid);
 	for (uint32_t i = 0; i < n; i++)
@@ -291,7 +294,7 @@ static bool class_ok(struct policy *p, struct call *call,
 		return refuse(call, NV_ERR_INVALID_CLASS,
 			      &p->metrics->refused_classes);
 	}
-	if (is_root_class(class) &&
+	if (is_root_class(row) &&
 	    p->n_clients + p->pending >= p->max_clients)
 		return refuse(call, NV_ERR_INSUFFICIENT_RESOURCES,
 			      &p->metrics->refused_quota);
@@ -326,8 +329,7 @@ void policy_filter(const struct policy *p, struct call *call)
 	struct call_buf *params = &call->buf[call->sub_buf];
 	uint32_t n, kept = 0;
 
-	if (!row || row->kind != ABI_CONTROL ||
-	    row->nr != NV2080_CTRL_CMD_GPU_GET_PIDS)
+	if (!row || row->id != ABI_R_NV2080_CTRL_CMD_GPU_GET_PIDS)
 		return;
 	n = params_count(call, ABI_F_pidTblCount, ABI_F_pidTbl);
 	for (uint32_t i = 0; i < n; i++) {
@@ -344,7 +346,7 @@ void policy_filter(const struct policy *p, struct call *call)
 void policy_begin(struct policy *p, struct call *call)
 {
 	call->began = true;
-	if (makes_client(call))
+	if (makes_client(p, call))
 		p->pending++;
 }
 
@@ -356,17 +358,16 @@ void policy_end(struct policy *p, struct call *call)
 	if (!call->began)
 		return;
 	call->began = false;
-	if (makes_client(call))
+	if (makes_client(p, call))
 		p->pending--;
 	if (call->err || !call->ran ||
 	    abi_get(call->row, ABI_F_status, 0, arg->p, arg->len) != NV_OK)
 		return;
-	if (makes_client(call) && !call->file->closed) {
+	if (makes_client(p, call) && !call->file->closed) {
 		handle = (uint32_t)abi_get(call->row, ABI_F_hObjectNew, 0,
 					   arg->p, arg->len);
 		client_add(p, handle, call->file);
-	} else if (call->row->kind == ABI_ESCAPE &&
-		   call->row->nr == NV_ESC_RM_FREE) {
+	} else if (call->row->id == ABI_R_NV_ESC_RM_FREE) {
 		handle = (uint32_t)abi_get(call->row, ABI_F_hObjectOld, 0,
 					   arg->p, arg->len);
 		client_del(p, handle, call->file);

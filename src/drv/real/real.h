@@ -67,9 +67,6 @@ extern const size_t real_n_syscalls;
 /* The number by which NVIDIA's driver knows this call with len bytes. */
 unsigned long real_request(const struct abi_row *row, uint32_t len);
 
-/* The first row of this escape, or NULL. */
-const struct abi_row *real_row(const struct abi *abi, uint32_t nr);
-
 /* Whether an open of a GPU with O_NONBLOCK returns at once, and a call waits for
  * its outcome (550 and later). */
 bool real_opens_async(const struct abi *abi);

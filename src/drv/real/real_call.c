@@ -14,15 +14,7 @@ unsigned long real_request(const struct abi_row *row, uint32_t len)
 	return _IOC(_IOC_READ | _IOC_WRITE, NV_IOCTL_MAGIC, row->nr, len);
 }
 
-const struct abi_row *real_row(const struct abi *abi, uint32_t nr)
-{
-	for (uint32_t i = 0; i < abi->n_rows[ABI_ESCAPE]; i++)
-		if (abi->rows[ABI_ESCAPE][i].nr == nr)
-			return &abi->rows[ABI_ESCAPE][i];
-	return NULL;
-}
-
 bool real_opens_async(const struct abi *abi)
 {
-	return real_row(abi, NV_ESC_WAIT_OPEN_COMPLETE) != NULL;
+	return abi_row(abi, ABI_R_NV_ESC_WAIT_OPEN_COMPLETE) != NULL;
 }

@@ -134,8 +134,7 @@ static int translate(struct drv_call *call)
 
 static int real_ioctl(struct drv_file *file, struct drv_call *call)
 {
-	bool uvm_init = call->row->kind == ABI_UVM &&
-			call->row->nr == UVM_INITIALIZE;
+	bool uvm_init = call->row->id == ABI_R_UVM_INITIALIZE;
 	uint64_t flags = 0;
 	int r = translate(call);
 
@@ -220,7 +219,7 @@ int real_make(const struct drv_config *config, struct drv_env *env,
 	real->base.abi = abi;
 	memcpy(real->base.version, config->version, sizeof(config->version));
 	real->env = env;
-	real->wait_open = real_row(abi, NV_ESC_WAIT_OPEN_COMPLETE);
+	real->wait_open = abi_row(abi, ABI_R_NV_ESC_WAIT_OPEN_COMPLETE);
 	*ret_drv = &real->base;
 	return 0;
 }

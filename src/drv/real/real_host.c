@@ -77,8 +77,8 @@ int real_host_open(const struct drv_host *host, uint32_t kind, uint32_t minor,
  * was logged. */
 static int ask_version(struct real_host *h, int ctl)
 {
-	const struct abi_row *row = real_row(abi_at(0),
-					     NV_ESC_CHECK_VERSION_STR);
+	const struct abi_row *row = abi_row(abi_at(0),
+					    ABI_R_NV_ESC_CHECK_VERSION_STR);
 	_cleanup_free_ uint8_t *arg = row ? calloc(1, row->sizes[0]) : NULL;
 	char version[DRV_VERSION_MAX];
 	const char *text;
@@ -184,7 +184,7 @@ static uint64_t card_get(const struct abi_row *row, enum abi_f field,
 static int ask_cards(struct real_host *h, int ctl)
 {
 	const uint32_t max = ISO_MAX_GPUS;
-	const struct abi_row *row = real_row(h->abi, NV_ESC_CARD_INFO);
+	const struct abi_row *row = abi_row(h->abi, ABI_R_NV_ESC_CARD_INFO);
 	_cleanup_free_ uint8_t *arg = NULL;
 
 	if (!row || !row->step || row->sizes[0] < max * row->step)

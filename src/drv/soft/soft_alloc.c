@@ -3,15 +3,15 @@
 #include "drv/soft/soft_rm.h"
 
 /* The classes whose objects this driver can be. */
-static bool class_known(uint32_t class)
+static bool class_known(const struct abi_row *row)
 {
-	switch (class) {
-	case NV01_DEVICE_0:
-	case NV01_MEMORY_LOCAL_USER:
-	case NV20_SUBDEVICE_0:
-	case NV20_SUBDEVICE_DIAG:
-	case NV04_DISPLAY_COMMON:
-	case NV2081_BINAPI:
+	switch (row->id) {
+	case ABI_R_NV01_DEVICE_0:
+	case ABI_R_NV01_MEMORY_LOCAL_USER:
+	case ABI_R_NV20_SUBDEVICE_0:
+	case ABI_R_NV20_SUBDEVICE_DIAG:
+	case ABI_R_NV04_DISPLAY_COMMON:
+	case ABI_R_NV2081_BINAPI:
 		return true;
 	default:
 		return false;
@@ -48,18 +48,18 @@ static uint32_t construct(struct soft_rm *rm, struct soft_object *obj,
 	size_t len = params ? params->len : 0;
 	uint64_t nr;
 
-	if (row->nr == NV01_DEVICE_0) {
+	if (row->id == ABI_R_NV01_DEVICE_0) {
 		nr = abi_get(row, ABI_F_deviceId, 0, p, len);
 		if (nr >= rm->model.count || !rm->model.gpu[nr].attached)
 			return NV_ERR_INVALID_CLASS;
 		obj->gpu = &rm->model.gpu[nr];
-	} else if (row->nr == NV20_SUBDEVICE_0) {
+	} else if (row->id == ABI_R_NV20_SUBDEVICE_0) {
 		/* One GPU a device: there is no SLI. */
 		if (abi_get(row, ABI_F_subDeviceId, 0, p, len) != 0)
 			return NV_ERR_INVALID_CLASS;
 		if (has_sibling(obj))
 			return NV_ERR_INSUFFICIENT_RESOURCES;
-	} else if (row->nr == NV01_MEMORY_LOCAL_USER) {
+	} else if (row->id == ABI_R_NV01_MEMORY_LOCAL_USER) {
 		return soft_vidmem_take(rm, obj, params);
 	}
 	return NV_OK;
@@ -74,7 +74,7 @@ static uint32_t alloc_object(struct soft_rm *rm, struct soft_client *client,
 
 	if (row->priv)
 		return NV_ERR_INSUFFICIENT_PERMISSIONS;
-	if (!class_known(row->nr))
+	if (!class_known(row))
 		return NV_ERR_NOT_SUPPORTED;
 	if (handle == client->root.handle)
 		return NV_ERR_INVALID_OBJECT_PARENT;
@@ -103,11 +103,14 @@ static uint32_t alloc_client(struct soft_rm *rm, struct soft_file *file,
 			     struct drv_call *call,
 			     const struct drv_mem *params)
 {
-	const struct abi_row *row = abi_class(rm->base.abi, NV01_ROOT_CLIENT);
+	const struct abi_row *row = abi_row(rm->base.abi,
+					    ABI_R_NV01_ROOT_CLIENT);
 	struct soft_client *client;
 	uint32_t handle, status;
 
-	ARG_PUT(call, hClass, NV01_ROOT_CLIENT);
+	if (!row)
+		return NV_ERR_INVALID_CLASS;
+	ARG_PUT(call, hClass, row->nr);
 	status = soft_client_new(rm, file, row, ARG_GET(call, hRoot), &client);
 	if (status != NV_OK)
 		return status;

@@ -141,27 +141,27 @@ static uint32_t build_version_v2(struct soft_ctl *c)
 
 uint32_t soft_ctl_client(struct soft_ctl *c)
 {
-	switch (c->row->nr) {
-	case NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION:
+	switch (c->row->id) {
+	case ABI_R_NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION:
 		return build_version(c);
-	case NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION_V2:
+	case ABI_R_NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION_V2:
 		return build_version_v2(c);
-	case NV0000_CTRL_CMD_GPU_GET_PROBED_IDS:
+	case ABI_R_NV0000_CTRL_CMD_GPU_GET_PROBED_IDS:
 		return list_gpus(c, false);
-	case NV0000_CTRL_CMD_GPU_GET_ATTACHED_IDS:
+	case ABI_R_NV0000_CTRL_CMD_GPU_GET_ATTACHED_IDS:
 		return list_gpus(c, true);
-	case NV0000_CTRL_CMD_GPU_ATTACH_IDS:
+	case ABI_R_NV0000_CTRL_CMD_GPU_ATTACH_IDS:
 		return attach_gpus(c);
-	case NV0000_CTRL_CMD_GPU_ASYNC_ATTACH_ID:
+	case ABI_R_NV0000_CTRL_CMD_GPU_ASYNC_ATTACH_ID:
 		return async_attach(c);
-	case NV0000_CTRL_CMD_GPU_DETACH_IDS:
+	case ABI_R_NV0000_CTRL_CMD_GPU_DETACH_IDS:
 		return NV_OK;
-	case NV0000_CTRL_CMD_GPU_QUERY_DRAIN_STATE:
+	case ABI_R_NV0000_CTRL_CMD_GPU_QUERY_DRAIN_STATE:
 		return drain_state(c);
-	case NV0000_CTRL_CMD_GPU_GET_ID_INFO:
-	case NV0000_CTRL_CMD_GPU_GET_ID_INFO_V2:
+	case ABI_R_NV0000_CTRL_CMD_GPU_GET_ID_INFO:
+	case ABI_R_NV0000_CTRL_CMD_GPU_GET_ID_INFO_V2:
 		return id_info(c);
-	case NV0000_CTRL_CMD_GPU_GET_PCI_INFO:
+	case ABI_R_NV0000_CTRL_CMD_GPU_GET_PCI_INFO:
 		return pci_info(c);
 	default:
 		return NV_ERR_NOT_SUPPORTED;

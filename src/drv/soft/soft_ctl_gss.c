@@ -74,21 +74,21 @@ static uint32_t util_status(struct soft_ctl *c)
 
 uint32_t soft_ctl_gss(struct soft_ctl *c)
 {
-	switch (c->row->nr) {
-	case THERMAL_SYSTEM_EXECUTE_V2:
+	switch (c->row->id) {
+	case ABI_R_THERMAL_SYSTEM_EXECUTE_V2:
 		return thermal(c);
-	case GSS_PERF_CURRENT_PSTATE:
+	case ABI_R_GSS_PERF_CURRENT_PSTATE:
 		CTL_PUT(c, currPstate, 1); /* a mask: P0 */
 		return NV_OK;
-	case GSS_POWER_STATUS:
+	case ABI_R_GSS_POWER_STATUS:
 		return power(c);
-	case GSS_UTIL_INFO:
+	case ABI_R_GSS_UTIL_INFO:
 		CTL_PUT_AT(c, words, 1, 0xf); /* four domains, as a mask */
 		return NV_OK;
-	case GSS_UTIL_CONTROL:
+	case ABI_R_GSS_UTIL_CONTROL:
 		fill_words(c, c->len / 4, 1);
 		return NV_OK;
-	case GSS_UTIL_STATUS:
+	case ABI_R_GSS_UTIL_STATUS:
 		return util_status(c);
 	default:
 		return NV_ERR_NOT_SUPPORTED;

@@ -197,44 +197,44 @@ static uint32_t pids(struct soft_ctl *c)
 
 uint32_t soft_ctl_subdevice(struct soft_ctl *c)
 {
-	switch (c->row->nr) {
-	case NV2080_CTRL_CMD_GPU_GET_NAME_STRING:
+	switch (c->row->id) {
+	case ABI_R_NV2080_CTRL_CMD_GPU_GET_NAME_STRING:
 		return name_string(c);
-	case NV2080_CTRL_CMD_GPU_GET_SHORT_NAME_STRING:
+	case ABI_R_NV2080_CTRL_CMD_GPU_GET_SHORT_NAME_STRING:
 		soft_put_text(c, ABI_F_gpuShortNameString, c->rm->model.name);
 		return NV_OK;
-	case NV2080_CTRL_CMD_GPU_GET_GID_INFO:
+	case ABI_R_NV2080_CTRL_CMD_GPU_GET_GID_INFO:
 		return gid_info(c);
-	case NV2080_CTRL_CMD_GPU_GET_INFO_V2:
+	case ABI_R_NV2080_CTRL_CMD_GPU_GET_INFO_V2:
 		return gpu_info(c);
-	case NV2080_CTRL_CMD_GPU_GET_SIMULATION_INFO:
+	case ABI_R_NV2080_CTRL_CMD_GPU_GET_SIMULATION_INFO:
 		CTL_PUT(c, type, 0);
 		return NV_OK;
-	case NV2080_CTRL_CMD_GPU_QUERY_COMPUTE_MODE_RULES:
+	case ABI_R_NV2080_CTRL_CMD_GPU_QUERY_COMPUTE_MODE_RULES:
 		CTL_PUT(c, rules,
 			NV2080_CTRL_GPU_COMPUTE_MODE_RULES_NONE);
 		return NV_OK;
-	case NV2080_CTRL_CMD_GPU_GET_PIDS:
+	case ABI_R_NV2080_CTRL_CMD_GPU_GET_PIDS:
 		return pids(c);
-	case NV2080_CTRL_CMD_FB_GET_INFO_V2:
+	case ABI_R_NV2080_CTRL_CMD_FB_GET_INFO_V2:
 		return fb_info(c);
-	case NV2080_CTRL_CMD_BUS_GET_PCI_INFO:
+	case ABI_R_NV2080_CTRL_CMD_BUS_GET_PCI_INFO:
 		CTL_PUT(c, pciDeviceId, SOFT_PCI_DEVICE << 16 | SOFT_PCI_VENDOR);
 		CTL_PUT(c, pciSubSystemId, 0);
 		CTL_PUT(c, pciRevisionId, SOFT_CHIP_REVISION);
 		CTL_PUT(c, pciExtDeviceId, SOFT_PCI_DEVICE);
 		return NV_OK;
-	case NV2080_CTRL_CMD_BIOS_GET_INFO:
+	case ABI_R_NV2080_CTRL_CMD_BIOS_GET_INFO:
 		return bios_info(c);
-	case NV2080_CTRL_CMD_BUS_GET_INFO:
+	case ABI_R_NV2080_CTRL_CMD_BUS_GET_INFO:
 		return bus_info(c);
-	case NV2080_CTRL_CMD_BUS_GET_INFO_V2:
+	case ABI_R_NV2080_CTRL_CMD_BUS_GET_INFO_V2:
 		return bus_info_v2(c);
-	case NV2080_CTRL_CMD_MC_GET_ARCH_INFO:
+	case ABI_R_NV2080_CTRL_CMD_MC_GET_ARCH_INFO:
 		return arch_info(c);
-	case NV2080_CTRL_CMD_TIMER_GET_GPU_CPU_TIME_CORRELATION_INFO:
+	case ABI_R_NV2080_CTRL_CMD_TIMER_GET_GPU_CPU_TIME_CORRELATION_INFO:
 		return time_correlation(c);
-	case NV2080_CTRL_CMD_PERF_GET_CURRENT_PSTATE:
+	case ABI_R_NV2080_CTRL_CMD_PERF_GET_CURRENT_PSTATE:
 		CTL_PUT(c, currPstate, 1); /* a mask: P0 */
 		return NV_OK;
 	default:

@@ -99,40 +99,40 @@ static int os_event(struct soft_rm *rm, struct soft_file *file,
 int soft_escape(struct soft_rm *rm, struct soft_file *file,
 		struct drv_call *call)
 {
-	switch (call->row->nr) {
-	case NV_ESC_RM_CONTROL:
+	switch (call->row->id) {
+	case ABI_R_NV_ESC_RM_CONTROL:
 		soft_rm_control(rm, file, call);
 		return 0;
-	case NV_ESC_RM_ALLOC:
+	case ABI_R_NV_ESC_RM_ALLOC:
 		soft_rm_alloc(rm, file, call);
 		return 0;
-	case NV_ESC_RM_FREE:
+	case ABI_R_NV_ESC_RM_FREE:
 		soft_rm_free(rm, file, call);
 		return 0;
-	case NV_ESC_RM_DUP_OBJECT:
+	case ABI_R_NV_ESC_RM_DUP_OBJECT:
 		soft_rm_dup(rm, file, call);
 		return 0;
-	case NV_ESC_RM_SHARE:
+	case ABI_R_NV_ESC_RM_SHARE:
 		soft_rm_share(rm, file, call);
 		return 0;
-	case NV_ESC_CARD_INFO:
+	case ABI_R_NV_ESC_CARD_INFO:
 		card_info(rm, call);
 		return 0;
-	case NV_ESC_CHECK_VERSION_STR:
+	case ABI_R_NV_ESC_CHECK_VERSION_STR:
 		return check_version(rm, call);
-	case NV_ESC_REGISTER_FD:
+	case ABI_R_NV_ESC_REGISTER_FD:
 		return register_fd(file, call);
-	case NV_ESC_SYS_PARAMS:
+	case ABI_R_NV_ESC_SYS_PARAMS:
 		ARG_PUT(call, memblock_size, MEMBLOCK_BYTES);
 		return 0;
-	case NV_ESC_NUMA_INFO:
+	case ABI_R_NV_ESC_NUMA_INFO:
 		return numa_info(call);
-	case NV_ESC_WAIT_OPEN_COMPLETE:
+	case ABI_R_NV_ESC_WAIT_OPEN_COMPLETE:
 		ARG_PUT(call, rc, 0);
 		ARG_PUT(call, adapterStatus, NV_OK);
 		return 0;
-	case NV_ESC_ALLOC_OS_EVENT:
-	case NV_ESC_FREE_OS_EVENT:
+	case ABI_R_NV_ESC_ALLOC_OS_EVENT:
+	case ABI_R_NV_ESC_FREE_OS_EVENT:
 		return os_event(rm, file, call);
 	default:
 		return -EINVAL;

@@ -38,14 +38,14 @@ int soft_uvm(struct soft_rm *rm, struct soft_file *file, struct drv_call *call)
 	uint32_t status;
 
 	(void)rm;
-	switch (call->row->nr) {
-	case UVM_INITIALIZE:
+	switch (call->row->id) {
+	case ABI_R_UVM_INITIALIZE:
 		status = initialize(file, call);
 		break;
-	case UVM_MM_INITIALIZE:
+	case ABI_R_UVM_MM_INITIALIZE:
 		status = mm_initialize(file, call);
 		break;
-	case UVM_DEINITIALIZE:
+	case ABI_R_UVM_DEINITIALIZE:
 		file->uvm_ready = false;
 		return 0;
 	default:
