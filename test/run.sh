@@ -4,17 +4,17 @@
 # usage: test/run.sh fast|vm|lab|all|long
 #
 #   fast   unit tests and test/cmd: no root, VM or network
-#   vm     test/integration and test/vm: what boots guests, one file at a time
-#   lab    test/lab: one boot of the lab, all files in it; of two labs, each with
-#          one processor, half of the files each
+#   vm     test/integration and test/vm, which boot guests, one file at a time
+#   lab    test/lab, in one lab, or in two labs with one processor each, which
+#          share the files
 #   all    these three
-#   long   the fuzz targets, ten minutes each, and test/long: kernels
+#   long   the fuzz targets, ten minutes each, and test/long
 #
-# JOBS files of the fast ones run side by side, by default three more than there are
-# processors, for some wait. Under sudo they run as the calling user. A skip that
-# test/skips.txt does not list is a failure. A test says in a line `# with ...`
-# which programs of the admin's it ran with. The last line is `N passed, N failed,
-# N skipped`; exit status 1 if any failed.
+# JOBS fast files run side by side, by default three more than there are processors,
+# because some of them only wait. Under sudo they run as the calling user. A skip
+# that test/skips.txt does not list is a failure. With a line `# with ...` a test
+# says which programs of this machine it ran with. The last line is `N passed, N
+# failed, N skipped`; the exit status is 1 if any failed.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -22,7 +22,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 
 out=$TOP/build/test/out
 
-# run_one FILE: runs it, keeps its TAP, says how it went.
+# run_one FILE: runs FILE, keeps its TAP output, and prints its counts.
 run_one()
 {
 	local file="$1" tap rc=0 since now
@@ -43,14 +43,14 @@ run_one()
 	printf '%s: %d passed, %d failed, %d skipped (%d s)\n' "$file" \
 		"$passed" "$failed" "$skipped" "$((now - since))"
 	grep '^# with ' "$tap" || :
-	# One write, so that files side by side do not mix.
+	# A single write, so that the output of files side by side does not mix.
 	if [ "$failed" -gt 0 ]; then
 		printf '%s\n' "$(grep -v '^ok ' "$tap")"
 	fi
 }
 
-# judge FILE STATUS TAP: prints "PASSED FAILED SKIPPED". A program that died, or
-# whose plan is not kept, has failed once more.
+# judge FILE STATUS TAP: prints "PASSED FAILED SKIPPED". A program that died, or that
+# did not keep its plan, counts as one more failure.
 judge()
 {
 	awk -v "file=$1" -v "rc=$2" -v "skips=$TOP/test/skips.txt" '
@@ -85,9 +85,10 @@ judge()
 	}' "$3"
 }
 
-# run_fast: the longest files first, or one of them would be left at the end. How
-# long each takes is guessed from its size; but lint's reads all the others, and some
-# wait until a deadline of the product has passed.
+# run_fast: starts the longest files first, so that none of them is left alone at
+# the end. A file's size serves as a guess of its time. The files named below take
+# longer than that: lint.bats reads all the others, and some wait until a deadline
+# of the product has passed.
 run_fast()
 {
 	quick_tmp
@@ -103,9 +104,9 @@ run_fast()
 		<"$out/fast.list"
 }
 
-# quick_tmp: sets fast_tmp, in memory if there is room and programs may be there.
-# These tests make and remove many small files; some disks take as long for that
-# as all else does.
+# quick_tmp: sets fast_tmp, the directory for temporary files. It is in memory if
+# there is room and programs may be executed there. The fast tests make and remove
+# many small files, which on some disks takes as long as everything else.
 quick_tmp()
 {
 	local dir free
@@ -129,9 +130,9 @@ run_vm()
 	done
 }
 
-# run_lab: with a state of its own, as each file of test/vm. A boot that fails is
-# tried once more: QEMU without KVM breaks one now and then. A lab for real monitors
-# takes two processors.
+# run_lab: runs test/lab with a state directory of its own, as each file of test/vm
+# has. A failed boot of a lab is tried once more, because QEMU without KVM now and
+# then breaks one. With LAB_VMMS there is only one lab, which takes two processors.
 run_lab()
 {
 	local lab=0 labs=2

@@ -3,9 +3,9 @@
 #
 # Needs test/lib/vm.sh; vm_init must have been called.
 
-# bare_boot RELEASE VERSION: boots that kernel in a worker's VM with the initrd
-# that a worker would have, with NVIDIA's programs of VERSION if that is not empty.
-# Sets bare_ms, the time until its init says something.
+# bare_boot RELEASE VERSION: boots the kernel RELEASE in a worker's VM, with the
+# initrd of a worker. If VERSION is not empty, NVIDIA's programs of that version are
+# in it. Sets bare_ms, the time until init prints its line.
 bare_boot()
 {
 	local release="$1" vm_version="$2"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# common.sh - what the bats files share; load it in each
+# common.sh - functions that all bats files use; each file loads it
 
 bats_require_minimum_version 1.5.0
 
@@ -9,8 +9,8 @@ export LC_ALL=C
 # Every shell that commands must run under.
 shells=('dash' 'busybox ash')
 
-# with_shells FUNCTION: runs it once for each shell, with $shell set. busybox
-# ash prefers busybox's own programs to those on PATH, fakes too.
+# with_shells FUNCTION: runs FUNCTION once for each shell, with $shell set. busybox
+# ash prefers busybox's own programs to those on PATH, even to fakes.
 with_shells()
 {
 	for shell in "${shells[@]}"; do
@@ -19,8 +19,9 @@ with_shells()
 	done
 }
 
-# with_fakes FUNCTION: the same where a fake must be taken for what busybox has too;
-# under busybox ash only if nobody could tell the difference, as root can for `id`.
+# with_fakes FUNCTION: the same for a FUNCTION that fakes a program which busybox has
+# too. busybox ash would run its own program; as root its `id` answers as the fake
+# does, so only then FUNCTION runs under busybox ash as well.
 with_fakes()
 {
 	local shells=("${shells[@]}")
@@ -29,8 +30,8 @@ with_fakes()
 	with_shells "$1"
 }
 
-# sh_lib TEXT: runs TEXT under $shell with the libraries in place and the
-# configuration not yet loaded; use it with `run`.
+# sh_lib TEXT: runs TEXT under $shell, with the libraries loaded and the
+# configuration not yet; use it with `run`.
 sh_lib()
 {
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the
@@ -42,7 +43,7 @@ sh_lib()
 		'"$1"
 }
 
-# fake NAME: a program before all others on PATH; its text comes on stdin.
+# fake NAME: makes a program NAME that comes first on PATH; its text is on stdin.
 fake()
 {
 	local text

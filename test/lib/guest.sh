@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# guest.sh - a guest without our stack: busybox, some modules, one command
+# guest.sh - a guest without isospin's programs: busybox, some modules, one command
 #
-# For tests of what runs inside a guest. Needs common.sh.
+# For tests of programs that run inside a guest. Needs common.sh.
 
-# guest_stage RELEASE DIR MODULE...: a root for that kernel; the modules, named
-# by their path below lib/modules/RELEASE/kernel/, are loaded in order. Put
-# more files into DIR as you like.
+# guest_stage RELEASE DIR MODULE...: makes DIR a root directory for that kernel. Its
+# init loads the modules in order; each MODULE is a path below
+# lib/modules/RELEASE/kernel/. The caller may put more files into DIR.
 guest_stage()
 {
 	local release=$1 dir=$2 kernel=$TOP/.vm-assets/kernels/$1 module file
@@ -35,9 +35,9 @@ guest_stage()
 	chmod +x "$dir/init"
 }
 
-# guest_run RELEASE DIR SECONDS COMMAND: boots it with two processors and
-# prints the console: the command's output, `guest: status N`, and the
-# kernel's warnings.
+# guest_run RELEASE DIR SECONDS COMMAND: boots the root directory DIR with two
+# processors and prints the console: the output of COMMAND, `guest: status N`, and
+# the kernel's warnings.
 guest_run()
 {
 	local release=$1 dir=$2 seconds=$3 khz

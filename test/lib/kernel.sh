@@ -1,10 +1,11 @@
 # shellcheck shell=sh
-# kernel.sh - what Linux does when its PCI files are written, on a tree of files
+# kernel.sh - imitate on a tree of files how Linux reacts to writes to its PCI files
 #
-# Stands after base.sh in a copy of lib/ that tests run commands with. KERNEL is
-# a directory: `log` gets every write; in `refuse`, `sleep`, `stop` and `ctrl-c`,
-# if they are there, a line "VALUE PATH" names a write that fails, does not come
-# back, or at which the command's process group gets SIGKILL or SIGINT.
+# Tests run commands with a copy of lib/ in which this file follows base.sh. KERNEL
+# is a directory. Every write is noted in its file `log`. A line "VALUE PATH" in one
+# of these files names a write that does not succeed: in `refuse` it fails, in
+# `sleep` it does not return, in `stop` and `ctrl-c` the command's process group gets
+# SIGKILL or SIGINT at that moment.
 
 sys_write()
 {
@@ -69,7 +70,7 @@ kernel_write()
 	esac
 }
 
-# vfio-pci lets what it takes suspend, and no longer when it gives it back.
+# vfio-pci allows its devices to suspend, until it gives them back.
 kernel_bind()
 {
 	[ -d "drivers/$1" ] || return 0

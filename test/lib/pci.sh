@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# pci.sh - a host with PCI cards, made of files, and commands that run on it; at
-# the end what the lab's cards need
+# pci.sh - a host with PCI cards, made of files, and commands that run on it; the
+# last function is for the lab's real cards
 
-# pci_host: an empty one with an IOMMU, and a copy of the checkout whose writes
-# to it have an effect.
+# pci_host: makes a host with an IOMMU and without cards, and a copy of the checkout
+# whose commands write to that host's files.
 pci_host()
 {
 	local kept=$BATS_FILE_TMPDIR/pci-host
@@ -66,7 +66,7 @@ pci_card()
 	}
 )
 
-# pci_user PID NAME NODE: a process that has a file of /dev open.
+# pci_user PID NAME NODE: adds a process that has /dev/NODE open.
 pci_user()
 {
 	mkdir -p "$PROCFS_ROOT/$1/fd"
@@ -74,8 +74,8 @@ pci_user()
 	ln -s "/dev/$3" "$PROCFS_ROOT/$1/fd/3"
 }
 
-# pci_cmd NAME [ARG...]: one of our commands, under $shell, in a process group
-# of its own.
+# pci_cmd NAME [ARG...]: runs one of isospin's commands under $shell, in a process
+# group of its own.
 pci_cmd()
 {
 	local name=$1
@@ -85,7 +85,7 @@ pci_cmd()
 	setsid -w $shell "$top/scripts/$name.sh" "$@"
 }
 
-# pci_state: all that a command may change, a line each.
+# pci_state: prints everything that a command may change, a line each.
 pci_state()
 (
 	trap - DEBUG # as above
@@ -101,15 +101,15 @@ pci_state()
 	find "$ETC_ROOT" -type f
 )
 
-# writes: those made since the last time, "VALUE PATH" each.
+# writes: prints the writes since the last call, a line "VALUE PATH" for each.
 writes()
 {
 	cat "$KERNEL/log" 2>/dev/null || :
 	rm -f "$KERNEL/log"
 }
 
-# pci_no_console: in the lab, whichever graphics card shows the console does so no
-# longer; which one it is is left to chance.
+# pci_no_console: takes the console off the lab's graphics cards. Which card shows it
+# differs from boot to boot.
 pci_no_console()
 {
 	local con

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # stack.sh - a GPU VM, the bridge and workers, booted once for a bats file
 #
-# setup_file calls stack_new, boots what it wants by isospin and puts programs
-# into the guests; teardown_file calls stack_end. Needs common.sh.
+# A file's setup_file calls stack_new, boots VMs with isospin and puts programs into
+# the guests. Its teardown_file calls stack_end. Needs common.sh.
 
 guest_bin=$TOP/build/static/test
 
-# stack_new: state of this file's own, so that nothing else of the machine is in
-# the lists below. A short path: sockets are in it.
+# stack_new: gives this bats file a state directory of its own, so that the lists
+# below contain nothing else of the machine. Its path is short, because it holds
+# sockets.
 stack_new()
 {
 	ISOSPIN_RUN_DIR=$(mktemp -d /tmp/isospin.XXXXXX)
@@ -20,7 +21,7 @@ stack_end()
 	rm -rf -- "$ISOSPIN_RUN_DIR"
 }
 
-# stack_boot WORKER...: GPU VM gpu0, bridge and these workers.
+# stack_boot WORKER...: boots the GPU VM gpu0, the bridge and these workers.
 stack_boot()
 {
 	isospin gpu-vm --driver soft --detach
@@ -28,7 +29,7 @@ stack_boot()
 	stack_workers "$@"
 }
 
-# stack_workers NAME...: side by side.
+# stack_workers NAME...: boots these workers side by side.
 stack_workers()
 {
 	local name pids=() pid
@@ -57,7 +58,7 @@ in_gpu()
 	isospin gpu-vm --exec gpu0 -- "$@" </dev/null
 }
 
-# put ROLE NAME PROGRAM...: test programs into /tmp of a VM.
+# put ROLE NAME PROGRAM...: copies test programs into /tmp of a VM.
 put()
 {
 	local role=$1 name=$2 program
@@ -71,13 +72,13 @@ put()
 	done
 }
 
-# state_of NAME: pid and start time of a recorded process.
+# state_of NAME: prints pid and start time of a recorded process.
 state_of()
 {
 	cat "$ISOSPIN_RUN_DIR"/*/"$1/pid"
 }
 
-# kill_hard NAME: the recorded process, by SIGKILL; until it is gone.
+# kill_hard NAME: kills the recorded process with SIGKILL, and waits until it is gone.
 kill_hard()
 {
 	local pid since
@@ -88,8 +89,8 @@ kill_hard()
 	"$TOP/build/bin/vmctl" stop --pid "$pid" --start-time "$since"
 }
 
-# broker_pid [WORKER]: of the broker's monitor in the GPU VM, or of the child of
-# that worker.
+# broker_pid [WORKER]: prints the pid of the broker's monitor in the GPU VM, or of
+# WORKER's child.
 broker_pid()
 {
 	local what=--listen
@@ -98,14 +99,14 @@ broker_pid()
 	in_gpu ps -o pid,args | awk -v "what=$what" '$0 ~ what { print $1 }'
 }
 
-# smi WORKER: the GPU as the program at hand shows it.
+# smi WORKER: runs nvidia-smi in the worker if it has that, or isospin-smi.
 smi()
 {
 	in_worker "$1" sh -c 'if command -v nvidia-smi >/dev/null
 		then exec nvidia-smi; else exec isospin-smi; fi' </dev/null
 }
 
-# wait_for SECONDS COMMAND [ARG...]: tried at least once.
+# wait_for SECONDS COMMAND [ARG...]: runs COMMAND until it succeeds, at least once.
 wait_for()
 {
 	local end=$((SECONDS + $1))
@@ -126,10 +127,10 @@ wait_text()
 	}
 }
 
-# ---- what is there -----------------------------------------------------------
+# ---- lists of what exists ----------------------------------------------------
 
-# list_host: processes with their fds, sockets, mounts and files, but for the
-# logs that a removed VM leaves on purpose.
+# list_host: prints processes with their fds, sockets, mounts and files of this
+# file's state, except the logs that a removed VM leaves on purpose.
 list_host()
 {
 	local dir pid
@@ -150,8 +151,8 @@ list_host()
 		-printf 'file %y %p\n' | sort
 }
 
-# list_process PID: one line; of an fd what it is, without what differs for
-# others of its kind.
+# list_process PID: prints one line. Of an fd it names the kind, without the number
+# that differs from one fd of the kind to the next.
 list_process()
 {
 	printf 'process %s: %s\n' "$(tr '\0' ' ' <"/proc/$1/cmdline" |
@@ -160,7 +161,7 @@ list_process()
 			sed 's/:\[[0-9]*\]$//' | sort | uniq -c | tr -s '\n ' ' ')"
 }
 
-# list_guest ROLE NAME: the same in a VM, but for the command that lists.
+# list_guest ROLE NAME: prints the same for a VM, except the listing command itself.
 list_guest()
 {
 	# shellcheck disable=SC2016 # for the shell in there
@@ -178,7 +179,7 @@ list_guest()
 	find /tmp /run /dev' </dev/null | sed "s/^/$2: /" | sort
 }
 
-# list_all [WORKER...]: of the host, the GPU VM and these workers.
+# list_all [WORKER...]: prints the lists of the host, the GPU VM and these workers.
 list_all()
 {
 	local name dir
@@ -189,19 +190,19 @@ list_all()
 		list_guest worker "$name" >"$dir/$name" &
 	done
 	wait
-	# The host last, when those commands have ended.
+	# The host comes last, when these commands have ended.
 	list_host
 	cat "$dir"/*
 	rm -r "$dir"
 }
 
-# list_before WORKER...: remembers what is there.
+# list_before WORKER...: remembers the present lists.
 list_before()
 {
 	list_all "$@" >"$BATS_FILE_TMPDIR/before"
 }
 
-# list_same WORKER...: within ten seconds what is there is what was there.
+# list_same WORKER...: waits up to ten seconds until the lists are as remembered.
 list_same()
 {
 	local now=$BATS_FILE_TMPDIR/now

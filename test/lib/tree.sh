@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# tree.sh - trees that stand in for /sys and /proc, from dumps of real ones
+# tree.sh - directory trees that stand in for /sys and /proc, from dumps of real ones
 
-# tree_make NAME: makes test/fixtures/sysfs/NAME.dump a tree again (test/lab/dump.sh
-# explains the lines), and points the commands to it. $tree is its root.
+# tree_make NAME: turns test/fixtures/sysfs/NAME.dump back into a tree and points the
+# commands to it. test/lab/dump.sh explains the lines of a dump. $tree is the root.
 tree_make()
 {
 	local kept=$BATS_FILE_TMPDIR/tree-$1
 
-	# It is unpacked once a file. bats looks at each command by a trap, and
-	# here are thousands.
+	# The tree is unpacked once per bats file, without bats' DEBUG trap, which
+	# would cost time at each of thousands of commands.
 	[ -d "$kept" ] || (
 		trap - DEBUG
 		tree=$kept
@@ -30,7 +30,8 @@ tree_unpack()
 			dirs+=("$tree/${path%/*}")
 	done <"$TOP/test/fixtures/sysfs/$1.dump"
 	mkdir -p "$tree/etc" "$tree/proc" "${dirs[@]}"
-	# Sharing IFS with read would take an empty content for none.
+	# The content is the last field, because read merges adjacent tabs and an
+	# empty content would be lost elsewhere.
 	while IFS=$'\t' read -r type mode path text; do
 		case $type in
 		f) printf '%b' "$text" >"$tree/$path" ;;
@@ -49,13 +50,13 @@ tree_links()
 	done
 }
 
-# tree_dev BDF: where the device's directory is.
+# tree_dev BDF: prints the path of the device's directory.
 tree_dev()
 {
 	printf '%s/sys/bus/pci/devices/%s' "$tree" "$1"
 }
 
-# tree_driver BDF [DRIVER]: binds it to DRIVER; without one, to none.
+# tree_driver BDF [DRIVER]: binds the device to DRIVER, or to no driver.
 tree_driver()
 {
 	local old real
@@ -71,7 +72,7 @@ tree_driver()
 	ln -s "$real" "$tree/sys/bus/pci/drivers/$2/$1"
 }
 
-# tree_stick BDF: reading its driver_override does not come back before
+# tree_stick BDF: makes every read of the device's driver_override hang until
 # tree_unstick.
 tree_stick()
 {
@@ -79,7 +80,7 @@ tree_stick()
 	mkfifo "$(tree_dev "$1")/driver_override"
 }
 
-# tree_unstick: lets go what was left behind at such files.
+# tree_unstick: lets the processes go that hang at such files.
 tree_unstick()
 {
 	local file
@@ -89,7 +90,7 @@ tree_unstick()
 	done
 }
 
-# tree_user PID NAME FILE...: a process that has the files open.
+# tree_user PID NAME FILE...: adds a process that has the files open.
 tree_user()
 {
 	local pid="$1" fd=3 file

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm.sh - the libraries that boot a VM, for the benchmarks. Needs TOP.
+# vm.sh - load the libraries that boot a VM, for the benchmarks. Needs TOP.
 
 . "$TOP/lib/base/base.sh"
 use opt conf poll proc assets image vmm qemu fc ch vm boot
