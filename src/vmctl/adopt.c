@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* adopt.c - makes a clone of a template the worker of a name */
 #include <endian.h>
 #include <errno.h>
 #include <getopt.h>
@@ -11,13 +12,13 @@
 
 #include "base/log.h"
 #include "base/num.h"
-#include "vmctl/guest.h"
+#include "vmctl/agent.h"
 #include "vmctl/vmctl.h"
 
 #define TIMEOUT_MS 10000
 
 struct request {
-	struct guest guest;
+	struct agent_addr agent;
 	const char *name, *new_secret;
 	uint64_t timeout_ms;
 };
@@ -25,7 +26,7 @@ struct request {
 static void parse_options(int argc, char **argv, struct request *q)
 {
 	static const struct option longs[] = {
-		GUEST_LONGS,
+		AGENT_LONGS,
 		{ "name", required_argument, NULL, 'n' },
 		{ "new-secret-file", required_argument, NULL, 'w' },
 		{ "timeout-ms", required_argument, NULL, 'm' },
@@ -46,14 +47,14 @@ static void parse_options(int argc, char **argv, struct request *q)
 						   3600000);
 			break;
 		default:
-			if (guest_option(&q->guest, c, optarg) < 0)
+			if (agent_option(&q->agent, c, optarg) < 0)
 				die(ISO_EX_USAGE, "see -h");
 		}
 	}
 	if (optind != argc || !q->name || !q->new_secret)
 		die(ISO_EX_USAGE, "adopt: missing or unexpected operand; see -h");
 	if (!name_ok(q->name))
-		die(ISO_EX_USAGE, "--name: '%s' is no name for a VM", q->name);
+		die(ISO_EX_USAGE, "--name: '%s': not a name for a VM", q->name);
 }
 
 static int send_adopt(int fd, const struct agent_adopt *who)
@@ -99,22 +100,23 @@ int adopt_main(int argc, char **argv)
 	int fd, r;
 
 	parse_options(argc, argv, &q);
-	guest_secret(q.new_secret, who.secret, ISO_EX_UNAVAILABLE);
+	agent_secret(q.new_secret, who.secret, ISO_EX_UNAVAILABLE);
 	memcpy(who.name, q.name, strlen(q.name));
 	if (getrandom(who.entropy, sizeof(who.entropy), 0) !=
 	    sizeof(who.entropy))
 		die(ISO_EX_UNAVAILABLE, "getrandom: %s", strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
-	fd = guest_await(&q.guest, now_ns() + q.timeout_ms * 1000000,
+	fd = agent_await(&q.agent, now_ns() + q.timeout_ms * 1000000,
 			 ISO_EX_UNAVAILABLE);
 	r = send_adopt(fd, &who);
 	explicit_bzero(&who, sizeof(who));
 	if (r == 0)
 		r = read_adopted(fd, q.timeout_ms);
 	if (r < 0)
-		die(ISO_EX_UNAVAILABLE, "the guest took no new name: %s",
-		    r == -EPIPE ? "it is no template, or has one" :
-				  strerror(-r));
+		die(ISO_EX_UNAVAILABLE, "the guest does not become %s: %s",
+		    q.name, r == -EPIPE ?
+		    "it is no template, or is a worker already" :
+		    strerror(-r));
 	close(fd);
 	return ISO_EX_OK;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* api.c - sends one request to a VMM's API */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ struct api {
 	size_t len;
 };
 
-/* A word that can stand in a request's first line. */
+/* Whether s may stand in a request's first line. */
 static bool is_word(const char *s, const char *allowed)
 {
 	return s && *s && strspn(s, allowed) == strlen(s);
@@ -55,8 +56,8 @@ static void ask(struct api *a)
 			 a->method, a->path, strlen(a->body), a->body);
 
 	if (n >= (int)sizeof(request))
-		die(ISO_EX_DATA, "the request has more than %u bytes",
-		    MAX_REQUEST);
+		die(ISO_EX_DATA, "%s: the request has more than %u bytes",
+		    a->path, MAX_REQUEST);
 	peer_connect(&a->peer);
 	peer_write(&a->peer, request, (size_t)n);
 }
@@ -73,7 +74,7 @@ static void read_to(struct api *a, size_t want)
 
 static _noreturn_ void bad_answer(const struct api *a)
 {
-	die(ISO_EX_DATA, "%s: what answers there speaks no HTTP",
+	die(ISO_EX_DATA, "%s: the answer is not HTTP",
 	    a->peer.addr.path);
 }
 
@@ -93,8 +94,7 @@ static size_t read_header(struct api *a)
 	return (size_t)(end - a->answer) + 4;
 }
 
-/* What the header, a string, says of the body's length; 0 if it says
- * nothing. */
+/* The length of the body by the header, a string; 0 if it names none. */
 static uint64_t content_length(const struct api *a, char *header)
 {
 	static const char name[] = "Content-Length:";
@@ -128,7 +128,7 @@ int api_main(int argc, char **argv)
 	code[3] = 0;
 	if (parse_u64(code, 100, 599, &status) < 0)
 		bad_answer(&a);
-	/* its last line end is not needed, but the byte is, for the NUL */
+	/* a NUL takes the place of the header's last line end */
 	a.answer[header - 2] = 0;
 	length = content_length(&a, a.answer);
 	if (length > MAX_ANSWER - header)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* cid.c - prints the vsock address of this machine */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -9,7 +10,7 @@
 #include "base/log.h"
 #include "vmctl/vmctl.h"
 
-/* Asked of the kernel: no file of /proc or /sys has it. */
+/* The kernel has to be asked: no file of /proc or /sys has the address. */
 int cid_main(int argc, char **argv)
 {
 	_cleanup_close_ int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);

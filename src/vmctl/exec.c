@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A command in a guest. poll(2), not epoll: stdin may be a file, which epoll
- * does not take.
+ * exec.c - runs a command in a guest
+ *
+ * It waits by poll(2), because stdin may be a file, which epoll does not take.
  */
 #include <endian.h>
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include "base/sock.h"
 #include "base/wr.h"
 #include "loop/loop.h"
-#include "vmctl/guest.h"
+#include "vmctl/agent.h"
 #include "vmctl/term.h"
 #include "vmctl/vmctl.h"
 
@@ -25,7 +26,7 @@
 #define WRITE_MAX 4096
 
 struct request {
-	struct guest guest;
+	struct agent_addr agent;
 	bool tty;
 	const char *cwd;
 	const char **env;	/* owned */
@@ -43,16 +44,16 @@ struct client {
 	bool stdin_open;
 	bool tty;
 	bool over;		/* EXIT has come, or the connection is lost */
-	bool failed;		/* of our own: status 125 */
+	bool failed;		/* vmctl itself: status 125 */
 	int status;
 };
 
-/* ---- what is asked ------------------------------------------------------ */
+/* ---- the request -------------------------------------------------------- */
 
 static void parse_options(int argc, char **argv, struct request *q)
 {
 	static const struct option longs[] = {
-		GUEST_LONGS,
+		AGENT_LONGS,
 		{ "tty", no_argument, NULL, 't' },
 		{ "env", required_argument, NULL, 'e' },
 		{ "cwd", required_argument, NULL, 'd' },
@@ -81,7 +82,7 @@ static void parse_options(int argc, char **argv, struct request *q)
 		case '?':
 			die(VMCTL_EX_OWN, "see -h");
 		default:
-			if (guest_option(&q->guest, c, optarg) < 0)
+			if (agent_option(&q->agent, c, optarg) < 0)
 				die(VMCTL_EX_OWN, "bad or repeated value '%s'; "
 						  "see -h", optarg);
 		}
@@ -97,7 +98,8 @@ static void add_string(struct wr *w, const char *s)
 	wr_bytes(w, s, strlen(s) + 1);
 }
 
-/* TERM goes along with a terminal, unless --env says another. */
+/* With a terminal, the caller's TERM goes along unless --env has one. NULL, or
+ * a string for the environment. */
 static const char *term_env(const struct request *q)
 {
 	static char term[64] = "TERM=";
@@ -112,6 +114,7 @@ static const char *term_env(const struct request *q)
 	return term;
 }
 
+/* Queues EXEC. */
 static void send_exec(struct client *c, const struct request *q)
 {
 	const char *term = term_env(q);
@@ -164,7 +167,7 @@ static void send_winsize(struct client *c)
 	ws.rows = htole16(rows);
 	ws.cols = htole16(cols);
 	if (chan_put(&c->chan, AGENT_WINSIZE, 0, &ws, sizeof(ws)) < 0)
-		log_warn("window size lost: the guest takes nothing");
+		log_warn("the window size did not reach the guest: it takes nothing");
 }
 
 static void on_signal(struct client *c)
@@ -183,11 +186,13 @@ static void on_signal(struct client *c)
 	}
 	sig.signo = htole32(si.ssi_signo);
 	if (chan_put(&c->chan, AGENT_SIGNAL, 0, &sig, sizeof(sig)) < 0)
-		log_warn("signal lost: the guest takes nothing");
+		log_warn("signal %d did not reach the guest: it takes nothing",
+			 (int)si.ssi_signo);
 }
 
 /* ---- streams ------------------------------------------------------------ */
 
+/* Passes on what our own stdin has. */
 static void on_stdin(struct client *c)
 {
 	uint8_t buf[AGENT_MAX_DATA];
@@ -200,10 +205,11 @@ static void on_stdin(struct client *c)
 		log_debug("stdin: %s", strerror(errno));
 	n = MAX(n, 0);
 	c->stdin_open = n > 0;
-	/* an empty one says that this was all */
+	/* an empty DATA tells that the stream has ended */
 	chan_out_put(&c->out, &c->chan, AGENT_STDIN, buf, (size_t)n);
 }
 
+/* Writes what came for stdout (i is 0) or stderr (1). */
 static void on_writable(struct client *c, int i)
 {
 	uint16_t stream = (uint16_t)(AGENT_STDOUT + i);
@@ -273,13 +279,13 @@ static void on_sock(struct client *c, const char *name)
 	}
 	if ((n > 0 && r >= 0) || n == -EAGAIN)
 		return;
-	log_error("%s", r < 0 ? "the guest's agent makes no sense" :
+	log_error("%s", r < 0 ? "the guest's agent breaks the protocol" :
 			       "the connection to the guest is lost");
 	c->over = true;
 	c->failed = true;
 }
 
-/* ---- */
+/* ---- main loop ---------------------------------------------------------- */
 
 enum { P_SOCK, P_SIGNALS, P_STDIN, P_STDOUT, P_STDERR, P_COUNT };
 
@@ -314,7 +320,7 @@ static void poll_once(struct client *c, const char *name)
 		on_stdin(c);
 	if (p[P_SOCK].revents & ~POLLOUT)
 		on_sock(c, name);
-	/* a failed write is seen by the read that follows */
+	/* the next read tells why a write failed */
 	if (!c->over)
 		chan_flush(&c->chan, c->sock);
 }
@@ -337,7 +343,7 @@ int exec_main(int argc, char **argv)
 
 	parse_options(argc, argv, &q);
 	c.tty = q.tty;
-	c.sock = guest_connect(&q.guest, VMCTL_EX_OWN);
+	c.sock = agent_connect(&q.agent, VMCTL_EX_OWN);
 	c.signals = open_signals();
 	if (c.signals < 0 || chan_init_auth(&c.chan) < 0 ||
 	    chan_open(&c.chan) < 0 || chan_in_init(&c.in[0]) < 0 ||
@@ -348,32 +354,4 @@ int exec_main(int argc, char **argv)
 	send_exec(&c, &q);
 	free(q.env);
 	return run(&c, q.argv[0]);
-}
-
-int poweroff_main(int argc, char **argv)
-{
-	static const struct option longs[] = { GUEST_LONGS, { 0 } };
-	const struct agent_hdr frame = {
-		.len = htole32(sizeof(frame)),
-		.type = htole16(AGENT_POWEROFF),
-	};
-	struct guest g = { 0 };
-	char byte;
-	int c, fd, r;
-
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
-		if (c == '?' || guest_option(&g, c, optarg) < 0)
-			die(ISO_EX_USAGE, "see -h");
-	if (optind != argc)
-		die(ISO_EX_USAGE, "poweroff takes no operand; see -h");
-	signal(SIGPIPE, SIG_IGN);
-	fd = guest_connect(&g, ISO_EX_UNAVAILABLE);
-	r = write_full(fd, &frame, sizeof(frame));
-	if (r < 0)
-		die(ISO_EX_IO, "%s", strerror(-r));
-	/* the machine is gone when the stream ends */
-	while (read(fd, &byte, 1) > 0)
-		;
-	close(fd);
-	return ISO_EX_OK;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* jail.c - runs a command with mounts of its own */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -48,7 +49,7 @@ static void parse_options(int argc, char **argv, struct jail *j)
 			j->tmpfs = optarg;
 			break;
 		case 'b':
-			/* a path may hold any sign that could part two */
+			/* two words: no character could separate two paths */
 			add_bind(j, optarg, argv[optind]);
 			optind++;
 			break;
@@ -68,7 +69,7 @@ static _noreturn_ void fail(const char *what)
 	    "%s: %s", what, strerror(errno));
 }
 
-/* The directories that path stands in, as far as they are not there. */
+/* Makes the directories that path lies in, where they are missing. */
 static void make_parents(const char *path)
 {
 	char *copy = strdup(path);
@@ -84,6 +85,7 @@ static void make_parents(const char *path)
 	free(copy);
 }
 
+/* Shows a file or directory at another place, which is made for it. */
 static void bind(const struct bind *b)
 {
 	_cleanup_close_ int fd = -1;
@@ -111,7 +113,8 @@ int jail_main(int argc, char **argv)
 	parse_options(argc, argv, &j);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fail("no_new_privs");
-	/* private: nothing that is mounted here is seen, and kept, elsewhere */
+	/* private, so that no other namespace sees these mounts and keeps
+	 * them */
 	if (unshare(CLONE_NEWNS) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		fail("a mount namespace");

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* main.c - finds the subcommand of vmctl */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,41 +13,43 @@ static const char usage[] =
 "\n"
 "  now       print CLOCK_MONOTONIC in nanoseconds\n"
 "  tsc-khz   print the rate of the processor's time stamp counter\n"
-"  cid       print the vsock address of this machine itself; 1 if it has none\n"
+"  cid       print the vsock address of this machine; status 1 if it has none\n"
 "  wait      --file LOG --line TEXT [--fail TEXT] --timeout-ms N\n"
 "            [--pid PID --start-time T]\n"
-"            wait until LOG has a line that is TEXT, or TEXT and a space and\n"
-"            more, and print the time; 1 if the process ended or the --fail\n"
-"            line came (it is printed), 75 at the deadline\n"
+"            wait until LOG has a line that is TEXT or begins with TEXT and a\n"
+"            space; print the time. Status 1 if the process ended, or if the\n"
+"            --fail line came, which is printed; 75 at the deadline\n"
 "  stop      --pid PID --start-time T [--grace-ms N]\n"
-"            SIGTERM, then SIGKILL after N ms (5000)\n"
+"            end the process by SIGTERM; after N ms (5000) by SIGKILL\n"
 "  tie       --pid PID --start-time T --to-pid PID --to-start-time T\n"
 "            [--grace-ms N]\n"
-"            wait, and stop the one process when the other has ended\n"
+"            wait until the process --to-pid has ended; then stop --pid\n"
 "  signal    --pid PID --start-time T --signal N\n"
-"            0 sent, 1 the process has ended\n"
+"            send it; status 1 if the process has ended\n"
 "  exec      (--uds PATH | --vsock CID) --port N --secret-file FILE [--tty]\n"
 "            [--env NAME=VALUE]... [--cwd DIR] -- COMMAND [ARG...]\n"
-"            run COMMAND in the guest: its streams, signals and status; 125\n"
-"            own failure, 126 cannot be run, 127 not found, 128+n signal n\n"
+"            run COMMAND in the guest, with our streams and signals. Status:\n"
+"            COMMAND's; 125 vmctl failed, 126 it cannot be run, 127 it is not\n"
+"            found, 128+n signal n ended it\n"
 "  poweroff  (--uds PATH | --vsock CID) --port N --secret-file FILE\n"
-"            end the guest\n"
+"            end the guest; return when it is gone\n"
 "  adopt     (--uds PATH | --vsock CID) --port N --secret-file FILE\n"
 "            --name NAME --new-secret-file FILE [--timeout-ms N]\n"
-"            make the worker NAME of a template that goes on: its secret is the\n"
-"            new one from then on; waits for it (10000 ms)\n"
+"            make a clone of a template the worker NAME, whose secret is then\n"
+"            the new one; wait for it for N ms (10000)\n"
 "  api       --socket PATH [--pid PID --start-time T] [--timeout-ms N]\n"
 "            METHOD PATH [BODY]\n"
-"            one request to a monitor's API, once the process serves it; prints\n"
-"            what it answers; 0 it did it, 1 it refused, 69 nobody is there, 75\n"
-"            at the deadline (30000)\n"
+"            send a request to a VMM's API, once the process serves it, and\n"
+"            print the answer. Status 1 if the VMM refuses, 69 if nothing\n"
+"            serves the socket, 75 at the deadline (30000)\n"
 "  qmp       --socket PATH [--pid PID --start-time T] [--pass FILE]\n"
 "            [--timeout-ms N] REQUEST...\n"
-"            requests to QEMU, up to the first that it refuses, with FILE open\n"
-"            beside the first; prints each answer; status as api's\n"
+"            send requests to QEMU, up to the first that it refuses, and print\n"
+"            each answer. FILE is opened and handed over with the first.\n"
+"            Status as for api\n"
 "  jail      --tmpfs DIR [--bind FROM TO]... -- COMMAND [ARG...]\n"
-"            run COMMAND, which can gain no privilege, with mounts of its own:\n"
-"            an empty file system at DIR, and each file or directory FROM at TO\n"
+"            run COMMAND with mounts of its own: an empty file system at DIR,\n"
+"            and each file or directory FROM at TO. It can gain no privilege\n"
 "\n"
 "  -h, --help, -V\n";
 
@@ -84,12 +87,14 @@ uint64_t option_u64(const char *name, const char *value, uint64_t min,
 	uint64_t v;
 
 	if (parse_u64(value, min, max, &v) < 0)
-		die(ISO_EX_USAGE, "--%s: '%s': %llu to %llu", name, value,
-		    (unsigned long long)min, (unsigned long long)max);
+		die(ISO_EX_USAGE, "--%s: '%s': must be a number from %llu to "
+		    "%llu", name, value, (unsigned long long)min,
+		    (unsigned long long)max);
 	return v;
 }
 
-/* A closed standard fd would become the number of the next thing opened. */
+/* Opens what is closed of fds 0, 1 and 2, so that no other file gets such a
+ * number. */
 static void open_std_fds(void)
 {
 	for (int fd = 0; fd < 3; fd++)

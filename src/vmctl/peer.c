@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* peer.c - talks to a VMM over its socket */
 #include "vmctl/peer.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@ void peer_option(struct peer *p, int option, const char *value)
 		p->have_addr = n < (int)sizeof(addr) &&
 			       sock_parse(addr, &p->addr) == 0;
 		if (!p->have_addr)
-			die(ISO_EX_USAGE, "--socket: '%s': no path of a socket",
+			die(ISO_EX_USAGE, "--socket: '%s': not the path of a socket",
 			    value);
 		break;
 	case 'p':
@@ -49,8 +50,8 @@ static int left_ms(const struct peer *p)
 	return (int)((p->deadline - now + 999999) / 1000000);
 }
 
-/* Whether it may be worth another try: whoever is to serve the socket still
- * runs, a moment from now. There is no event for a socket that begins to be
+/* Whether to try again: the process that is to serve the socket still runs
+ * after a moment. The kernel has no event for a socket that begins to be
  * served. */
 static bool may_come(const struct peer *p, int pidfd)
 {
@@ -66,7 +67,7 @@ void peer_connect(struct peer *p)
 
 	if (!p->pid != !p->start)
 		die(ISO_EX_USAGE, "--pid and --start-time go together; see -h");
-	/* who closes while we write is told as an error */
+	/* a peer that closes while we write gives an error instead */
 	signal(SIGPIPE, SIG_IGN);
 	if (!p->timeout_ms)
 		p->timeout_ms = PEER_TIMEOUT_MS;
@@ -85,7 +86,7 @@ void peer_connect(struct peer *p)
 		    strerror(-p->fd));
 }
 
-/* The monitor takes the whole of a request into its socket's buffer. */
+/* Does not wait for long: a whole request fits the socket's buffer. */
 void peer_write(struct peer *p, const void *buf, size_t n)
 {
 	int r = write_full(p->fd, buf, n);
@@ -107,7 +108,7 @@ size_t peer_read(struct peer *p, void *buf, size_t cap)
 			continue;
 		if (n <= 0)
 			die(ISO_EX_UNAVAILABLE,
-			    "%s: the monitor ended before it answered",
+			    "%s: the VMM closed it before it answered",
 			    p->addr.path);
 		return (size_t)n;
 	}

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* process.c - acts on a process known by pid and start time */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -16,7 +17,7 @@
 
 #define KILL_WAIT_MS 5000
 
-/* Field 22 of /proc/PID/stat; the state goes to *ret_state. */
+/* Reads start time (field 22) and state of /proc/PID/stat. 0 or -errno. */
 static int start_time(pid_t pid, char *ret_state, uint64_t *ret_time)
 {
 	char path[32], stat[1024], *p, *field, *save = NULL;
@@ -26,7 +27,7 @@ static int start_time(pid_t pid, char *ret_state, uint64_t *ret_time)
 	n = file_read(AT_FDCWD, path, stat, sizeof(stat));
 	if (n < 0)
 		return n == -ENOENT ? -ESRCH : (int)n;
-	/* the name in brackets may hold anything, brackets too */
+	/* the name, in brackets, may hold any character */
 	p = strrchr(stat, ')');
 	if (!p)
 		return -EPROTO;
@@ -41,7 +42,7 @@ static int start_time(pid_t pid, char *ret_state, uint64_t *ret_time)
 
 int process_open(pid_t pid, uint64_t start)
 {
-	/* opened before it is checked: what was checked is what is held */
+	/* opened first, so that the check is of the process that is held */
 	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	uint64_t t;
 	char state;
@@ -117,7 +118,7 @@ static int send_signal(int pidfd, int sig)
 		       -errno : 0;
 }
 
-/* True if the process ends within ms. */
+/* Whether the process ends within ms. */
 static bool ends_within(int pidfd, uint64_t ms)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
@@ -150,7 +151,8 @@ static int stop(int pidfd, uint64_t pid, uint64_t grace_ms)
 	if (r < 0)
 		die(r == -EPERM ? ISO_EX_NOPERM : ISO_EX_IO, "pid %d: %s",
 		    (int)pid, strerror(-r));
-	die(ISO_EX_TEMPFAIL, "pid %d does not end", (int)pid);
+	die(ISO_EX_TEMPFAIL, "pid %d does not end, not even by SIGKILL",
+	    (int)pid);
 }
 
 int stop_main(int argc, char **argv)

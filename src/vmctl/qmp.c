@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests to QEMU's monitor: lines of JSON, each answered by one that begins
- * with "return" or "error"; events come in between.
+ * qmp.c - sends requests to QEMU
+ *
+ * A request is a line of JSON. QEMU answers it with a line that begins with
+ * "return" or "error"; lines for events come in between.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,7 @@
 
 struct qmp {
 	struct peer peer;
-	int pass;		/* goes with the first request; or -1 */
+	int pass;		/* to go with the first request; or -1 */
 	char line[MAX_LINE + 1];
 	size_t len;		/* received, of this line and the next */
 	size_t used;		/* of this line */
@@ -84,7 +86,7 @@ static void send_line(struct qmp *q, const char *text)
 		close_fd(&q->pass);
 		text++;
 	}
-	/* without a line's end: QEMU may have quit by then */
+	/* no newline: QEMU may have ended before it is written */
 	peer_write(&q->peer, text, strlen(text));
 }
 
@@ -108,7 +110,7 @@ int qmp_main(int argc, char **argv)
 	parse_options(argc, argv, &q);
 	peer_connect(&q.peer);
 	if (!begins(read_line(&q), "{\"QMP\""))
-		die(ISO_EX_DATA, "%s: what answers there is no QEMU",
+		die(ISO_EX_DATA, "%s: the answer is not QEMU's",
 		    q.peer.addr.path);
 	pass = q.pass;
 	q.pass = -1;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+/* term.c - sets our own terminal */
 #include "vmctl/term.h"
 
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 
-/* What atexit() needs: there is one terminal in a process. */
+/* For atexit(), which takes no argument. A process has one terminal. */
 static struct termios term_saved;
 static bool term_is_raw;
 

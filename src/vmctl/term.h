@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* term.h - our own terminal while a guest's is behind it */
+/* term.h - our own terminal, while a command in a guest uses it */
 #ifndef ISO_VMCTL_TERM_H
 #define ISO_VMCTL_TERM_H
 
 #include "base/base.h"
 
-/* Puts the terminal on stdin, if it is one, into raw mode until the program
- * ends, in whatever way but SIGKILL. May be called again. */
+/* Puts stdin, if it is a terminal, into raw mode until the program exits. May
+ * be called again. */
 void term_raw(void);
+/* Puts it back. */
 void term_restore(void);
 /* Size of the terminal on stdin or stdout; zeroes if neither is one. */
 void term_size(uint16_t *ret_rows, uint16_t *ret_cols);

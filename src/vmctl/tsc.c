@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* tsc.c - prints the rate of the time stamp counter */
 #include <stdio.h>
 #include <x86intrin.h>
 
@@ -7,8 +8,8 @@
 
 #define MEASURE_NS 20000000u
 
-/* Measured, because no file of /proc gives it and the boot log is closed to
- * users. Against a clock that is itself made of the TSC 20 ms are plenty. */
+/* Measures the rate, for no file of /proc has it and users may not read the
+ * boot log. 20 ms are plenty, because the clock is itself made of the TSC. */
 int tsc_main(int argc, char **argv)
 {
 	uint64_t from, ticks, now;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vmctl.h - what the shell cannot do itself: wait for a line of a log, stop a
- * process that is surely the right one, run a command in a guest, talk to a
- * monitor
+ * vmctl.h - what the shell cannot do itself
+ *
+ * The shell has no way to wait for a line of a log, to stop a process without
+ * the risk that its pid is another's by now, to run a command in a guest, or to
+ * talk to a VMM.
  */
 #ifndef ISO_VMCTL_VMCTL_H
 #define ISO_VMCTL_VMCTL_H
@@ -11,7 +13,7 @@
 
 #include "base/base.h"
 
-/* Own failure of `exec`, which else gives the command's status. */
+/* The status when `exec` itself fails; otherwise it is the command's. */
 #define VMCTL_EX_OWN 125
 
 /* Each runs one subcommand (argv[0] is its name) and gives the exit status. */
@@ -32,8 +34,8 @@ int jail_main(int argc, char **argv);
  * /proc/PID/stat) and has not ended; -ESRCH if not, or another -errno. */
 int process_open(pid_t pid, uint64_t start_time);
 
-/* The value of a numeric option; ends the program with status 64 if it is none
- * or out of range. */
+/* The value of a numeric option. Ends the program with status 64 if it is not a
+ * number or out of range. */
 uint64_t option_u64(const char *name, const char *value, uint64_t min,
 		    uint64_t max);
 

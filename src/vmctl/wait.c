@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* wait.c - waits for a line of a log */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -22,7 +23,7 @@ struct waiter {
 	size_t len;
 };
 
-/* Is the line `want`, or `want` and a space and more? */
+/* Whether the line is `want`, or begins with `want` and a space. */
 static bool is_line(const struct waiter *w, const char *want)
 {
 	size_t n = want ? strlen(want) : 0;
@@ -52,7 +53,7 @@ static int take(struct waiter *w, char c)
 	return status;
 }
 
-/* Reads what is new. -1, or the exit status that it decides. */
+/* Reads the bytes that are new. -1, or the exit status that they decide. */
 static int read_log(struct waiter *w)
 {
 	char buf[4096];
@@ -60,7 +61,7 @@ static int read_log(struct waiter *w)
 	ssize_t n;
 
 	if (fstat(w->log_fd, &st) == 0 && st.st_size < w->pos) {
-		/* emptied by who writes it */
+		/* its writer has emptied it */
 		w->pos = 0;
 		w->len = 0;
 	}
@@ -172,7 +173,7 @@ int wait_main(int argc, char **argv)
 	open_all(&w);
 	ended = w.pidfd == -ESRCH;
 	for (;;) {
-		/* the log is read after the end was seen: its last word
+		/* read once more after the process ended: its last line
 		 * counts */
 		status = read_log(&w);
 		if (status >= 0)

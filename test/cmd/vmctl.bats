@@ -280,7 +280,7 @@ stop_answering()
 		answers "$text"
 		run -65 --separate-stderr "$vmctl" api --socket "$dir/api" GET /
 		stop_answering
-		has "$stderr" 'speaks no HTTP'
+		has "$stderr" 'the answer is not HTTP'
 	done
 	answers 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n.'
 	run -75 "$vmctl" api --socket "$dir/api" --timeout-ms 200 GET /
@@ -353,7 +353,7 @@ adopt()
 @test "adopt says that a guest is no template, and changes nothing in it" {
 	agent
 	run -69 --separate-stderr adopt
-	has "$stderr" 'it is no template, or has one'
+	has "$stderr" 'it is no template, or is a worker already'
 	run -0 "${exec_in[@]}" -- echo well
 }
 
@@ -413,7 +413,7 @@ qemu()
 	answers '{"other":1}\r\n' 0
 	run -65 --separate-stderr "$vmctl" qmp --socket "$dir/api" '{}'
 	stop_answering
-	has "$stderr" 'no QEMU'
+	has "$stderr" "the answer is not QEMU's"
 	answers '{"QMP":{}}\r\n{"return":{}}\r\n' 0
 	run -75 "$vmctl" qmp --socket "$dir/api" --timeout-ms 200 '{}'
 	stop_answering

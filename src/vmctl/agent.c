@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "vmctl/guest.h"
+/* agent.c - connects to the agent of a guest */
+#include "vmctl/agent.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -16,39 +17,40 @@
 #define CONNECT_MS 10000
 #define RETRY_MS 10
 
-int guest_option(struct guest *g, int letter, const char *value)
+int agent_option(struct agent_addr *a, int letter, const char *value)
 {
 	uint64_t v;
 
 	switch (letter) {
 	case 'u':
-		if (g->have_addr || !*value ||
-		    strlen(value) >= sizeof(g->addr.path))
+		if (a->have_addr || !*value ||
+		    strlen(value) >= sizeof(a->addr.path))
 			return -EINVAL;
-		g->addr.kind = SOCK_HYBRID;
-		memcpy(g->addr.path, value, strlen(value) + 1);
-		g->have_addr = true;
+		a->addr.kind = SOCK_HYBRID;
+		memcpy(a->addr.path, value, strlen(value) + 1);
+		a->have_addr = true;
 		return 0;
 	case 'v':
-		if (g->have_addr || parse_u64(value, 1, UINT32_MAX - 1, &v) < 0)
+		if (a->have_addr || parse_u64(value, 1, UINT32_MAX - 1, &v) < 0)
 			return -EINVAL;
-		g->addr.kind = SOCK_VSOCK;
-		g->addr.cid = (uint32_t)v;
-		g->have_addr = true;
+		a->addr.kind = SOCK_VSOCK;
+		a->addr.cid = (uint32_t)v;
+		a->have_addr = true;
 		return 0;
 	case 'p':
 		if (parse_u64(value, 1, UINT32_MAX - 1, &v) < 0)
 			return -EINVAL;
-		g->port = (uint32_t)v;
+		a->port = (uint32_t)v;
 		return 0;
 	case 's':
-		g->secret_file = value;
+		a->secret_file = value;
 		return 0;
 	default:
 		return -EINVAL;
 	}
 }
 
+/* 0 or -errno. */
 static int send_auth(int fd, const uint8_t secret[SECRET_LEN])
 {
 	struct {
@@ -68,6 +70,7 @@ static int send_auth(int fd, const uint8_t secret[SECRET_LEN])
 	return r;
 }
 
+/* 0, -EPROTO if another program answers, or -errno. */
 static int read_ready(int fd)
 {
 	uint8_t buf[sizeof(struct agent_hdr) + sizeof(struct agent_ready)];
@@ -82,13 +85,14 @@ static int read_ready(int fd)
 	return 0;
 }
 
-/* The peer closes, or is silent for CONNECT_MS. */
+/* Says why a connection that was taken came to nothing. */
 static const char *why(int err)
 {
 	switch (err) {
 	case -EPIPE:
 	case -ECONNRESET:
-		return "the guest's agent refused us: wrong secret, or busy";
+		return "the guest's agent refused the connection: wrong secret, or "
+		       "too many connections";
 	case -EAGAIN:
 		return "the guest's agent does not answer";
 	default:
@@ -96,8 +100,7 @@ static const char *why(int err)
 	}
 }
 
-void guest_secret(const char *path, uint8_t secret[SECRET_LEN],
-		  int status)
+void agent_secret(const char *path, uint8_t secret[SECRET_LEN], int status)
 {
 	int r = secret_read(path, secret);
 
@@ -105,17 +108,18 @@ void guest_secret(const char *path, uint8_t secret[SECRET_LEN],
 		die(status, "%s: %s", path, secret_error(r));
 }
 
-static void check_options(struct guest *g, int status)
+static void check_options(struct agent_addr *a, int status)
 {
-	if (!g->have_addr || !g->port || !g->secret_file)
+	if (!a->have_addr || !a->port || !a->secret_file)
 		die(status, "--uds or --vsock, --port and --secret-file are "
 			    "needed; see -h");
-	g->addr.port = g->port;
+	a->addr.port = a->port;
 }
 
-/* The fd, or -errno with *ret_met: somebody took the connection. */
-static int try_connect(struct guest *g, const uint8_t *secret, int timeout_ms,
-		       bool *ret_met)
+/* Connects and proves the secret. The fd, or -errno; *ret_met tells whether the
+ * connection was taken. */
+static int try_connect(struct agent_addr *a, const uint8_t *secret,
+		       int timeout_ms, bool *ret_met)
 {
 	const struct timeval tv = { timeout_ms / 1000,
 				    timeout_ms % 1000 * 1000 };
@@ -123,7 +127,7 @@ static int try_connect(struct guest *g, const uint8_t *secret, int timeout_ms,
 	int fd, r;
 
 	*ret_met = false;
-	fd = sock_connect(&g->addr, timeout_ms);
+	fd = sock_connect(&a->addr, timeout_ms);
 	if (fd < 0)
 		return fd;
 	*ret_met = true;
@@ -139,40 +143,40 @@ static int try_connect(struct guest *g, const uint8_t *secret, int timeout_ms,
 	return fd;
 }
 
-static _noreturn_ void no_guest(int err, bool met, int status)
+static _noreturn_ void no_agent(int err, bool met, int status)
 {
 	if (met)
 		die(status, "%s", why(err));
 	die(status, "no agent answers: %s", strerror(-err));
 }
 
-int guest_connect(struct guest *g, int status)
+int agent_connect(struct agent_addr *a, int status)
 {
 	uint8_t secret[SECRET_LEN];
 	bool met;
 	int fd;
 
-	check_options(g, status);
-	guest_secret(g->secret_file, secret, status);
-	fd = try_connect(g, secret, CONNECT_MS, &met);
+	check_options(a, status);
+	agent_secret(a->secret_file, secret, status);
+	fd = try_connect(a, secret, CONNECT_MS, &met);
 	explicit_bzero(secret, sizeof(secret));
 	if (fd < 0)
-		no_guest(fd, met, status);
+		no_agent(fd, met, status);
 	return fd;
 }
 
-int guest_await(struct guest *g, uint64_t deadline, int status)
+int agent_await(struct agent_addr *a, uint64_t deadline, int status)
 {
 	uint8_t secret[SECRET_LEN];
 	uint64_t now;
 	bool met;
 	int fd;
 
-	check_options(g, status);
-	guest_secret(g->secret_file, secret, status);
+	check_options(a, status);
+	agent_secret(a->secret_file, secret, status);
 	while (1) {
 		now = now_ns();
-		fd = try_connect(g, secret, now < deadline ?
+		fd = try_connect(a, secret, now < deadline ?
 				 (int)((deadline - now) / 1000000 + 1) : 1,
 				 &met);
 		if (fd >= 0 || now >= deadline)
@@ -181,6 +185,6 @@ int guest_await(struct guest *g, uint64_t deadline, int status)
 	}
 	explicit_bzero(secret, sizeof(secret));
 	if (fd < 0)
-		no_guest(fd, met, status);
+		no_agent(fd, met, status);
 	return fd;
 }
