@@ -76,7 +76,9 @@ STATIC := $(foreach p,$(STATIC_ALL),$(if $($(p)_SRC),$(p)))
 UNIT := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZ := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 BENCH := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
-GUEST_TESTS := $(patsubst test/guest/%.c,%,$(wildcard test/guest/*.c))
+# What wire-client links besides is no program.
+GUEST_TESTS := $(filter-out wire-shim wire-hostile,$(patsubst \
+	test/guest/%.c,%,$(wildcard test/guest/*.c)))
 
 .PHONY: all static kmod lab check check-fast check-long bench lint fuzz install \
 	uninstall clean help unit
@@ -150,7 +152,11 @@ $(S)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(MUSL_CC) $(MUSL_CFLAGS) -c $< -o $@
 
-$(B)/libisospin.a: $(LIB_SRC:%.c=$(B)/obj/%.o)
+# wire-shim.c too, for programs outside the tree that are compiled with its
+# header and this archive. Nothing that is installed calls it, so nothing links
+# it.
+$(B)/libisospin.a: $(LIB_SRC:%.c=$(B)/obj/%.o) \
+		$(B)/obj/test/guest/wire-shim.o
 	rm -f $@
 	ar rcs $@ $^
 
@@ -172,11 +178,12 @@ $(S)/bin/$(1): $($(1)_SRC:%.c=$(S)/obj/%.o) $(S)/libisospin.a
 endef
 $(foreach p,$(STATIC),$(eval $(call static_program,$(p))))
 
-# A unit test links the library and every object of the modules that it names
-# in a line `/* links: src/bridge src/drv/soft */`, but for their main.c.
+# A unit test links the library and what it names in a line
+# `/* links: src/bridge test/unit/vu_guest.c */`: a file, or all files of
+# a folder but for their main.c.
 unit_links = $(foreach d,$(shell sed -n \
 	's|^/\* links: \(.*\) \*/$$|\1|p' $(1)),$(filter-out \
-	%/main.c,$(sort $(wildcard $(d)/*.c))))
+	%/main.c,$(if $(filter %.c,$(d)),$(d),$(sort $(wildcard $(d)/*.c)))))
 
 define unit_program
 $(B)/test/unit/$(1): $(B)/obj/test/unit/$(1).o \
@@ -208,7 +215,9 @@ $(S)/test/gpu-broker-test: $(BROKER_TEST:%.c=$(S)/obj/%.o) $(S)/libisospin.a
 	@mkdir -p $(@D)
 	$(MUSL_CC) $(MUSL_LDFLAGS) $^ -o $@ -pthread
 
-$(B)/test/bin/wire-client: $(B)/obj/test/guest/wire-client.o $(B)/libisospin.a
+$(B)/test/bin/wire-client: $(B)/obj/test/guest/wire-client.o $(patsubst \
+		%.c,$(B)/obj/%.o,$(call unit_links,test/guest/wire-client.c)) \
+		$(B)/libisospin.a
 	@mkdir -p $(@D)
 	$(CC) $(DYN_LDFLAGS) $^ -o $@
 

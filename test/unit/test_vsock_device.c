@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* links: test/unit/vu_guest.c */
 /* The built vsock-device, sandbox and all, against a VMM and a guest that the
  * test plays by hand. */
 #include "tap.h"
