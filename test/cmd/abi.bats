@@ -19,8 +19,8 @@ gen=$BATS_TEST_DIRNAME/../../scripts/gen
 	done
 }
 
-# A source tree like NVIDIA's, with one call of each kind, and a copy of the
-# generator with a description of those.
+# Makes a source tree like NVIDIA's with one call of each kind, and a copy of the
+# generator with a spec for these calls.
 vendor_tree()
 {
 	local sdk
@@ -56,7 +56,7 @@ vendor_tree()
 	tbl=isospin/scripts/gen/abi-tbl.sh
 }
 
-# spec LINE...: abi.spec of that copy.
+# spec LINE...: writes the abi.spec of that copy.
 spec()
 {
 	printf '%s\n' "$@" >isospin/scripts/gen/abi.spec
@@ -111,7 +111,7 @@ escape 0x00000008 NV_ESC_X 16 inout compute dev=ctl .first=0,4" "$output"
 	whole=$(sh $tbl . 1.2.4)
 	equal "$(tail -n +2 <<<"$whole")" \
 		"$(awk -f "$gen/abi-rows.awk" $abi/1.2.4.tbl | sed 's/^1.2.4 //')"
-	# Nothing in common: the rows alone are shorter.
+	# The tables have nothing in common, so a whole table is shorter.
 	printf 'escape %s\n' '1 NV_A' '2 NV_B' '3 NV_C' '4 NV_D' '5 NV_E' \
 		'6 NV_F' '7 NV_G' '8 NV_H' '9 NV_I' '10 NV_J' >$abi/0.9.tbl
 	equal "$whole" "$(sh $tbl . 1.2.4 0.9)"
@@ -179,7 +179,7 @@ escape 0x00000008 NV_ESC_X 16 inout compute dev=ctl .first=0,4" "$output"
 }
 
 @test "no number of a call stands in the C code" {
-	# The names are NVIDIA's; only tests and the wire have numbers.
+	# The code has only NVIDIA's names; numbers are in tests and on the wire.
 	run ! grep -rn 'abi_numbers[.]h' "$TOP/src" "$TOP/kmod"
 	equal '' "$output"
 	run ! grep -rnE '0x(2080|0080|0000|0073)[0-9a-f]{4}\b' "$TOP/src" \

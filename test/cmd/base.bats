@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
-# lib/base: what every command stands on; and what an
-# image lacks.
+# lib/base, which every command uses, and messages about files that an image lacks.
 
 load ../lib/common.sh
 
@@ -137,7 +136,8 @@ clean" "$output"
 @test "every command has -h and -V, and refuses what it does not know" {
 	for file in "$TOP"/scripts/*.sh; do
 		name=$(basename "$file" .sh)
-		# What make calls is no command: it has no usage of isospin's.
+		# A script that only make calls is not a command: its usage does
+		# not name isospin.
 		grep -q "^# usage: isospin $name" "$file" || continue
 		echo "# $name"
 		run -0 --separate-stderr "$TOP/bin/isospin" "$name" -h
@@ -365,8 +365,8 @@ clean" "$output"
 	with_shells goes_on
 }
 
-# lacks FILE HOW: an image that is to hold FILE of the checkout says that it is made
-# by HOW.
+# lacks FILE HOW: making an image that needs FILE of the checkout fails, with a
+# message that HOW makes that file.
 lacks()
 {
 	# shellcheck disable=SC2016 # the inner shell's

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# share/doc/vfio-book.md against the code: commands, options, messages, and what
-# its walk-through shows, run again on a dump of the lab.
+# share/doc/vfio-book.md against the code: its commands, options and messages, and
+# the output in its walk-through, which is made again on a dump of the lab.
 
 load ../lib/common.sh
 load ../lib/tree.sh
@@ -14,7 +14,7 @@ setup()
 	unset SUDO_UID SUDO_GID
 }
 
-# section HEADING: its text, up to the next of the same or a higher level.
+# section HEADING: prints that section, up to the next heading of its level or above.
 section()
 {
 	awk -v want="$1" '
@@ -28,7 +28,7 @@ section()
 	inside' "$book"
 }
 
-# shown COMMAND: what stands below the first `# COMMAND`.
+# shown COMMAND: prints the output that the book shows below the first `# COMMAND`.
 shown()
 {
 	want="    # $1" awk '
@@ -38,14 +38,15 @@ shown()
 	END { sub(/\n+$/, "", text); print text }' "$book"
 }
 
-# calls PATTERN: each of its commands, from code spans and examples, as words.
+# calls PATTERN: prints the arguments of each call of that command in the book, in
+# code spans and examples.
 calls()
 {
 	grep -oE "(^    |[\`;] ?|# )$1 [a-z][^\`;|]*" "$book" |
 		sed -E "s/^.*$1 //; s/ -- .*//" | sort -u
 }
 
-# options HELP ARG...: HELP knows each option among the arguments.
+# options HELP ARG...: each option among the arguments is in HELP.
 options()
 {
 	local help=$1 word
@@ -59,7 +60,7 @@ options()
 	done
 }
 
-# The lab's dump, with the card used by nobody.
+# lab: makes the lab's tree from its dump, with a card that no process uses.
 lab()
 {
 	cd "$BATS_TEST_TMPDIR" || return
@@ -84,7 +85,7 @@ lab()
 }
 
 @test "every message that the book says is ours is in the sources" {
-	# Strings that go on in the next line are joined.
+	# Join strings that go on in the next line.
 	cat lib/*/*.sh scripts/*.sh src/vfio/*.c |
 		sed -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' \
 			-e '/"$/{N;s/"\n[	 ]*"//;ba' -e '}' >"$BATS_TEST_TMPDIR/all"
@@ -112,7 +113,7 @@ lab()
 @test "vfio-status shows of the lab's card what the book shows" {
 	lab
 	run -1 --separate-stderr "$TOP/scripts/vfio-status.sh" $card
-	# The book's admin is root.
+	# In the book, the command runs as root.
 	output=${output% (root sees those of other users)}
 	equal "$(shown 'isospin vfio-status 01:00.0')" "$output"
 }

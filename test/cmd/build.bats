@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What make makes and where it puts it.
+# The outputs of make, and their places.
 
 load ../lib/common.sh
 

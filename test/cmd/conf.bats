@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The configuration: both readers over the same files.
+# The configuration: the shell's reader and the C reader on the same files.
 
 load ../lib/common.sh
 
@@ -26,7 +26,7 @@ expected()
 	sed -n 's/^# expect: //p' "$1"
 }
 
-# A good file: what it expects is there.
+# check_good: every good file gives the values that its own comments expect.
 check_good()
 (
 	trap - DEBUG # bats' own, a fifth of a millisecond for each command

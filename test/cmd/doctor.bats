@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# doctor on a host made of files where all is well, and then one thing is not.
+# doctor on a host made of files, where one thing at a time is wrong.
 # shellcheck disable=SC2030,SC2031 # each test is on its own
 
 load ../lib/common.sh
@@ -50,7 +50,7 @@ setup()
 	EOT
 }
 
-# host_files: a checkout that was built, with what setup fetches.
+# host_files: makes a checkout that was built, with the files that setup fetches.
 host_files()
 {
 	local name
@@ -85,7 +85,8 @@ host_proc()
 	limits unlimited
 }
 
-# meminfo TOTAL AVAILABLE HUGEPAGES: in kB, and a number of 2 MiB pages.
+# meminfo TOTAL AVAILABLE HUGEPAGES: writes /proc/meminfo; the first two are in kB,
+# the last is a number of 2 MiB pages.
 meminfo()
 {
 	cat >proc/meminfo <<-EOT
@@ -104,8 +105,8 @@ limits()
 		>proc/self/limits
 }
 
-# host_card: a GPU bound to vfio-pci with BARs of 16 MiB, 128 GiB and 32 MiB, in
-# a group of its own.
+# host_card: adds a GPU that is bound to vfio-pci, with BARs of 16 MiB, 128 GiB and
+# 32 MiB, alone in its group.
 host_card()
 {
 	dev=sys/bus/pci/devices/$card
@@ -137,8 +138,9 @@ host_card()
 	capabilities 0x40 0x11 0x08 0x00 0x00 0x00 0xb9 0x00
 }
 
-# capabilities OFFSET BYTE...: config space with one capability there, and none
-# without. BYTEs begin with its ID; the next pointer must be 0.
+# capabilities [OFFSET BYTE...]: writes a configuration space with one capability at
+# OFFSET, or without arguments with none. The BYTEs begin with the capability's ID;
+# its next pointer must be 0.
 capabilities()
 {
 	local at="${1:-0}"
@@ -165,7 +167,7 @@ config()
 		status=none
 }
 
-# fake_qemu STATUS: of the probe's guest.
+# fake_qemu STATUS: fakes a QEMU in which the probe's guest ends with STATUS.
 fake_qemu()
 {
 	fake qemu-system-x86_64 <<-EOT
@@ -177,15 +179,15 @@ fake_qemu()
 	EOT
 }
 
-# doctor ARG...: under \$shell.
+# doctor ARG...: runs doctor under $shell.
 doctor()
 {
 	# shellcheck disable=SC2086 # busybox ash is two words
 	${shell:-dash} top/scripts/doctor.sh "$@"
 }
 
-# finds TARGET STATUS NAME TEXT: a line, under one shell and the next time under
-# the other; a failure is what the exit status says. $output is the whole.
+# finds TARGET STATUS NAME TEXT: doctor prints such a line, and its exit status fits
+# the findings. Calls alternate between the two shells. $output is the whole output.
 finds()
 {
 	local target=$1 want=$2 name=$3 text=$4 nl=$'\n'
@@ -206,7 +208,7 @@ finds()
 	fi
 }
 
-# lacks NAME: the last output has no line about it.
+# lacks NAME: the last output has no line about NAME.
 lacks()
 {
 	! grep -q "^[a-z]*  *$1: " <<<"$output" || {
@@ -272,7 +274,7 @@ well()
 		equal '["message","name","remedy","status","target"]' \
 			"$(jq -c keys <<<"$output" | sort -u)"
 		equal gpu "$(jq -r .target <<<"$output" | sort -u)"
-		# What is free on a disk changes.
+		# The free space on a disk changes.
 		text=$(doctor gpu | grep -v 'MiB are free in') || :
 		equal "$text" "$(jq -r 'select(.message | test("MiB are free in") |
 			not) | (.status + "    ")[:4] + "  " + .name +
@@ -285,7 +287,7 @@ well()
 @test "nothing is changed but the kept answer of KVM's probe" {
 	list()
 	{
-		# How large a directory is, is the file system's own affair.
+		# The size of a directory depends on the file system.
 		find . -path ./fake -prune -o -type d -printf '%p %m\n' -o \
 			-printf '%p %s %m %l\n' | grep -v probe-kvm | sort
 	}
@@ -411,7 +413,7 @@ fake_vmm()
 	finds demo fail vmm 'WORKER_VMM=firecracker needs KVM'
 }
 
-# path_without PROGRAM: all that is installed but this one.
+# path_without PROGRAM: sets PATH to all installed programs except this one.
 path_without()
 {
 	path=$PATH
@@ -611,7 +613,7 @@ path_without()
 	finds gpu fail bars "the guest's 37 address bits"
 	sed -i 's/37 bits/39 bits/' proc/cpuinfo
 	finds gpu ok bars '39 address bits of the guest'
-	# SAGAW of three levels, MGAW of 36
+	# A unit with page tables of three levels (SAGAW) and 36 bits (MGAW).
 	echo 230200 >sys/class/iommu/dmar0/intel-iommu/cap
 	finds gpu fail bars "the IOMMU's 36 address bits"
 	export ISOSPIN_ACCEL=tcg ISOSPIN_GPU_VM_MEM=1000G
@@ -623,7 +625,7 @@ path_without()
 	sed -i 's/46 bits/52 bits/' proc/cpuinfo
 	finds gpu ok bars '131120 MiB fit into 46 address bits of the guest and 48'
 	capabilities 0x40 0x11 0x08 0x00 0x04 0x08 0x00 0x00
-	finds gpu ok bars '131152 MiB' # BAR 4 takes 64 MiB in the place of 32
+	finds gpu ok bars '131152 MiB' # BAR 4 takes 64 MiB instead of 32
 	export ISOSPIN_GPU_VMM=qemu
 	finds gpu ok bars '131120 MiB'
 	unset ISOSPIN_GPU_VMM

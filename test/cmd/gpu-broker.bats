@@ -23,14 +23,14 @@ teardown()
 	}
 }
 
-# wait_until COMMAND [ARG...]: for ten seconds at most.
+# wait_until COMMAND [ARG...]: waits ten seconds at most until COMMAND succeeds.
 wait_until()
 {
 	TOP=$TOP sh -c '. "$0/lib/base/base.sh"; use poll; poll_until 10 "$@"' \
 		"$TOP" "$@"
 }
 
-# wait_line TEXT [FILE]: until the log has it.
+# wait_line TEXT [FILE]: waits until the log, or FILE, has TEXT.
 wait_line()
 {
 	wait_until grep -qF -- "$1" "${2:-log}" || {
@@ -39,8 +39,8 @@ wait_line()
 	}
 }
 
-# start_broker [DRIVER [OPTION...]]: until it serves; stdout and stderr are in
-# ./log.
+# start_broker [DRIVER [OPTION...]]: starts the broker and waits until it serves; its
+# stdout and stderr are in ./log.
 start_broker()
 {
 	local bin="$broker"
@@ -52,7 +52,8 @@ start_broker()
 	wait_line 'info: ready'
 }
 
-# play SCENARIO [OPTION...]: as worker w1, unless options say otherwise.
+# play SCENARIO [OPTION...]: runs wire-client as worker w1, unless options name
+# another worker.
 play()
 {
 	local scenario="$1"
@@ -61,7 +62,7 @@ play()
 	timeout 60 "$client" --secret-file secret "$@" "unix:$PWD/s" "$scenario"
 }
 
-# hold NAME: a worker that stays connected; its process is $held.
+# hold NAME: starts a worker that stays connected; its process is $held.
 hold()
 {
 	mkfifo "hold.$1"
@@ -71,20 +72,20 @@ hold()
 	wait_line holding "held.$1"
 }
 
-# child_of NAME: pids of that worker's children.
+# child_of NAME: prints the pids of that worker's children.
 child_of()
 {
 	pgrep -P "$pid" -f -- "--child $1\$"
 }
 
-# no_child NAME: it has none any more.
+# no_child NAME: that worker has no child any more.
 no_child()
 {
 	! child_of "$1" >/dev/null
 }
 
-# counter NAME [WORKER]: the monitor's, or that worker's child's, as SIGUSR1 has
-# it logged last.
+# counter NAME [WORKER]: prints a counter of the monitor, or of WORKER's child, from
+# the last line that SIGUSR1 made it log.
 counter()
 {
 	local before whose="\"metrics\": \"${2:-monitor}\""
@@ -95,7 +96,7 @@ counter()
 	grep "$whose" log | tail -n 1 | sed 's/^[^{]*//' | jq ".$1 // 0"
 }
 
-# still_serves: another worker is answered, and the first one again.
+# still_serves: the broker answers another worker, and then the first one again.
 still_serves()
 {
 	run -0 play control --name w2
@@ -443,7 +444,7 @@ still_serves()
 	for _ in 1 2 3 4 5 6 7 8 9 10 11 12; do
 		run -0 play crash
 	done
-	# Eight at once, then one in half a second.
+	# The limit allows eight at once, then one in half a second.
 	[ $((${EPOCHREALTIME/./} - from)) -ge 2000000 ]
 	run -0 play control --name w2
 }

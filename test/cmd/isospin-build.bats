@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin build in a checkout of its own, with a make that says what it was asked.
+# isospin build in a checkout of its own, with a fake make that notes its arguments.
 
 load ../lib/common.sh
 
@@ -22,8 +22,8 @@ setup()
 	shell=dash
 }
 
-# It makes the files it is asked for, and a kernel as Kbuild would. With a file
-# `broken` it fails.
+# fake_make: fakes a make that makes the files it is asked for, and a kernel as Kbuild
+# would. If the file `broken` exists, the fake fails.
 fake_make()
 {
 	fake make <<-'EOT'
@@ -177,7 +177,7 @@ a_tree()
 	a_tree b
 	run -0 build --tree "$tree" fc-gpu-kernel
 	equal b "$(cat .vm-assets/kernels/6.12.10-isospin/vmlinuz)"
-	# what was made for the one before is gone
+	# The module for the kernel before is gone.
 	[ ! -e build/kmod/6.12.10-isospin ]
 }
 
@@ -236,7 +236,8 @@ a_tree()
 	with_shells refused
 }
 
-# run_file VERSION: what NVIDIA's does with these options.
+# run_file VERSION: makes a file that does with isospin's options what NVIDIA's .run
+# file does.
 run_file()
 {
 	cat >"$BATS_TEST_TMPDIR/nvidia.run" <<-EOT

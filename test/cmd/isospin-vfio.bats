@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What isospin-vfio refuses before it opens anything; the rest needs VFIO, in
+# What isospin-vfio refuses before it opens anything. All else needs VFIO and is in
 # test/lab/isospin-vfio.bats.
 
 load ../lib/common.sh
@@ -21,8 +21,8 @@ card()
 	[ -z "${3:-}" ] || ln -s "../../kernel/iommu_groups/$3" "$dev/iommu_group"
 }
 
-# refused STATUS TEXT ARG...: that status, nothing on stdout, one line that has
-# the text.
+# refused STATUS TEXT ARG...: isospin-vfio ends with STATUS, prints nothing on stdout,
+# and one line that has TEXT on stderr.
 refused()
 {
 	local status=$1 text=$2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# kill-vms and status, on records of processes that only wait.
+# kill-vms and status, on records of VMs whose processes only wait.
 
 load ../lib/common.sh
 
@@ -25,14 +25,14 @@ cmd()
 	$shell "$TOP/scripts/$1.sh" --instance t "${@:2}"
 }
 
-# waits WHAT [TRAP]: the text of a process that notes WHAT when it ends.
+# waits WHAT [TRAP]: prints the script of a process that notes WHAT when it ends.
 waits()
 {
 	printf 'trap "%s" TERM; echo up; while :; do read -r x <&3; done' \
 		"${2:-echo $1 >>$ends; exit}"
 }
 
-# vms ROLE NAME...: records of VMs that run; those of the role `bridge` are it.
+# vms ROLE NAME...: makes records of running VMs; the role `bridge` makes the bridge's.
 vms()
 {
 	local role=$1 name
@@ -56,7 +56,7 @@ vms()
 	done
 }
 
-# boot_before NAME: the record says that it is of another boot.
+# boot_before NAME: changes NAME's record, as if another boot had made it.
 boot_before()
 {
 	local file=$home/$1/vmm/pid

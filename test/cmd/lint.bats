@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin lint over this tree.
+# isospin lint on this checkout.
 
 load ../lib/common.sh
 

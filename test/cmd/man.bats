@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The pages say what is so: each is compared with the code that it describes.
+# The man pages are true: each is compared with the code that it describes.
 
 load ../lib/common.sh
 
@@ -9,26 +9,26 @@ setup()
 	unset SUDO_UID SUDO_GID
 }
 
-# words: the options in the text on stdin, a line each, sorted.
+# words: prints the options in the text on stdin, a line each, sorted.
 words()
 {
 	grep -oE -- '(^|[^-A-Za-z0-9])--?[A-Za-z][-A-Za-z]*' |
 		grep -oE -- '--?[A-Za-z][-A-Za-z]*' | sort -u
 }
 
-# page_options PAGE: what its section OPTIONS explains, as it is spelled.
+# page_options PAGE: prints the options that its section OPTIONS explains.
 page_options()
 {
 	sed -n '/^# OPTIONS/,/^# [^O]/s/^\(\*-.*\)$/\1/p' "$1" | words
 }
 
-# help_options: what a text printed by -h explains.
+# help_options: prints the options that the output of -h, on stdin, explains.
 help_options()
 {
 	grep -E '^ +-' | sed -E 's/^( *(-[-a-zA-Z]+(, )?)+).*/\1/' | words
 }
 
-# same WHAT EXPECTED GOT: says which lines differ.
+# same WHAT EXPECTED GOT: compares the two, and shows which lines differ.
 same()
 {
 	[ "$2" = "$3" ] || {
@@ -38,9 +38,9 @@ same()
 	}
 }
 
-# arms FILE: the options that a script's parser takes, but for those that it
-# only refuses. An arm of opt.sh that begins with opt_allowed WORD is left out
-# unless the flag WORD follows FILE.
+# arms FILE [FLAG...]: prints the options that a script's parser takes, without those
+# that it only refuses. An arm of opt.sh that begins with opt_allowed WORD counts
+# only if WORD is one of the FLAGs.
 arms()
 {
 	local file="$1"
@@ -62,7 +62,7 @@ arms()
 	}' "$file" | words
 }
 
-# takes COMMAND: every option of a command, long names of the common ones too.
+# takes COMMAND: prints every option of a command, with the common ones' long names.
 takes()
 {
 	local file=scripts/$1.sh flags
@@ -74,15 +74,15 @@ takes()
 		else grep -vx -e -c -e --config; fi
 }
 
-# short: names the common options by the first of their names, as pages of
-# commands and -h do; isospin(1) has the others.
+# short: replaces the long names of the common options by the short ones, which the
+# pages of commands and -h use; isospin(1) has the long names.
 short()
 {
 	sed -e 's/^--help$/-h/' -e 's/^--version$/-V/' -e 's/^--verbose$/-v/' \
 		-e 's/^--config$/-c/' | sort -u
 }
 
-# usage_options: those of the lines `usage:`, where -hnV stands for three.
+# usage_options: prints the options of the `usage:` lines, where -hnV stands for three.
 usage_options()
 {
 	awk '/^usage:/ { on = 1 } /^$/ { on = 0 } on' | words |
@@ -90,7 +90,7 @@ usage_options()
 			print "-" substr($0, i, 1); next } { print }' | sort -u
 }
 
-# c_options FILE...: the options that a program's tables name.
+# c_options FILE...: prints the options that a C program's tables name.
 c_options()
 {
 	{
@@ -173,7 +173,7 @@ c_options()
 	EOT
 }
 
-# Its options belong to its commands: not a list, but the same names.
+# vmctl's options belong to its commands, so there is no list to compare, only names.
 @test "page, --help and parser of vmctl name the same options" {
 	taken=$(c_options src/vmctl/*.[ch] | grep '^--')
 	has "$taken" --secret-file

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Which worker of the pool is handed out, and which removed; their monitors sleep.
+# Which workers of the pool are handed out and which are removed. Their VMMs are
+# processes that sleep.
 
 load ../lib/common.sh
 
@@ -18,8 +19,8 @@ teardown()
 	"$TOP/scripts/kill-vms.sh" --instance t
 }
 
-# pool TEXT: runs TEXT under $shell. `vm NAME ROLE` makes one that runs, `pooled NAME`
-# one that waits, and `describe` finds the kind that KIND says.
+# pool TEXT: runs TEXT under $shell. There, `vm NAME ROLE` makes a VM that runs, `pooled
+# NAME` makes a pooled worker, and `describe` describes a worker of the kind $KIND.
 pool()
 {
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
@@ -68,7 +69,7 @@ w2 running
 w3 pooled
 w3
 none" "$output"
-		# Its command has ended, and the VM with it.
+		# The command that took it has ended, and the VM with it.
 		run -0 pool 'state w2; state w1'
 		equal "w2 absent
 w1 pooled" "$output"
@@ -129,7 +130,7 @@ enough" "$output"
 	equal second "$(cat "$BATS_TEST_TMPDIR/2")"
 }
 
-# waits: a fill holds the place of who waits.
+# waits: one fill is waiting for another.
 waits()
 {
 	! flock -n "$ISOSPIN_RUN_DIR/t/pool/waits" true

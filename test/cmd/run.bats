@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# test/run.sh: what it counts as passed, failed and skipped.
+# test/run.sh: which tests it counts as passed, failed and skipped.
 
 load ../lib/common.sh
 
@@ -13,7 +13,7 @@ setup()
 	: >test/skips.txt
 }
 
-# unit NAME: a unit test; its text comes on stdin.
+# unit NAME: makes a unit test, a script whose text is on stdin.
 unit()
 {
 	{ echo '#!/bin/sh'; cat; } >"build/test/unit/$1"

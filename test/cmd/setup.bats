@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin setup, with an apt that says what the test wants.
+# isospin setup, with a fake apt that prints what the test wants.
 
 load ../lib/common.sh
 
@@ -19,7 +19,7 @@ setup()
 	fake depmod <<<':'
 	fake modprobe <<<':'
 	fake df <<<'printf "head\nfs 9 9 99000000 9%% /\n"'
-	# Every package is installed, unless listed in the file `lacks`.
+	# Every package is installed unless the file `lacks` lists it.
 	fake dpkg-query <<-'EOT'
 	shift 2
 	for p; do
@@ -39,8 +39,9 @@ mirror()
 	EOT
 }
 
-# An archive of two kernels and two branches; its packages hold what setup
-# looks for. `offers` names the packages, `calls` lists what apt was asked.
+# fake_archive: fakes an archive with two kernels and two branches, whose packages
+# hold the files that setup looks for. The file `offers` names the packages, and
+# `calls` lists the calls of apt.
 fake_archive()
 {
 	local r
@@ -126,7 +127,7 @@ fake_archive()
 # shellcheck disable=SC2086 # busybox ash is two words
 run_setup() { $shell "$TOP/scripts/setup.sh" "$@"; }
 
-# refuses STATUS LINE [ARG...]: setup ends with STATUS and one error, LINE.
+# refuses STATUS LINE [ARG...]: setup ends with STATUS and prints one error, LINE.
 refuses()
 {
 	local status="$1" line="$2"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# When a snapshot of workers is used, made, and removed; with a QEMU that only says
-# what the test wants.
+# When a snapshot of workers is used, made and removed, with a fake QEMU that only
+# prints what the test wants.
 
 load ../lib/common.sh
 
@@ -23,8 +23,8 @@ setup()
 	shell=sh
 }
 
-# worker TEXT: runs TEXT under $shell as worker-vm would, for worker w1 or W. The
-# image is a file; a template is made by writing words.
+# worker TEXT: runs TEXT under $shell as worker-vm would, for the worker w1 or $W. Its
+# image is a plain file, and making a template only writes words to files.
 worker()
 {
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
@@ -64,7 +64,7 @@ prepare()
 	printf "%s\n" "$vm_name $vm_snapshot"'
 }
 
-# made, found: `run` with prepare, which made one or found one; $output is where.
+# made, found: prepare made a snapshot, or found one; $where is its directory.
 made()
 {
 	run -0 --separate-stderr prepare "$@"
@@ -187,8 +187,8 @@ found()
 }
 
 @test "of two at once one makes it, and the other finds it" {
-	# The rate of the processor's counter, which both would measure else, is
-	# part of QEMU's command line.
+	# QEMU's command line contains the rate of the processor's counter, which
+	# both would otherwise measure, so it is measured before.
 	made
 	rm -rf "$root"
 	prepare >"$BATS_TEST_TMPDIR/1" 2>&1 3>&- &

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The soft driver under NVIDIA's own, unmodified nvidia-smi, without a VM: every
-# version that isospin setup has unpacked.
+# NVIDIA's unmodified nvidia-smi on the soft driver, without a VM, in every version
+# that isospin setup has unpacked.
 
 load ../lib/common.sh
 
@@ -13,7 +13,7 @@ setup()
 	[ "${#versions[@]}" -gt 0 ] || skip 'nvidia-smi is not unpacked'
 }
 
-# smi VERSION ARG...: with the model from SOFTRM_*.
+# smi VERSION ARG...: runs nvidia-smi on the model that SOFTRM_* describe.
 smi()
 {
 	local dir=$TOP/.vm-assets/nvidia/$1

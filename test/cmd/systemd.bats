@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The units as they are installed, and what the commands tell systemd.
+# The installed units, and the messages of commands to systemd.
 
 load ../lib/common.sh
 
@@ -17,14 +17,14 @@ teardown()
 	scripts/kill-vms.sh --instance t
 }
 
-# install_units: where the programs are that the units name.
+# install_units: installs the units, together with the programs that they name.
 install_units()
 {
 	command -v systemd-analyze >/dev/null || skip 'systemd is not installed'
 	run -0 sh scripts/gen/install.sh install '' "$BATS_TEST_TMPDIR"
 }
 
-# exposure UNIT: what `security` gives it, 0 to 100.
+# exposure UNIT: prints the level that `systemd-analyze security` gives it, 0 to 100.
 exposure()
 {
 	systemd-analyze security --offline=yes --no-pager "$units/$1" |
@@ -59,7 +59,7 @@ exposure()
 		'After=isospin-gpu-vm.target isospin-bridge.service'
 }
 
-# notified COMMAND [ARG...]: runs it as a service; its pid is in $pid.
+# notified COMMAND [ARG...]: runs COMMAND as systemd runs a service; $pid is its pid.
 notified()
 {
 	local socket=$BATS_TEST_TMPDIR/notify
@@ -90,7 +90,7 @@ notified()
 		share/systemd/isospin-.service.d/common.conf
 }
 
-# complete_line WORD...: what bash would offer for the last one.
+# complete_line WORD...: prints what bash would offer for the last WORD.
 complete_line()
 {
 	PATH=$TOP/bin:$PATH bash -c '

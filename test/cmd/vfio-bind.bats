@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# vfio-bind, on a host that is made of files and behaves as Linux does.
+# vfio-bind on a host that is made of files and behaves as Linux does.
 
 load ../lib/common.sh
 load ../lib/pci.sh
@@ -18,7 +18,8 @@ bind()
 	pci_cmd vfio-bind "$@"
 }
 
-# refused STATUS TEXT [ARG...]: vfio-bind ends so, and changes nothing.
+# refused STATUS TEXT [ARG...]: vfio-bind ends with STATUS, prints TEXT, and changes
+# nothing.
 refused()
 {
 	local status_wanted=$1 text=$2 before
@@ -33,7 +34,7 @@ refused()
 	equal '' "$(ls "$ISOSPIN_RUN_DIR"/pci/0* 2>/dev/null)"
 }
 
-# driver BDF: its driver.
+# driver BDF: prints the device's driver.
 driver()
 {
 	basename "$(readlink "$pci/devices/$1/driver")"

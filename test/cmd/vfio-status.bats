@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
-# vfio-status and what it stands on (sysfs, pci, users, judge), on trees dumped
-# from the lab: 01:00.0 and .1 are a display card with sound, behind one bridge
-# 03:01.0 (e1000) and 03:02.0 share a group, 00:05.0 and 00:06.0 are alike,
-# 00:02.0 is the boot display.
+# vfio-status and the libraries that it uses (sysfs, pci, users, judge), on trees
+# dumped from the lab. There, 01:00.0 and .1 are a display card with sound, 03:01.0
+# (e1000) and 03:02.0 share a group behind one bridge, 00:05.0 and 00:06.0 are alike,
+# and 00:02.0 is the boot display.
 
 load ../lib/common.sh
 load ../lib/tree.sh
@@ -21,14 +21,14 @@ teardown()
 	tree_unstick
 }
 
-# status ARG...: vfio-status under $shell.
+# status ARG...: runs vfio-status under $shell.
 status()
 {
 	# shellcheck disable=SC2086 # busybox ash is two words
 	$shell "$TOP/scripts/vfio-status.sh" "$@"
 }
 
-# ask FILTER ARG...: what jq says of its JSON.
+# ask FILTER ARG...: prints vfio-status's JSON through the jq filter.
 ask()
 {
 	local filter="$1"
@@ -37,7 +37,8 @@ ask()
 	status --json "$@" | jq -r "$filter"
 }
 
-# ask_all FILTER ARG...: sets lines to its several answers: jq starts slowly.
+# ask_all FILTER ARG...: sets the array lines to several answers of one jq, which is
+# slow to start.
 ask_all()
 {
 	mapfile -t lines < <(ask "$@")
@@ -47,13 +48,13 @@ codes='([.problems[] | select(.severity == "error") | .code] | sort | join(" "))
 
 users='([.users[] | "\(.pid) \(.kind) \(.name)"] | sort | join("|"))'
 
-# codes ARG...: the codes of the errors, sorted, in a line.
+# codes ARG...: prints the codes of the errors, sorted, on one line.
 codes()
 {
 	ask "$codes" "$@"
 }
 
-# ready: the card as vfio-bind leaves it.
+# ready: puts the card into the state in which vfio-bind leaves it.
 ready()
 {
 	tree_driver "$card" vfio-pci
@@ -62,7 +63,7 @@ ready()
 	echo vfio-pci >"$(tree_dev "$sound")/driver_override"
 }
 
-# quiet: nobody uses the card, the console is drawn by another.
+# quiet: removes all users of the card; another card shows the console.
 quiet()
 {
 	rm -rf "$tree"/sys/class/vtconsole "$tree"/proc/[0-9]*
@@ -212,7 +213,7 @@ quiet()
 	tree_user 77 sh /sys/bus/pci/drivers/hang/unbind
 	shell=dash
 	has "$(ask '.problems[0].message' "$card")" 'its driver hangs (hang, pid 77)'
-	# It is not that one's that has another driver.
+	# The process that hangs belongs to another driver than the card's.
 	tree_driver "$card" bochs-drm
 	equal "$card does not answer: its driver hangs" \
 		"$(ask '.problems[0].message' "$card")"
@@ -394,8 +395,8 @@ quiet()
 	printf '%s\n' '0x0000000000000000 0x0000000fffffffff 0x000000002014220c' \
 		>"$(tree_dev "$card")/resource"
 	equal bar_unassigned "$(codes "$card")"
-	# All that Linux leaves of a BAR for which there was no room is its register:
-	# BAR 0 has an address, BAR 1 (0x0c) has none, 2 is its upper half.
+	# If there was no room for a BAR, Linux keeps only its register. Here BAR 0
+	# has an address, BAR 1 (0x0c) has none, and BAR 2 is the upper half of 1.
 	yes '0x0 0x0 0x0' | sed '1s/.*/0xfd000000 0xfdffffff 0x42208/; 7q' \
 		>"$(tree_dev "$card")/resource"
 	{

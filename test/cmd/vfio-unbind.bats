@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# vfio-unbind, on a host that is made of files and behaves as Linux does.
+# vfio-unbind on a host that is made of files and behaves as Linux does.
 
 load ../lib/common.sh
 load ../lib/pci.sh
@@ -17,7 +17,7 @@ unbind()
 	pci_cmd vfio-unbind "$@"
 }
 
-# taken: vfio-pci has had both since the boot; nothing is recorded.
+# taken: vfio-pci has had both functions since boot, and nothing is recorded.
 taken()
 {
 	local bdf
@@ -128,7 +128,8 @@ $audio: snd_hda_intel (null) on 1" "$(pci_state)"
 @test "a group that a VM has left behind is waited for" {
 	pci_cmd vfio-bind $gpu
 	writes
-	# A program that runs cannot be opened to be written, for a while.
+	# The file of a running program cannot be opened for writing; that stands
+	# for a group that is open for a while.
 	mkdir -p "$DEV_ROOT/vfio"
 	cp /bin/sleep "$DEV_ROOT/vfio/7"
 	"$DEV_ROOT/vfio/7" 1000 3>&- &

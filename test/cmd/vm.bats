@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# gpu-vm, worker-vm, vsock-bridge, kill-vms, status and logs, with a QEMU that
-# only says what the test wants.
+# gpu-vm, worker-vm, vsock-bridge, kill-vms, status and logs, with a fake QEMU that
+# only prints what the test wants.
 
 load ../lib/common.sh
 
@@ -26,7 +26,7 @@ teardown()
 	cmd kill-vms --instance t2
 }
 
-# cmd NAME [ARG...]: one of our commands, under $shell.
+# cmd NAME [ARG...]: runs one of isospin's commands under $shell.
 cmd()
 {
 	local name=$1
@@ -39,7 +39,7 @@ cmd()
 	esac
 }
 
-# fake_qemu TEXT: says TEXT on the console, then runs `end`.
+# fake_qemu TEXT: fakes a QEMU that prints TEXT on the console, then runs `end`.
 fake_qemu()
 {
 	printf '%s' "${1:+$1$'\n'}" >"$BATS_TEST_TMPDIR/says"
@@ -54,7 +54,7 @@ fake_qemu()
 	EOT
 }
 
-# start_gpu_vm: in the background; $pid is the command itself.
+# start_gpu_vm: starts gpu-vm in the background; $pid is the command itself.
 start_gpu_vm()
 {
 	# shellcheck disable=SC2086 # busybox ash is two words
@@ -192,7 +192,7 @@ nothing_left()
 	with_shells old
 }
 
-# vmm TEXT: runs it with the functions of vmm.sh.
+# vmm TEXT: runs TEXT with the functions of vmm.sh.
 vmm()
 {
 	sh_lib "use vmm; $1"
@@ -401,7 +401,7 @@ json_strings()
 	with_shells once
 }
 
-# boot_before PID-FILE: the record says that it is of another boot.
+# boot_before PID-FILE: changes the record, as if another boot had made it.
 boot_before()
 {
 	sed -i '2s/.*/00000000-0000-4000-8000-000000000000/' "$1"
@@ -415,7 +415,7 @@ boot_before()
 	cmd vsock-bridge --detach
 	cmd gpu-vm --name gpu1 --detach
 	pids=$(cat "$ISOSPIN_RUN_DIR"/t/{bridge,vms/*/vmm}/pid | awk 'NF == 2 { print $1 }')
-	# A reboot ends them all, and says nothing to anybody.
+	# A reboot ends all of them and tells no other process.
 	# shellcheck disable=SC2086 # a list of numbers
 	kill -KILL $pids
 	for file in "$ISOSPIN_RUN_DIR"/t/{bridge,vms/*/vmm}/pid; do
@@ -443,7 +443,7 @@ boot_before()
 @test "a guest of vhost-vsock does not get the CID of the machine itself" {
 	fake_qemu 'Broker running'
 	own=$("$TOP/build/bin/vmctl" cid) || own=2
-	# A machine that is no VM has one that no guest may have anyhow.
+	# Outside a VM, the machine's own CID is one that no guest may have anyway.
 	[ "$own" -ge 3 ] || own=3
 	export ISOSPIN_GPU_VM_CID=$own
 	for vsock in vhost vhost-user; do

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# vmctl against the agent's own sessions, which test_agent serves on this host.
+# vmctl against the sessions of the agent, which test_agent serves on this host.
 load ../lib/common.sh
 
 setup()
@@ -15,8 +15,8 @@ teardown()
 	[ -z "${agent_pid:-}" ] || kill "$agent_pid"
 }
 
-# agent [template]: a served socket at $dir/uds; exec_in is the command that talks
-# to it.
+# agent [template]: serves the socket $dir/uds; the array exec_in is a command that
+# executes something there.
 agent()
 {
 	: >"$dir/log"
@@ -28,7 +28,7 @@ agent()
 		--secret-file "$dir/secret")
 }
 
-# ends PID STATUS: a process of ours ends with that status.
+# ends PID STATUS: the child process PID ends with that status.
 ends()
 {
 	local rc=0
@@ -228,8 +228,8 @@ start_time()
 	has "$output" 'exec'
 }
 
-# answers TEXT: one connection to $dir/api is answered with TEXT; what was asked
-# is in $dir/asked then.
+# answers TEXT: answers one connection to $dir/api with TEXT; afterwards the request is
+# in $dir/asked.
 answers()
 {
 	printf "$1" >"$dir/answer"
@@ -289,7 +289,8 @@ stop_answering()
 	run -69 "$vmctl" api --socket "$dir/none" GET /
 }
 
-# waits_in_api PID: one `api` waits at $dir/api, $api, for process PID to serve it.
+# waits_in_api PID: starts an `api`, process $api, that waits until process PID serves
+# $dir/api.
 waits_in_api()
 {
 	"$vmctl" api --socket "$dir/api" --pid "$1" \
@@ -329,7 +330,7 @@ waits_in_api()
 	run -64 "$vmctl" api --socket "$dir/api" --start-time 1 GET /
 }
 
-# adopt [ARG...]: w1, with the secret in $dir/new.
+# adopt [ARG...]: adopts the worker w1, with the new secret in $dir/new.
 adopt()
 {
 	head -c 32 /dev/urandom >"$dir/new"
@@ -376,7 +377,7 @@ adopt()
 		--secret-file "$dir/secret" --name w1
 }
 
-# qemu: one without a machine, whose monitor is at $dir/qmp.
+# qemu: starts a QEMU without a machine, whose control socket is $dir/qmp.
 qemu()
 {
 	qemu-system-x86_64 -M none -nodefaults -no-user-config -display none \
@@ -421,7 +422,8 @@ qemu()
 	run -66 "$vmctl" qmp --socket "$dir/api" --pass "$dir/none" '{}'
 }
 
-# jail STATUS [OPTION...] -- COMMAND...: as root of a user namespace.
+# jail STATUS [OPTION...] -- COMMAND...: runs vmctl jail as root of a user namespace;
+# its status is STATUS.
 jail()
 {
 	local status="$1"
@@ -441,7 +443,8 @@ jail()
 	equal ". ./a ./a/b ./a/b/dir ./a/b/dir/file ./secret text tmpfs NoNewPrivs: 1" \
 		"$(tr '\n\t' '  ' <<<"$output" | sed 's/ *$//; s/  */ /g')"
 	equal '' "$(ls "$dir/jail")"
-	# Though mounts are handed on to others here, as systemd has it.
+	# This holds even if mounts are shared with other namespaces, as systemd
+	# sets them up.
 	# shellcheck disable=SC2016 # the inner shell's words
 	run -1 unshare -rm sh -c 'mount --make-rshared / &&
 		"$0" jail --tmpfs "$1" -- grep -qF "$1" /proc/self/mountinfo &&

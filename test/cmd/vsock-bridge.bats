@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The program vsock-bridge: its options, and what it says about bad files. How it
-# carries bytes is tested by build/test/unit/test_bridge_run.
+# The program vsock-bridge: its options and its messages about bad files.
+# build/test/unit/test_bridge_run tests how it carries bytes.
 
 load ../lib/common.sh
 
@@ -23,7 +23,8 @@ teardown()
 	[ -z "${gpu:-}" ] || kill "$gpu" 2>/dev/null || :
 }
 
-# start_bridge [OPTION...]: until it serves; its log is in ./log.
+# start_bridge [OPTION...]: starts the bridge and waits until it serves; its log is
+# ./log.
 start_bridge()
 {
 	"$bridge" --dir "$PWD/s/bridge.d" "$@" 2>log 3>&- &
@@ -31,14 +32,14 @@ start_bridge()
 	wait_line 'info: ready'
 }
 
-# wait_until COMMAND [ARG...]: for ten seconds at most.
+# wait_until COMMAND [ARG...]: waits ten seconds at most until COMMAND succeeds.
 wait_until()
 {
 	TOP=$TOP sh -c '. "$0/lib/base/base.sh"; use poll; poll_until 10 "$@"' \
 		"$TOP" "$@"
 }
 
-# wait_line TEXT: until the log has it.
+# wait_line TEXT: waits until the log has TEXT.
 wait_line()
 {
 	wait_until grep -qF -- "$1" log || {
@@ -83,7 +84,7 @@ wait_line()
 }
 
 @test "a worker gets an answer from its GPU VM through the bridge" {
-	# the first 120 bytes are the bridge's own
+	# The first 120 bytes are IDENT, which the bridge sends itself.
 	socat "UNIX-LISTEN:$PWD/s/vms/gpu" \
 		SYSTEM:'head -c 120 >ident; cat' 3>&- &
 	gpu=$!
