@@ -91,6 +91,10 @@ static inline size_t pad8(size_t n)
 	return (n + 7) & ~(size_t)7;
 }
 
+/* Opens those of fds 0, 1 and 2 that are closed on /dev/null, so that no other
+ * file gets such a number; ends the process if that fails. For main. */
+void open_std_fds(void);
+
 /* CLOCK_MONOTONIC, nanoseconds. */
 uint64_t now_ns(void);
 

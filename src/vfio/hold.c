@@ -1,39 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keeps a device open between two VMs: powered, in our hands, not reset by its
+ * hold.c - keeps a device open between two VMs
+ *
+ * An open device stays powered, nobody else gets it, and it is not reset by its
  * last close.
  */
 #include <errno.h>
 #include <linux/vfio.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 
 #include "base/log.h"
+#include "loop/loop.h"
 #include "vfio/vfio.h"
 
-/* An fd that is readable when one of the signals that end us came. */
-static int signal_fd(void)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return -errno;
-	fd = signalfd(-1, &set, SFD_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 /*
- * An fd that is readable when the kernel wants the device back: whoever unbinds
- * it waits, uninterruptibly, until we let go.
+ * An fd that becomes readable when the kernel wants the device back: the
+ * process that unbinds the device waits, uninterruptibly, until we close it. Or
+ * -errno.
  */
 static int request_fd(const struct vfio_dev *d)
 {
@@ -56,6 +42,7 @@ static int request_fd(const struct vfio_dev *d)
 	return take_fd(&fd);
 }
 
+/* Prints the state. An exit status. */
 static int say(const char *bdf, const char *state, const char *reason)
 {
 	struct json j;
@@ -72,6 +59,7 @@ static int say(const char *bdf, const char *state, const char *reason)
 	return vfio_print(&w);
 }
 
+/* Holds until a signal or a request. An exit status. */
 static int hold(struct vfio_dev *d, int signals)
 {
 	const char *bdf = d->func.bdf;
@@ -94,7 +82,8 @@ static int hold(struct vfio_dev *d, int signals)
 
 int vfio_hold_main(const char *bdf)
 {
-	_cleanup_close_ int signals = signal_fd();
+	static const int ends[] = { SIGHUP, SIGINT, SIGTERM };
+	_cleanup_close_ int signals = loop_signalfd(ends, ARRAY_SIZE(ends));
 	struct vfio_dev d;
 	int r;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <fcntl.h>
+/* main.c - finds the command of isospin-vfio */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,16 +12,16 @@
 static const char usage[] =
 	"usage: isospin-vfio COMMAND [OPTION...] BDF\n"
 	"\n"
-	"What VFIO says about a PCI device that vfio-pci has; BDF is its address,\n"
-	"as in 0000:01:00.0. Answers are JSON, one object a line.\n"
+	"Says what VFIO knows about a PCI device that is bound to vfio-pci. BDF is\n"
+	"its address, like 0000:01:00.0. The answer is JSON, one object a line.\n"
 	"\n"
-	"  group      its IOMMU group: viable or not, and the members\n"
-	"  info       identity, reset support, limits of the IOMMU\n"
-	"  regions    BARs and other regions, what of them can be mapped\n"
-	"  irqs       kinds of interrupts and how many of each\n"
-	"  reset      reset it, alone if it can be, else all of its bus\n"
-	"  map-time   how long it takes to map memory for its DMA\n"
-	"  hold       keep it open until a signal, or until it is unbound\n"
+	"  group      print its IOMMU group: viable or not, and the members\n"
+	"  info       print identity, reset support, limits of the IOMMU\n"
+	"  regions    print BARs and other regions, and what can be mapped of them\n"
+	"  irqs       print the kinds of interrupts, and how many there are of each\n"
+	"  reset      reset it: alone if it can be, else with all of its bus\n"
+	"  map-time   measure how long it takes to map memory for its DMA\n"
+	"  hold       keep it open until a signal comes or it is unbound\n"
 	"\n"
 	"  --size N       map-time: bytes, with K, M or G\n"
 	"  --chunk N      map-time: bytes of one mapping (1G)\n"
@@ -29,9 +29,9 @@ static const char usage[] =
 	"  -h, --help     this text\n"
 	"  -V, --version  the version of isospin\n"
 	"\n"
-	"Exit status: 0; 1 the group is not viable; 64 wrong usage; 69 no such\n"
-	"device, not bound to vfio-pci, or it cannot be done; 74 I/O; 75 in use;\n"
-	"77 no permission.\n";
+	"Exit status: 0; 1 the group is not viable; 64 wrong usage; 69 there is no\n"
+	"such device, it is not bound to vfio-pci, or what was asked cannot be\n"
+	"done; 74 I/O error; 75 in use; 77 no permission.\n";
 
 #define PAGE 4096u
 #define MAX_SIZE (UINT64_C(1) << 46)
@@ -58,7 +58,7 @@ static uint64_t size_option(const char *name, const char *value)
 	uint64_t v;
 
 	if (parse_size(value, PAGE, MAX_SIZE, &v) < 0 || v % PAGE)
-		die(ISO_EX_USAGE, "--%s: '%s': 4K to 65536G, a multiple of 4K",
+		die(ISO_EX_USAGE, "--%s: '%s': must be 4K to 65536G, in multiples of 4K",
 		    name, value);
 	return v;
 }
@@ -71,7 +71,7 @@ static int run(const char *name, const char *bdf, const struct options *o)
 		if (strcmp(name, commands[i].name) != 0)
 			continue;
 		if (parse_bdf(bdf, &parsed) < 0)
-			die(ISO_EX_USAGE, "'%s' is no PCI address, as in"
+			die(ISO_EX_USAGE, "'%s' is not a PCI address like"
 			    " 0000:01:00.0", bdf);
 		if (commands[i].run) {
 			if (o->size || o->chunk)
@@ -80,20 +80,12 @@ static int run(const char *name, const char *bdf, const struct options *o)
 			return commands[i].run(bdf);
 		}
 		if (!o->size)
-			die(ISO_EX_USAGE, "map-time wants --size");
+			die(ISO_EX_USAGE, "map-time needs --size");
 		return vfio_map_time_main(bdf, o->size,
 					  MIN(o->chunk ? o->chunk : 1u << 30,
 					      o->size));
 	}
 	die(ISO_EX_USAGE, "unknown command '%s'; see -h", name);
-}
-
-/* A closed standard fd would become the number of the next thing opened. */
-static void open_std_fds(void)
-{
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
-			_exit(ISO_EX_BUG);
 }
 
 int main(int argc, char **argv)
@@ -134,6 +126,6 @@ int main(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 2)
-		die(ISO_EX_USAGE, "a command and a device are wanted; see -h");
+		die(ISO_EX_USAGE, "a command and a device are needed; see -h");
 	return run(argv[optind], argv[optind + 1], &o);
 }

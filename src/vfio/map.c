@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long it takes to hand N bytes of memory to a device. */
+/* map.c - measures how long it takes to map memory for a device */
 #include <errno.h>
 #include <linux/vfio.h>
 #include <string.h>
@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "vfio/vfio.h"
 
-/* Memory and IOVA alike begin at such a multiple, so that the IOMMU can use its
- * large pages. */
+/* Memory and IOVA begin at multiples of this, so that the IOMMU can use large
+ * pages. */
 #define ALIGN (UINT64_C(2) << 20)
-/* What is left to the rest of the machine. */
+/* Memory that the rest of the machine keeps. */
 #define KEEP_FREE (UINT64_C(256) << 20)
 
 struct map {
@@ -26,7 +26,8 @@ struct map {
 	uint64_t populate_ns, map_ns, unmap_ns;
 };
 
-/* Memory as a VM has it: anonymous, huge pages where there are, all there. */
+/* Makes memory like a VM's: anonymous, in huge pages as far as there are, each
+ * page touched. 0 or -errno. */
 static int make_memory(struct map *m)
 {
 	uint64_t before = 0, after = 0, since;
@@ -37,7 +38,7 @@ static int make_memory(struct map *m)
 	if (m->whole == MAP_FAILED)
 		return -errno;
 	m->mem = (uint8_t *)m->whole + (-(uintptr_t)m->whole & (ALIGN - 1));
-	/* Without transparent huge pages it is a measurement all the same. */
+	/* Small pages can be measured as well. */
 	if (madvise(m->mem, m->size, MADV_HUGEPAGE) < 0)
 		log_debug("MADV_HUGEPAGE: %s", strerror(errno));
 	since = now_ns();
@@ -49,7 +50,7 @@ static int make_memory(struct map *m)
 	return 0;
 }
 
-/* A number of bytes, or none. */
+/* In bytes; UINT64_MAX: none. */
 static uint64_t memlock_limit(void)
 {
 	struct rlimit limit;
@@ -70,7 +71,7 @@ static int fail_map(const struct map *m, uint64_t off, int r)
 		return ISO_EX_NOPERM;
 	}
 	if (r == -ENOSPC) {
-		log_error("%s: no further mapping after %llu: larger chunks,"
+		log_error("%s: no further mapping after %llu: use larger chunks,"
 			  " or vfio_iommu_type1 with a higher dma_entry_limit",
 			  m->bdf, (unsigned long long)(off / m->chunk));
 		return ISO_EX_UNAVAILABLE;
@@ -137,7 +138,8 @@ static int measure(const struct vfio_dev *d, struct map *m)
 	return r == ISO_EX_OK ? unmap_all(d, m) : r;
 }
 
-/* Memory that is not there would have other processes killed. */
+/* Makes sure that there is enough memory, or the kernel would kill other
+ * processes for it. An exit status. */
 static int check_memory(const struct map *m)
 {
 	uint64_t available;

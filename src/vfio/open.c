@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* open.c - opens a device through its group */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -47,7 +48,7 @@ int vfio_ask(int fd, unsigned long request, const void *head, size_t n,
 {
 	size_t size = n;
 
-	/* The kernel says how much it wants; it may want more by then. */
+	/* The kernel says how much room it needs, which may grow meanwhile. */
 	for (int round = 0; round < 3; round++) {
 		_cleanup_free_ void *p = calloc(1, size);
 		uint32_t argsz = (uint32_t)size;
@@ -77,8 +78,8 @@ void vfio_answer_free(struct vfio_answer *a)
 	*a = (struct vfio_answer){ 0 };
 }
 
-/* Drivers that leave the DMA of their devices to others (Linux:
- * driver_managed_dma); any other keeps its group from being used. */
+/* Whether VFIO can use the function's group beside its driver. Such drivers
+ * leave the DMA of their devices to others (driver_managed_dma in Linux). */
 static bool shares(const struct vfio_func *func)
 {
 	return !func->driver[0] || vfio_func_bound(func) ||
@@ -86,6 +87,7 @@ static bool shares(const struct vfio_func *func)
 	       strcmp(func->driver, "pci-stub") == 0;
 }
 
+/* Says which drivers keep the group from being viable. An exit status. */
 static int fail_viable(const struct vfio_dev *d)
 {
 	struct vfio_func member[VFIO_MAX_MEMBERS];
@@ -108,7 +110,7 @@ static int fail_viable(const struct vfio_dev *d)
 	return ISO_EX_NO;
 }
 
-/* Finds the function and makes sure that it is vfio-pci's. */
+/* Finds the function, which must be bound to vfio-pci. An exit status. */
 static int find(struct vfio_dev *d, const char *bdf)
 {
 	int r = vfio_func_read(bdf, &d->func);
@@ -133,6 +135,7 @@ static int find(struct vfio_dev *d, const char *bdf)
 	return ISO_EX_OK;
 }
 
+/* Says why the group's node does not open. An exit status. */
 static int fail_group_node(const struct vfio_dev *d, int r)
 {
 	char node[32], users[512];
@@ -168,7 +171,7 @@ int vfio_open_group(struct vfio_dev *d, const char *bdf, uint32_t *ret_flags)
 	return ISO_EX_OK;
 }
 
-/* A container of type 1 with the group in it. */
+/* Opens a container of type 1 and puts the group into it. An exit status. */
 static int open_container(struct vfio_dev *d)
 {
 	const char *bdf = d->func.bdf;
@@ -194,7 +197,7 @@ static int open_container(struct vfio_dev *d)
 		return ISO_EX_OK;
 	if (errno != EPERM)
 		return vfio_fail(bdf, "VFIO_SET_IOMMU", -errno);
-	/* vfio_iommu_type1_attach_group() in Linux 6.1: its only EPERM. */
+	/* Linux 6.1, vfio_iommu_type1_attach_group(): its only EPERM. */
 	log_error("%s: the IOMMU does not remap interrupts, so a VM could"
 		  " forge them; turn that on in the firmware and do not boot"
 		  " with intremap=off", bdf);
@@ -274,7 +277,7 @@ int vfio_affected(const struct vfio_dev *d,
 		  struct parse_affected ret[PARSE_MAX_AFFECTED],
 		  uint32_t *ret_n)
 {
-	/* It does not say how much it wants: room for a whole bus. */
+	/* The kernel does not say how much it needs: room for a whole bus. */
 	uint8_t head[sizeof(struct vfio_pci_hot_reset_info) +
 		     PARSE_MAX_AFFECTED *
 			     sizeof(struct vfio_pci_dependent_device)] = { 0 };

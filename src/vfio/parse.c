@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* parse.c - takes apart what the kernel answers */
 #include "vfio/parse.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@ int parse_cap_next(const void *answer, size_t n, uint32_t *off,
 	cap.id = rd_u16(&r);
 	cap.version = rd_u16(&r);
 	next = rd_u32(&r);
-	/* Onwards only: a chain that goes back would never end. */
+	/* A chain that goes back would never end. */
 	if (r.bad || (next != 0 && next <= *off))
 		return -EBADMSG;
 	cap.body = r;

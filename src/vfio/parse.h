@@ -2,9 +2,9 @@
 /*
  * parse.h - what the kernel answers, taken apart
  *
- * Answers of <linux/vfio.h> are a structure and behind it a chain of
+ * An answer of <linux/vfio.h> is a structure, followed by a chain of
  * capabilities, each with the offset of the next. -EBADMSG: an offset or a
- * count points outside the answer, or the chain does not lead onwards.
+ * count points outside the answer, or the chain leads back.
  */
 #ifndef ISO_VFIO_PARSE_H
 #define ISO_VFIO_PARSE_H
@@ -21,8 +21,8 @@ struct parse_cap {
 	struct rd body;		/* to the end of the answer */
 };
 
-/* The capability at *off; *off becomes that of the next. 1, 0 at the end of the
- * chain (*off was 0), or -EBADMSG. */
+/* Gives the capability at *off and sets *off to the next. 1, 0 at the end of
+ * the chain (*off was 0), or -EBADMSG. */
 int parse_cap_next(const void *answer, size_t n, uint32_t *off,
 		   struct parse_cap *ret_cap);
 
@@ -73,8 +73,8 @@ struct parse_affected {
 	uint8_t bus, dev, func;
 };
 
-/* The answer to VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: what such a reset would
- * reset. 0 or -EBADMSG. */
+/* The answer to VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the functions that a hot
+ * reset would reset. 0 or -EBADMSG. */
 int parse_hot_reset(const void *answer, size_t n,
 		    struct parse_affected ret_affected[PARSE_MAX_AFFECTED],
 		    uint32_t *ret_n);
@@ -89,7 +89,7 @@ struct parse_header {
 /* The first 64 bytes of a function's configuration space. 0 or -EBADMSG. */
 int parse_header(const void *config, size_t n, struct parse_header *ret_header);
 
-/* The value of a line `name: N kB`, in bytes, in text as of /proc/meminfo. 0,
+/* The value, in bytes, of the line `name: N kB` in text like /proc/meminfo. 0,
  * -ENOENT or -EINVAL. */
 int parse_kib(const char *text, const char *name, uint64_t *ret_bytes);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* reset.c - resets a device */
 #include <errno.h>
 #include <linux/vfio.h>
 #include <stdio.h>
@@ -9,8 +10,8 @@
 #include "vfio/vfio.h"
 
 /*
- * A hot reset takes the whole bus or slot with it. The kernel asks for the
- * groups of all that it resets as proof that they are ours; here that is one.
+ * Resets the whole bus or slot. As proof that all of it is ours, the kernel
+ * wants the fds of all groups that it resets; here that is one. 0 or -errno.
  */
 static int hot_reset(const struct vfio_dev *d)
 {
@@ -24,7 +25,7 @@ static int hot_reset(const struct vfio_dev *d)
 								      : 0;
 }
 
-/* True if a hot reset may take this one along; says why if not. */
+/* Whether a hot reset may reset this function too; says why if not. */
 static bool may_affect(const struct vfio_dev *d,
 		       const struct parse_affected *affected)
 {
@@ -47,6 +48,7 @@ static bool may_affect(const struct vfio_dev *d,
 	return false;
 }
 
+/* Whether all that a hot reset would reset may be; says why if not. */
 static bool may_hot_reset(const struct vfio_dev *d)
 {
 	struct parse_affected affected[PARSE_MAX_AFFECTED];
@@ -64,7 +66,8 @@ static bool may_hot_reset(const struct vfio_dev *d)
 	return true;
 }
 
-/* Resets it by one of the two methods. An exit status. */
+/* Resets the device, by itself if it can, else by a hot reset. An exit
+ * status. */
 static int reset(const struct vfio_dev *d, const char **ret_method,
 		 uint64_t *ret_ns)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The commands that change nothing: group, info, regions, irqs. */
+/* show.c - prints what VFIO says about a device */
 #include <assert.h>
 #include <errno.h>
 #include <linux/vfio.h>
@@ -119,7 +119,8 @@ static int put_header(struct json *j, const struct vfio_dev *d)
 	return 0;
 }
 
-/* What a hot reset (of the bus or slot) would reset; null if there is none. */
+/* The functions that a hot reset, of the bus or slot, would reset; null if
+ * there is no such reset. */
 static int put_hot_reset(struct json *j, const struct vfio_dev *d)
 {
 	struct parse_affected affected[PARSE_MAX_AFFECTED];
@@ -254,7 +255,7 @@ static int show_regions(struct json *j, const struct vfio_dev *d)
 		struct parse_region region;
 
 		r = vfio_region(d, i, &region);
-		/* The index of VGA stands for nothing on other devices. */
+		/* Only a VGA device has a region at the index of VGA. */
 		if (r == -EINVAL) {
 			r = 0;
 			continue;
@@ -273,7 +274,7 @@ static int show_irqs(struct json *j, const struct vfio_dev *d)
 	for (uint32_t i = 0; r == 0 && i < info.num_irqs; i++) {
 		struct vfio_irq_info irq = { .argsz = sizeof(irq), .index = i };
 
-		/* The index of errors is for PCI Express only. */
+		/* Only PCI Express has interrupts at the index of errors. */
 		if (ioctl(d->device, VFIO_DEVICE_GET_IRQ_INFO, &irq) < 0) {
 			if (errno != EINVAL)
 				return -errno;
@@ -291,7 +292,7 @@ static int show_irqs(struct json *j, const struct vfio_dev *d)
 	return r;
 }
 
-/* Opens the device, has it shown, prints that. */
+/* Opens the device, lets fill() describe it, and prints the description. */
 static int show(const char *bdf, const char *what,
 		int (*fill)(struct json *j, const struct vfio_dev *d))
 {

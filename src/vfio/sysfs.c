@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* sysfs.c - reads about PCI functions in /sys and /proc */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@ static inline void cleanup_closedir(DIR **dir)
 
 #define _cleanup_closedir_ __attribute__((cleanup(cleanup_closedir)))
 
-/* A place that tests put elsewhere. */
+/* A directory, for which tests have another. */
 static const char *root(const char *name, const char *usual)
 {
 	const char *dir = getenv(name);
@@ -150,7 +151,7 @@ int vfio_members(int group, struct vfio_func ret_member[VFIO_MAX_MEMBERS],
 	return 0;
 }
 
-/* Does the process have that file open? */
+/* Whether the process has that file open. */
 static bool has_open(const char *pid, const char *file)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
@@ -185,6 +186,7 @@ static int read_proc(const char *file, char *ret_text, size_t n)
 	return r < 0 ? (int)r : 0;
 }
 
+/* Appends "pid N (NAME)" to text, which has room for n bytes. */
 static void add_user(const char *pid, char *text, size_t n)
 {
 	char file[64], comm[32] = "?";
@@ -211,7 +213,7 @@ void vfio_users(int group, char *ret_text, size_t n)
 		    has_open(entry->d_name, node))
 			add_user(entry->d_name, ret_text, n);
 	if (!ret_text[0])
-		snprintf(ret_text, n, "a process that is not to be seen");
+		snprintf(ret_text, n, "a process that cannot be seen");
 }
 
 int vfio_proc_kib(const char *file, const char *name, uint64_t *ret_bytes)

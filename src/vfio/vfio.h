@@ -2,7 +2,8 @@
 /*
  * vfio.h - one function of a PCI device, through VFIO's group interface
  *
- * What returns an exit status (enum iso_exit) has said on stderr what failed.
+ * A function that returns an exit status (enum iso_exit) has said on stderr
+ * what failed.
  */
 #ifndef ISO_VFIO_VFIO_H
 #define ISO_VFIO_VFIO_H
@@ -13,7 +14,7 @@
 
 #define VFIO_BDF_SIZE 13	/* dddd:bb:dd.f and a NUL */
 #define VFIO_MAX_MEMBERS 256u
-#define VFIO_MAX_ANSWER 65536u	/* bytes of what an ioctl answers */
+#define VFIO_MAX_ANSWER 65536u	/* bytes of an ioctl's answer */
 
 /* ---- sysfs.c: what sysfs and /proc say, below SYSFS_ROOT and PROCFS_ROOT  */
 
@@ -23,16 +24,16 @@ struct vfio_func {
 	char driver[64];	/* empty: none */
 };
 
-/* Only links are read: no read waits for a stuck driver. 0, -ENODEV (no such
- * device), or another -errno. */
+/* Reads group and driver; only links, for reading a file could wait for a stuck
+ * driver. 0, -ENODEV (no such device), or another -errno. */
 int vfio_func_read(const char *bdf, struct vfio_func *ret_func);
-/* True if the function's driver is vfio-pci or a variant of it. */
+/* Whether the function's driver is vfio-pci or a variant of it. */
 bool vfio_func_bound(const struct vfio_func *func);
 /* The functions of a group, by address. 0, -E2BIG, or another -errno. */
 int vfio_members(int group, struct vfio_func ret_member[VFIO_MAX_MEMBERS],
 		 size_t *ret_n);
-/* Who has the group's node open: "pid 7 (qemu), pid 9 (x)", or that nobody was
- * found. Always NUL-terminated. */
+/* The processes that have the group's node open, as in "pid 7 (qemu), pid 9
+ * (x)", or a text that says that none was found. Always NUL-terminated. */
 void vfio_users(int group, char *ret_text, size_t n);
 /* The value of a line of a file of /proc, as parse_kib(). */
 int vfio_proc_kib(const char *file, const char *name, uint64_t *ret_bytes);
@@ -59,13 +60,13 @@ int vfio_ask(int fd, unsigned long request, const void *head, size_t n,
 	     struct vfio_answer *ret_answer);
 void vfio_answer_free(struct vfio_answer *a);
 
-/* 0, or -errno. */
+/* Each 0 or -errno. */
 int vfio_region(const struct vfio_dev *d, uint32_t index,
 		struct parse_region *ret_region);
 int vfio_header(const struct vfio_dev *d, struct parse_header *ret_header);
 int vfio_iommu(const struct vfio_dev *d, struct parse_iommu *ret_iommu);
-/* -ENODEV: this device cannot be reset so. -EPERM: what such a reset would
- * reset has no group. */
+/* The functions that a hot reset would reset. -ENODEV: there is no such reset.
+ * -EPERM: one of them has no group. */
 int vfio_affected(const struct vfio_dev *d,
 		  struct parse_affected ret[PARSE_MAX_AFFECTED],
 		  uint32_t *ret_n);

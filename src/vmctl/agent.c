@@ -168,9 +168,9 @@ int agent_connect(struct agent_addr *a, int status)
 int agent_await(struct agent_addr *a, uint64_t deadline, int status)
 {
 	uint8_t secret[SECRET_LEN];
+	bool met = false, now_met;
+	int fd, err = 0;
 	uint64_t now;
-	bool met;
-	int fd;
 
 	check_options(a, status);
 	agent_secret(a->secret_file, secret, status);
@@ -178,13 +178,18 @@ int agent_await(struct agent_addr *a, uint64_t deadline, int status)
 		now = now_ns();
 		fd = try_connect(a, secret, now < deadline ?
 				 (int)((deadline - now) / 1000000 + 1) : 1,
-				 &met);
+				 &now_met);
+		/* the last try may be too short to learn more than before */
+		if (fd < 0 && (fd != -EAGAIN || !err)) {
+			err = fd;
+			met = now_met;
+		}
 		if (fd >= 0 || now >= deadline)
 			break;
 		poll(NULL, 0, RETRY_MS);
 	}
 	explicit_bzero(secret, sizeof(secret));
 	if (fd < 0)
-		no_agent(fd, met, status);
+		no_agent(err, met, status);
 	return fd;
 }

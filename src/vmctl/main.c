@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c - finds the subcommand of vmctl */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,15 +90,6 @@ uint64_t option_u64(const char *name, const char *value, uint64_t min,
 		    "%llu", name, value, (unsigned long long)min,
 		    (unsigned long long)max);
 	return v;
-}
-
-/* Opens what is closed of fds 0, 1 and 2, so that no other file gets such a
- * number. */
-static void open_std_fds(void)
-{
-	for (int fd = 0; fd < 3; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
-			_exit(ISO_EX_BUG);
 }
 
 int main(int argc, char **argv)

@@ -36,9 +36,9 @@ refused()
 }
 
 @test "a command that is none, or without a device, is wrong usage" {
-	refused 64 'a command and a device are wanted'
-	refused 64 'a command and a device are wanted' info
-	refused 64 'a command and a device are wanted' info "$bdf" "$bdf"
+	refused 64 'a command and a device are needed'
+	refused 64 'a command and a device are needed' info
+	refused 64 'a command and a device are needed' info "$bdf" "$bdf"
 	refused 64 "unknown command 'inform'" inform "$bdf"
 	refused 64 'invalid option' info -x "$bdf"
 }
@@ -46,12 +46,12 @@ refused()
 @test "what is no PCI address is wrong usage" {
 	for word in '' 01:00.0 0000:01:00 0000:01:00.8 0000:01:20.0 \
 		0000:0G:00.0 ../../../x 0000:01:00.0/..; do
-		refused 64 'is no PCI address' info "$word"
+		refused 64 'is not a PCI address' info "$word"
 	done
 }
 
 @test "map-time wants a size of whole pages, and nothing else takes one" {
-	refused 64 'map-time wants --size' map-time "$bdf"
+	refused 64 'map-time needs --size' map-time "$bdf"
 	for size in 0 1 4097 1T -4K 99999999999999999999 65537G; do
 		refused 64 "--size: '$size'" map-time --size "$size" "$bdf"
 	done

@@ -119,7 +119,7 @@ static void test_users(void)
 	vfio_users(7, small, sizeof(small));
 	ok(strlen(small) == sizeof(small) - 1, "as far as there is room");
 	vfio_users(5, text, sizeof(text));
-	ok(strcmp(text, "a process that is not to be seen") == 0,
+	ok(strcmp(text, "a process that cannot be seen") == 0,
 	   "nobody is found where nobody is");
 }
 
