@@ -1,18 +1,19 @@
 #!/bin/sh
-# gen/conf.sh - make from share/conf.tbl what follows from it
+# conf.sh - turn share/conf.tbl into C, a configuration file and a man page
 #
 # usage: scripts/gen/conf.sh h|c|file|man
 #
-#   h, c   conf_tbl.h and conf_tbl.c, the table for programs in C
+#   h, c   conf_tbl.h and conf_tbl.c: the table for C programs
 #   file   etc/isospin.conf
 #   man    isospin.conf(5) in scdoc's markup, with the list of keys
 #
-# Prints to stdout.
+# The output goes to stdout.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 
-# Calls row(key, type, default, range, doc) for each row.
+# The start of an awk program: it calls row(key, type, default, range, doc) for
+# each row of the table.
 # shellcheck disable=SC2016 # $1 is awk's
 read_table='
 	function trim(s) { gsub(/^[ \t]+|[ \t]+$/, "", s); return s }
@@ -21,6 +22,7 @@ read_table='
 	{ row(trim($1), trim($2), trim($3), trim($4), trim($5)) }
 '
 
+# The keys, as an enum.
 gen_h()
 {
 	echo '/* Made from share/conf.tbl by scripts/gen/conf.sh. */'
@@ -36,6 +38,8 @@ gen_h()
 	echo '};'
 }
 
+# The rows, as an array. A range "1K..4M" becomes two numbers; another range stays
+# text.
 gen_c()
 {
 	echo '/* Made from share/conf.tbl by scripts/gen/conf.sh. */'
@@ -64,6 +68,7 @@ gen_c()
 	echo '};'
 }
 
+# A configuration file that shows every default, commented out.
 gen_file()
 {
 	cat <<-'EOT'
@@ -71,8 +76,8 @@ gen_file()
 	#
 	# KEY=value, or KEY@NAME=value for the VM NAME alone. The value is everything
 	# after the sign up to the end of the line; there are no quotes and no
-	# expansion. What is commented out shows the default. The environment variable
-	# ISOSPIN_KEY and flags of a command come before this file.
+	# expansion. A line that is commented out shows the default. A command takes its
+	# flags first, then the environment variable ISOSPIN_KEY, then this file.
 
 	EOT
 	awk "$read_table"'
@@ -92,6 +97,7 @@ gen_file()
 	' "$TOP/share/conf.tbl"
 }
 
+# The list of keys, with scdoc's special characters escaped.
 gen_keys()
 {
 	awk "$read_table"'
@@ -105,6 +111,7 @@ gen_keys()
 	' "$TOP/share/conf.tbl"
 }
 
+# The page, with the list in place of the line @KEYS@.
 gen_man()
 {
 	local line

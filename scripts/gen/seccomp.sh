@@ -1,14 +1,16 @@
 #!/bin/sh
-# seccomp.sh PROGRAM FILE... - the system calls that PROGRAM may make
+# seccomp.sh - list the system calls that a program may make
 #
-# Gathers comments of this form, a line each, from the C files and prints
-# a header with their numbers:
+# usage: seccomp.sh PROGRAM FILE...
+#
+# The C files name the calls in comments of one line:
 #
 #	#syscalls: read write               every program that links the file
 #	#syscalls vsock-bridge: accept4     that program; several may be named
 #
-# A name that ends in `?` may be unknown to the C library's headers; any other
-# unknown name fails the compilation.
+# The output is a C header with the numbers of PROGRAM's calls. The headers of the
+# C library may lack a name that ends in `?`; the compiler refuses any other name
+# that they lack.
 
 set -eu
 LC_ALL=C
@@ -34,13 +36,13 @@ function bad(why)
 	sub(/\*\/[ \t]*$/, "", line)
 	colon = index(line, ":")
 	if (!colon) {
-		bad("no colon in #syscalls")
+		bad("#syscalls has no colon: write \"#syscalls: NAME...\"")
 		next
 	}
 	n_for = split(substr(line, 1, colon - 1), for_whom, " ")
 	n_name = split(substr(line, colon + 1), name, " ")
 	if (!n_name)
-		bad("no name in #syscalls")
+		bad("#syscalls names no call: write \"#syscalls: NAME...\"")
 	ours = !n_for
 	for (i = 1; i <= n_for; i++)
 		ours = ours || for_whom[i] == program

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* abi.c - look rows and fields up in ABI tables */
 #include "abi.h"
 
 #include <string.h>
@@ -51,7 +52,7 @@ const struct abi *abi_find_nearest(const char *version)
 	return best;
 }
 
-/* Index of the first row whose number is not less than nr. */
+/* The index of the first row whose number is not less than nr. */
 static uint32_t lower_bound(const struct abi *abi, enum abi_kind kind,
 			    uint32_t nr)
 {
@@ -69,6 +70,7 @@ static uint32_t lower_bound(const struct abi *abi, enum abi_kind kind,
 	return lo;
 }
 
+/* The row of a number, of a kind that has one row for each. */
 static const struct abi_row *find(const struct abi *abi, enum abi_kind kind,
 				  uint32_t nr)
 {
@@ -154,7 +156,8 @@ int abi_on(const struct abi_row *row, uint16_t ic)
 	return 0;
 }
 
-/* Little-endian integer of size bytes at off; -1 if buf is too short. */
+/* Reads a little-endian integer of size bytes at off. 0, or -1 if it is not
+ * within the len bytes at buf. */
 static int load(const void *buf, size_t len, size_t off, size_t size,
 		uint64_t *ret)
 {
@@ -199,7 +202,7 @@ int abi_ptr_len(const struct abi *abi, const struct abi_row *row,
 	case ABI_LEN_CONTROL:
 		if (load(buf, len, ptr->count_off, ptr->count_size, &count) < 0)
 			return -1;
-		if (count > ptr->max) /* unit >= 1, so this cannot fit */
+		if (count > ptr->max) /* too long even if unit is 1 */
 			return -1;
 		bytes = count * ptr->unit;
 		break;
@@ -218,7 +221,8 @@ const struct abi_field *abi_field(const struct abi_row *row, enum abi_f id)
 	return NULL;
 }
 
-/* Offset of value i of the field, if it lies within len bytes. */
+/* Finds offset and size of value i of a field. 0, or -1 if there is no such
+ * value within len bytes. */
 static int locate(const struct abi_row *row, enum abi_f id, uint32_t i,
 		  size_t len, size_t *ret_off, size_t *ret_size)
 {

@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver ABI as data: what each call of NVIDIA's driver looks like, per
- * driver version and row by row.
+ * abi.h - the calls of NVIDIA's driver as data, a table for each version
  *
- * The rows are text, share/abi/VERSION.tbl; scripts/gen/abi-c.sh turns all of
- * them into build/gen/abi_gen.h (names and numbers) and abi_tables.c (sorted
- * const arrays). Nothing here allocates, and nothing but string.h is needed.
+ * A table is text, share/abi/VERSION.tbl. scripts/gen/abi-c.sh turns all tables
+ * into build/gen/abi_gen.h (names) and abi_tables.c (sorted const arrays).
+ * Nothing here allocates memory, and string.h is all that is needed.
  *
- * How the users read a row:
+ * The number of a call may differ between versions, so code knows a call by its
+ * identity: ABI_R_NV_ESC_RM_ALLOC stands for RM_ALLOC in every version.
+ * Numbers come from a worker and are looked up in its version's table
+ * (abi_escape, abi_control, abi_class, abi_uvm); the row that is found has the
+ * identity in row->id. abi_row() goes the other way.
+ *
+ * What the broker reads in a row:
  *
  *   device rows for the shim   every ABI_ESCAPE and ABI_UVM row with
  *                              abi_allowed(): dev, nr, sizes, ptrs, fds
  *   class sizes for RM_ALLOC   every ABI_CLASS row with abi_allowed(): its
- *                              params are row->sizes[0] bytes (0: none). The
- *                              clients send paramsSize 0, so this is the
- *                              only place that knows
- *   a call from a worker       abi_escape(nr, size) or abi_uvm(nr); refuse
- *                              what is NULL or not allowed. Each ptr of the
- *                              row names one depth-one buffer; when its rule
- *                              is ABI_LEN_CONTROL the control's own row says
- *                              more: ptrs of that row are the nested ranges
- *                              to ask the shim for. ABI_LEN_CLASS likewise
- *                              with the class row
+ *                              params are row->sizes[0] bytes (0: none).
+ *                              Programs send paramsSize 0, so nothing but the
+ *                              row says how many there are
+ *   a call from a worker       abi_escape(nr, size) or abi_uvm(nr); it refuses
+ *                              a call whose row is NULL or not allowed. Each
+ *                              ptr of the row names one depth-one buffer. If
+ *                              its rule is ABI_LEN_CONTROL, the ptrs of the
+ *                              control's own row are the nested ranges that it
+ *                              asks the shim for; with ABI_LEN_CLASS those of
+ *                              the class's row
  *   vetting                    row->clients lists the offsets of handles that
  *                              name an RM client, row->fds those of fds
  */
@@ -59,7 +64,7 @@ enum abi_dir {
 	ABI_INOUT = 3,
 };
 
-/* How many bytes stand behind a pointer. */
+/* How the number of bytes behind a pointer is found. */
 enum abi_len {
 	ABI_LEN_FIXED, /* unit bytes */
 	ABI_LEN_COUNT, /* (field of count_size bytes at count_off) * unit */
@@ -70,7 +75,7 @@ enum abi_len {
 /* A field that holds a user-space address; NULL means there is no buffer. */
 struct abi_ptr {
 	uint32_t off; /* of the 8-byte address */
-	uint32_t sel_off; /* CONTROL, CLASS: where the call number stands */
+	uint32_t sel_off; /* CONTROL, CLASS: of the control or class number */
 	uint32_t count_off; /* COUNT, CONTROL */
 	uint32_t unit; /* bytes for each count, or in all if FIXED */
 	uint32_t max; /* bytes; a longer buffer is refused */
@@ -89,10 +94,10 @@ struct abi_field {
 };
 
 /*
- * One call. sizes: 1 or more exact sizes of the argument, or, with step > 0,
- * sizes[0] is the largest and every positive multiple of step is right too.
- * A control with any_size takes opaque bytes of any length up to sizes[0]
- * (RM's GSS-legacy commands, cmd & 0x8000: rmctrl.c).
+ * One call. sizes has one or more exact sizes of the argument; with step > 0
+ * every positive multiple of step up to sizes[0] is right. A control with
+ * any_size takes opaque bytes of any length up to sizes[0] (RM's GSS-legacy
+ * commands, cmd & 0x8000: rmctrl.c).
  */
 struct abi_row {
 	const char *name; /* NVIDIA's */
@@ -101,8 +106,8 @@ struct abi_row {
 	const struct abi_field *fields;
 	const uint32_t *clients; /* offsets of client handles, 4 bytes each */
 	const uint32_t *fds; /* offsets of fds, 4 bytes each */
-	const uint16_t *on; /* CONTROL: enum abi_ic it exists on;
-			     * CLASS: enum abi_ic allowed as parent */
+	const uint16_t *on; /* CONTROL: the enum abi_ic that have it;
+			     * CLASS: the enum abi_ic that may be its parent */
 	uint32_t nr; /* in this version */
 	uint32_t step;
 	uint16_t id; /* enum abi_r; ABI_R_none if no worker may call it */
@@ -110,12 +115,13 @@ struct abi_row {
 	uint8_t kind; /* enum abi_kind */
 	uint8_t dev; /* ESCAPE, UVM: mask of enum abi_dev */
 	uint8_t dir; /* enum abi_dir, of the argument itself */
-	uint8_t caps; /* mask of enum abi_cap; 0: known, never allowed */
+	uint8_t caps; /* mask of enum abi_cap, one of which a worker needs;
+		       * 0: no worker may make the call */
 	uint8_t n_sizes, n_ptrs, n_fields, n_clients, n_fds, n_on;
 	uint8_t any_size;
 	uint8_t params_optional; /* CLASS: params may be NULL */
-	uint8_t multi; /* CLASS: a parent may have several */
-	uint8_t priv; /* needs a privileged (root) client in RM */
+	uint8_t multi; /* CLASS: a parent may have several objects of it */
+	uint8_t priv; /* the RM client must be privileged (root) */
 };
 
 struct abi {
@@ -128,9 +134,10 @@ struct abi {
 const struct abi *abi_find(const char *version);
 
 /*
- * The exact table, else the nearest of the same branch (the part before the
- * first dot), else NULL. For the soft driver only: it can say what it did by
- * comparing ret->version.
+ * The table of this version; if there is none, the nearest of the same branch
+ * (the part before the first dot); if there is none either, NULL. The table's
+ * own version says which it is. Only the soft driver and isospin-smi may take a
+ * near table; the real driver needs the exact one.
  */
 const struct abi *abi_find_nearest(const char *version);
 
@@ -138,8 +145,8 @@ const struct abi *abi_find_nearest(const char *version);
 const struct abi *abi_at(unsigned int i);
 
 /*
- * The row, or NULL if the table has none. An escape may have one row for each
- * form (RM_ALLOC of 32 and of 48 bytes): the size is part of its name.
+ * The row of a number, or NULL if the table has none. An escape may have forms
+ * of several sizes, each with a row (RM_ALLOC of 32 and of 48 bytes).
  */
 const struct abi_row *abi_escape(const struct abi *abi, uint32_t nr,
 				 uint32_t size);
@@ -148,12 +155,12 @@ const struct abi_row *abi_class(const struct abi *abi, uint32_t class);
 const struct abi_row *abi_uvm(const struct abi *abi, uint32_t nr);
 
 /*
- * The row of that identity whatever its number, or NULL if this version lacks
- * the call. Of an escape with several forms the last, which is the largest.
+ * The row of an identity, or NULL if this version lacks the call. Of an escape
+ * with several forms it is the last row, which is the largest form.
  */
 const struct abi_row *abi_row(const struct abi *abi, enum abi_r id);
 
-/* NVIDIA's name of the call, whichever table has it; "?" if none does. */
+/* NVIDIA's name of a call, from any table that has it; "?" if none does. */
 const char *abi_row_name(enum abi_r id);
 
 /* Whether a worker with these capabilities may make the call. */
@@ -165,14 +172,15 @@ static inline int abi_allowed(const struct abi_row *row, uint32_t caps)
 /* Whether an argument of size bytes fits the row. */
 int abi_size_ok(const struct abi_row *row, uint32_t size);
 
-/* Whether row->on holds ic. */
+/* Whether row->on has ic, or ABI_IC_any. */
 int abi_on(const struct abi_row *row, uint16_t ic);
 
 /*
- * Bytes behind pointer i of row, read out of the len bytes at buf that are
- * the row's argument or params. 0 and *ret_len; -1 if buf is too short, the
- * product overflows or passes the pointer's max. With ABI_LEN_CLASS abi gives
- * the class rows (an unknown class has 0 bytes). A NULL pointer has 0 bytes.
+ * Finds how many bytes are behind pointer i of row; the len bytes at buf are
+ * the row's argument or params. Returns 0 and sets *ret_len, or returns -1 if the
+ * row has no such pointer, buf is too short, or the bytes are more than the
+ * pointer's max. ABI_LEN_CLASS looks the class up in abi; a class without a row
+ * has 0 bytes. A NULL pointer has 0 bytes.
  */
 int abi_ptr_len(const struct abi *abi, const struct abi_row *row,
 		unsigned int i, const void *buf, size_t len, uint32_t *ret_len);
@@ -181,10 +189,11 @@ int abi_ptr_len(const struct abi *abi, const struct abi_row *row,
 const struct abi_field *abi_field(const struct abi_row *row, enum abi_f id);
 
 /*
- * Value i of a field of 1, 2, 4 or 8 bytes. Absent or out of the len bytes at
- * buf: abi_get() gives 0, abi_put() writes nothing; both are safe on any
- * input. abi_bytes() gives the address of value i for what is no integer,
- * with its size, or NULL.
+ * Value i of a field of 1 to 8 bytes, little-endian. If the row has no such
+ * value, or the value is not within the len bytes at buf, abi_get() returns 0
+ * and abi_put() writes nothing; so both are safe on any input. abi_bytes() is for
+ * a value that is no integer: it returns the address and sets the size, or
+ * returns NULL.
  */
 uint64_t abi_get(const struct abi_row *row, enum abi_f id, uint32_t i,
 		 const void *buf, size_t len);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What build/gen/abi_tables.c defines for abi.c: private to the two. */
+/* abi_tables.h - the tables in build/gen/abi_tables.c, for abi.c alone */
 #ifndef ISO_ABI_TABLES_H
 #define ISO_ABI_TABLES_H
 

@@ -1,10 +1,11 @@
 #!/bin/sh
-# boot.sh - a worker's boot to shim ready, against one that does nothing
+# boot.sh - compare a worker's boot with that of a VM that does nothing
 #
 # usage: test/bench/boot.sh [PAIRS]
 #
-# Boots a GPU VM and the bridge; then in turn a worker as worker-vm does, and the
-# same VM with the same initrd whose /init is bare-init.
+# Starts a GPU VM and the bridge. Then it boots two VMs in turn: a worker, by
+# worker-vm, until its shim is ready; and the same VM with the same initrd, in
+# which bare-init takes the place of /init.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -21,7 +22,7 @@ isospin()
 	"$TOP/scripts/$cmd.sh" --instance "$instance" "$@"
 }
 
-# worker_boot: sets ours, in ms.
+# Boots the worker; sets ours to the milliseconds that it took.
 worker_boot()
 {
 	ours=$(isospin worker-vm --name w1 --detach --json) || leave $?
@@ -29,7 +30,7 @@ worker_boot()
 	isospin kill-vms w1
 }
 
-# theirs_boot: sets theirs, in ms.
+# Boots the VM that does nothing; sets theirs.
 theirs_boot()
 {
 	local release version

@@ -1,14 +1,15 @@
 #!/bin/sh
-# chain.sh - an RM control from a worker to the broker and back
+# chain.sh - compare a worker's RM control with bare bytes on the same way
 #
 # usage: test/bench/chain.sh [PAIRS]
 #
-# Boots a GPU VM, the bridge and a worker, and runs rm-bench in the worker: through
-# shim, vsock-device, bridge and broker, against bare bytes through the same
-# vsock-devices and bridge to an echo in the GPU VM that blocks in read. For the bridge the echo is
-# one more GPU VM, and the worker's other port one more worker. If it may, it
-# has all of these go before the machine's other work, which is not what is
-# compared.
+# Boots a GPU VM, the bridge and a worker, and runs rm-bench in the worker. Its
+# controls go through shim, vsock-device, bridge and broker. The bare bytes go
+# through the same vsock-devices and bridge to an echo in the GPU VM that blocks
+# in read(). The bridge knows the echo as a second GPU VM, and the worker's other
+# port as a second worker. The machine's other work is not part of the
+# comparison: where the kernel permits it, the VMs and the bridge run at real-time
+# priority.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -25,14 +26,15 @@ isospin()
 	"$TOP/scripts/$cmd.sh" --instance "$name" "$@"
 }
 
-# put ROLE VM PROGRAM: a test program into /tmp there.
+# put ROLE VM PROGRAM: copies a test program to /tmp in the VM.
 put()
 {
-	# shellcheck disable=SC2016 # for the shell in there
+	# shellcheck disable=SC2016 # for the VM's shell
 	isospin "$1-vm" --exec "$2" -- sh -c 'cat >"$0" && chmod 755 "$0"' \
 		"/tmp/$3" <"$TOP/build/static/test/$3"
 }
 
+# register FILE: gives the bridge the entry on stdin, at once and whole.
 register()
 {
 	local dir="$run_dir/bridge.d" file="$1"
@@ -40,7 +42,7 @@ register()
 	cat >"$dir/.$file" && mv -- "$dir/.$file" "$dir/$file"
 }
 
-# find_run_dir: where the state of our instance is.
+# Sets run_dir to the folder with the state of this instance.
 find_run_dir()
 {
 	run_dir=${ISOSPIN_RUN_DIR:-/run/isospin}
@@ -48,10 +50,10 @@ find_run_dir()
 		run_dir=${XDG_RUNTIME_DIR:-}/isospin
 	run_dir=$run_dir/$name
 	[ -S "$run_dir/vms/w1/vsock.sock" ] ||
-		die 69 'needs VMs with vsock-device: VSOCK=vhost-user'
+		die 69 'w1 has no vsock-device: set VSOCK=vhost-user'
 }
 
-# go_first: the VMs, their vsock-devices and the bridge before all else.
+# Gives the VMs, their vsock-devices and the bridge real-time priority.
 go_first()
 {
 	local file pid start pids
@@ -59,7 +61,7 @@ go_first()
 	for file in "$run_dir"/vms/*/*/pid "$run_dir/bridge/pid"; do
 		read -r pid start <"$file" || return
 		pids=
-		# a line that does not end, which read calls an error
+		# The line has no newline, which read reports as a failure.
 		read -r pids <"/proc/$pid/task/$pid/children" || :
 		for pid in "$pid" $pids; do
 			chrt --all-tasks --rr --pid 1 "$pid" 2>/dev/null ||
@@ -90,7 +92,7 @@ main()
 	gpu=echo
 	caps=
 	EOT
-	go_first || log_warn 'the machine shares its time evenly'
+	go_first || log_warn 'no real-time priority: other work disturbs the numbers'
 	isospin worker-vm --exec w1 -- /tmp/rm-bench "vsock:2:$port" \
 		"${1:-101}" || leave $?
 }

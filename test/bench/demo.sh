@@ -1,5 +1,5 @@
 #!/bin/sh
-# demo.sh - a second run of isospin demo, step by step, against its aim of 40 s
+# demo.sh - compare isospin demo, once everything is built, with its aim of 40 s
 #
 # usage: test/bench/demo.sh [RUNS]
 set -eu
@@ -14,7 +14,7 @@ main()
 	local runs='' n=0 run
 
 	base_init bench
-	# the first one builds and fetches what is missing
+	# The first run builds and fetches what is missing; it does not count.
 	"$TOP/scripts/demo.sh" --instance bench --json >/dev/null || leave $?
 	while [ "$n" -lt "${1:-5}" ]; do
 		run=$("$TOP/scripts/demo.sh" --instance bench --json) ||

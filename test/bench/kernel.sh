@@ -1,10 +1,11 @@
 #!/bin/sh
-# kernel.sh - the workers' own kernel against Debian's, to init's first line
+# kernel.sh - compare the boot of the workers' own kernel with Debian's
 #
 # usage: test/bench/kernel.sh [PAIRS]
 #
-# In turn the same VM with the one and the other, each with its worker's initrd,
-# but an /init that does nothing else.
+# Boots the same VM with the one and the other in turn, up to the first line that
+# its /init prints. Each has the initrd of a worker with that kernel, but for
+# /init, which does nothing else.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)

@@ -1,10 +1,10 @@
 #!/bin/sh
-# kill.sh - how long kill-vms takes to end ten workers
+# kill.sh - compare the time in which kill-vms ends ten workers with one second
 #
 # usage: test/bench/kill.sh [ROUNDS]
 #
-# Boots a GPU VM and the bridge once, and in each round ten workers, which
-# kill-vms ends by their names. Against one second.
+# Starts a GPU VM and the bridge once. Each round boots ten workers, which kill-vms
+# then ends by their names.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -20,7 +20,7 @@ isospin()
 	"$TOP/scripts/$cmd.sh" --instance bench-kill "$@"
 }
 
-# now VAR: in ms.
+# now VAR: sets it to the time in milliseconds.
 now()
 {
 	local ns

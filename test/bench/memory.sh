@@ -1,10 +1,11 @@
 #!/bin/sh
-# memory.sh - what a worker costs the host beyond the memory that it touched
+# memory.sh - measure what a worker costs the host besides its own memory
 #
 # usage: test/bench/memory.sh [WORKERS]
 #
-# Boots a GPU VM, the bridge and workers, and adds up the proportional set size of
-# each worker's processes: of the guest's memory, and of all else.
+# Boots a GPU VM, the bridge and workers. It adds up the proportional set size of
+# each worker's processes in two sums: one of the guest's memory that the worker
+# has touched, one of everything else.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -21,8 +22,8 @@ isospin()
 	"$TOP/scripts/$cmd.sh" --instance "$instance" "$@"
 }
 
-# pss PID KIB: "GUEST OTHER" in KiB. A guest's memory is a memfd, or where the
-# monitor has none the one mapping of just its size.
+# pss PID KIB: prints both sums of a process, "GUEST OTHER" in KiB. The guest's
+# memory is a memfd or, with a VMM that uses none, the mapping whose size is KIB.
 pss()
 {
 	awk -v "kib=$2" '
@@ -32,7 +33,7 @@ pss()
 	END { print ram + 0, other + 0 }' "/proc/$1/smaps"
 }
 
-# measure NAME KIB: "GUEST OTHER" of all its processes.
+# measure NAME KIB: prints both sums of all of the worker's processes.
 measure()
 {
 	local process pid

@@ -1,4 +1,7 @@
-# pairs.jq - what bench.h's bench_say says, of pairs "OURS THEIRS" on stdin
+# pairs.jq - turn pairs of measurements into a result of a benchmark
+#
+# A line of the input is "OURS THEIRS"; the output has the form of bench_say() in
+# bench.h.
 #
 #	jq -Rnc -f pairs.jq --arg bench NAME --arg ours NAME --arg theirs NAME \
 #		--argjson at_most LIMIT

@@ -1,14 +1,15 @@
 #!/bin/sh
-# run.sh - run the benchmarks
+# run.sh - run the benchmarks and show their results
 #
 # usage: test/bench/run.sh [NAME...]
 #
-# Runs build/bench/bench_NAME and test/bench/NAME.sh (all of them without NAME),
-# one after the other. Each prints a JSON object a line, with `bench`, what was
-# measured, `ratio` with its quartiles, the limit (`at_most` or `at_least`) and
-# whether it was `kept`; only `ms` with its quartiles, where there is no limit; or
-# why it was `skipped`. They go to build/bench/results.jsonl, and to stdout as a
-# table. Exit status 1 if a limit was not kept or a benchmark failed.
+# Runs build/bench/bench_NAME and test/bench/NAME.sh, all of them without NAME, one
+# after the other. A benchmark prints a line of JSON for each comparison: its name
+# (`bench`), both measurements, their `ratio` with its quartiles, the limit
+# (`at_most` or `at_least`), and whether the ratio `kept` it. Where there is no
+# limit it prints `ms` with its quartiles; where it cannot run, why it was
+# `skipped`. The lines go to build/bench/results.jsonl, and a table of them to
+# stdout. Exit status 1 if a ratio is past its limit or a benchmark fails.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -16,7 +17,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 
 results=build/bench/results.jsonl
 
-# bench_files [NAME...]: the programs to run.
+# bench_files [NAME...]: prints the paths of the programs to run.
 bench_files()
 {
 	local name file some
@@ -38,6 +39,7 @@ bench_files()
 	done
 }
 
+# run_one FILE: adds the lines of one benchmark to the results.
 run_one()
 {
 	local file="$1" rc=0
@@ -47,11 +49,12 @@ run_one()
 	*.sh) timeout -k 10 1800 sh "$file" ;;
 	*) timeout -k 10 600 "$file" ;;
 	esac </dev/null >>"$results" || rc=$?
-	# 1: a limit was not kept, which its line says
+	# The line of a benchmark that ends with 1 says which limit was passed.
 	[ "$rc" -le 1 ] || log_error "$file: status $rc"
 	return "$rc"
 }
 
+# Prints the results as a table.
 table()
 {
 	jq -r '[.bench, .n, .ratio // .ms, .ratio_q1 // .ms_q1,

@@ -1,12 +1,13 @@
 #!/bin/sh
-# snapshot.sh - a worker that goes on from a snapshot, against one that boots
+# snapshot.sh - compare the start of a clone with the boot of a worker
 #
 # usage: test/bench/snapshot.sh [PAIRS]
 #
-# For a machine where workers are Firecracker's, as the lab is with LAB_VMMS and
-# ACCEL=kvm. Starts a GPU VM and the bridge and makes the snapshot; then in turn a
-# worker of each kind, from the start of its monitor to shim ready. A nested guest
-# hangs now and then: a start that fails is tried once more.
+# It needs a machine that can run workers in Firecracker; the lab with LAB_VMMS and
+# ACCEL=kvm is one. It starts a GPU VM and the bridge and makes the snapshot. Then
+# it starts a clone and a worker that boots, in turn; each is timed from the start
+# of its VMM until its shim is ready. A nested guest hangs now and then, so a start
+# that fails is tried once more.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -20,12 +21,13 @@ isospin()
 	"$TOP/scripts/$cmd.sh" --instance bench-snap "$@"
 }
 
+# again COMMAND...: tries it twice.
 again()
 {
 	"$@" || "$@" || leave $?
 }
 
-# worker FLAG...: sets ms.
+# worker FLAG...: starts a worker; sets ms to the time that it took.
 worker()
 {
 	ms=$(again isospin worker-vm --name w1 --detach --json "$@") || leave $?
@@ -33,6 +35,7 @@ worker()
 	isospin kill-vms w1
 }
 
+# One of each kind: the clone first.
 pair()
 {
 	local ours
@@ -43,6 +46,7 @@ pair()
 	pairs="$pairs$ours $ms$base_nl"
 }
 
+# One of each kind: the clone last.
 pair_reversed()
 {
 	local theirs

@@ -1,4 +1,6 @@
-# times.jq - what run.sh shows of times that have no limit, in ms, a line each
+# times.jq - turn times that have no limit into a result of a benchmark
+#
+# A line of the input is a time in milliseconds.
 #
 #	jq -Rnc -f times.jq --arg bench NAME
 def quantile($q): sort | .[($q * (length - 1) + 0.5) | floor];

@@ -1,13 +1,14 @@
 #!/bin/sh
-# vfio.sh - the VFIO commands in the lab, and the lab itself
+# vfio.sh - compare the VFIO commands with lspci and driverctl in the lab
 #
 # usage: test/bench/vfio.sh [PAIRS]
 #
-# Boots the lab, a few times to see how long it takes to its first command. In
-# the last one, in turn: vfio-status of four cards, without the search for users,
-# and lspci -nnk; the writes of vfio-bind --function-only, by its own clock, and
-# driverctl --nosave set-override of the same card. The checks of vfio-bind are
-# told apart.
+# Boots the lab a few times, to measure the time until its first command has run.
+# In the last of these labs it compares, in turn, vfio-status of four cards
+# (without its search for processes that use them) with lspci -nnk, and the writes
+# of vfio-bind --function-only, by its own clock, with driverctl --nosave
+# set-override on the same card. The checks of vfio-bind are measured apart, as
+# times without a limit.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -23,7 +24,7 @@ isospin()
 	"$TOP/scripts/$cmd.sh" --instance bench-vfio "$@"
 }
 
-# now VAR: in ms.
+# now VAR: sets it to the time in milliseconds.
 now()
 {
 	local ns
@@ -32,7 +33,7 @@ now()
 	base_set "$1" $((ns / 1000000))
 }
 
-# boot: the lab, which stays. Adds to `times`.
+# Boots the lab, which stays up; adds the time that it took to `times`.
 boot()
 {
 	local from to
@@ -45,18 +46,19 @@ boot()
 	times="$times$((to - from))$base_nl"
 }
 
-# lines WORD: what stands behind it in `measured`.
+# lines WORD: prints the rest of each line of `measured` that starts with WORD.
 lines()
 {
 	printf '%s\n' "$measured" | sed -n "s/^$1 //p"
 }
 
+# times_of BENCH: the JSON of the times on stdin.
 times_of()
 {
 	jq -Rnc -f "$TOP/test/bench/times.jq" --arg bench "$1"
 }
 
-# pairs_of BENCH WORD OURS THEIRS AT_MOST
+# pairs_of BENCH WORD OURS THEIRS AT_MOST: the JSON of the pairs behind WORD.
 pairs_of()
 {
 	lines "$2" | jq -Rnc -f "$TOP/test/bench/pairs.jq" --arg bench "$1" \

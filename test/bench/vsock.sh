@@ -1,12 +1,13 @@
 #!/bin/sh
-# vsock.sh - vsock-device against vhost-device-vsock, where that is on PATH
+# vsock.sh - compare vsock-device with vhost-device-vsock
 #
 # usage: test/bench/vsock.sh [PAIRS]
 #
-# Boots two VMs that differ only in what serves their vsock. An echo is all that
-# runs in them; the host talks to it through the Unix socket that each back end
-# has, in turn: messages of 64 bytes, and of 16 KiB. No larger ones: the other back
-# end hangs when a guest sends 64 KiB at once.
+# Boots two VMs that differ only in the program that serves their vsock, and in
+# which nothing runs but an echo. The host sends messages of 64 bytes and of 16 KiB
+# to the two echoes in turn, through the Unix sockets of the two programs. There
+# are no larger messages, since vhost-device-vsock hangs when a guest sends 64 KiB
+# at once. The benchmark is skipped where vhost-device-vsock is not on PATH.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -15,7 +16,8 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 port=9997
 echo=$TOP/build/static/test/vsock-echo
 
-# boot_device: in place of lib/vm/boot.sh's: the back end that the VM is named after.
+# Takes the place of boot_device in lib/vm/boot.sh: the VM's name, ours or theirs,
+# picks the program that serves its vsock.
 boot_device()
 {
 	local socket="$vm_home/vhost.sock" uds="$vm_home/vsock.sock"
@@ -30,7 +32,7 @@ boot_device()
 		die 69 "no $socket: $(cat "$vm_home/vsock-device/log")"
 }
 
-# guest_init: all that the VMs run.
+# Prints /init of the two VMs.
 guest_init()
 {
 	cat <<-EOT
@@ -44,7 +46,7 @@ guest_init()
 	EOT
 }
 
-# boot NAME RELEASE
+# boot NAME RELEASE: boots that VM with the kernel of that release.
 boot()
 {
 	vm_select "$1"
@@ -67,14 +69,16 @@ boot()
 	boot_vm 'vsock-echo: ready' 180
 }
 
-# round_trip NAME BYTES COUNT: prints the median in ns.
+# round_trip NAME BYTES COUNT: prints the median of a message's way there and back,
+# in nanoseconds.
 round_trip()
 {
 	timeout 120 "$echo" connect "hybrid:$proc_dir/vms/$1/vsock.sock:$port" \
 		--size "$2" --count "$3" --json | jq .p50_ns
 }
 
-# measure NAME BYTES COUNT PAIRS LIMIT
+# measure NAME BYTES COUNT PAIRS LIMIT: prints the comparison of one size; sets
+# missed if it is past its limit.
 measure()
 {
 	local pairs='' n=0 ours theirs said

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
+/* test_abi.c - look-ups in the ABI tables, against sizes that were measured */
 #include <string.h>
 
 #include "abi/abi.h"
 #include "abi_numbers.h"
 #include "tap.h"
 
-/* Largest argument the row takes. */
+/* The largest argument that the row takes. */
 static uint32_t row_size(const struct abi_row *row)
 {
 	return row->sizes[0];
 }
 
+/* Whether everything that the row names is within its smallest argument. */
 static bool row_fits(const struct abi_row *row)
 {
 	uint32_t n = row->step ? row->step : row_size(row);
@@ -77,7 +79,7 @@ static uint32_t ctl_size(const char *version, uint32_t cmd)
 	return row_size(abi_control(abi_find(version), cmd));
 }
 
-/* Sizes measured in the calls of NVIDIA's own programs. */
+/* The sizes are those that NVIDIA's own programs pass. */
 static void test_sizes(void)
 {
 	const struct abi *a = abi_find("535.261.03");
