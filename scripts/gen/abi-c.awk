@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# abi-c.awk - write C tables from the rows of ABI tables.
+# abi-c.awk - write C from the rows of ABI tables
 #
 # Part of abi-c.sh, which sets mode to h, n or c. The input is what abi-rows.awk
 # prints: "status 0xN NAME" and "VERSION ROW" lines, where a ROW is
@@ -40,6 +40,7 @@ function row_id(name, nr) {
 	return "ABI_R_" name
 }
 
+# The enumerators of a field and of an internal class.
 function field_id(name) {
 	if (!(name in field)) { field[name] = 1; field_order[n_field++] = name }
 	return "ABI_F_" name
@@ -50,6 +51,7 @@ function ic_id(name) {
 	return "ABI_IC_" name
 }
 
+# "a,b" as flags: "PREFIX_A | PREFIX_B".
 function mask(s, prefix,    f, n, i, out) {
 	if (s == "-")
 		return "0"
@@ -61,6 +63,7 @@ function mask(s, prefix,    f, n, i, out) {
 
 function dir(s) { return "ABI_" toupper(s) }
 
+# The initializer of a struct abi_ptr, from the value of ptr=.
 function pointer(s,    f, c) {
 	split(s, f, ":")
 	if (f[3] == "fixed")
@@ -72,15 +75,13 @@ function pointer(s,    f, c) {
 		return "{ " f[1] ", " f[4] ", " c[1] ", " f[6] ", " f[7] ", " c[2] ", ABI_LEN_CONTROL, " dir(f[2]) " }"
 	}
 	if (f[3] != "count")
-		fail("pointer " s)
+		fail("ptr=" s " has a rule that is none: fixed, count, control, class")
 	split(f[4], c, "/")
 	return "{ " f[1] ", 0, " c[1] ", " f[5] ", " f[6] ", " c[2] ", ABI_LEN_COUNT, " dir(f[2]) " }"
 }
 
-# A static array of one type; equal ones are shared. Gives its name, and its
-# length in LEN.
+# The name of a static array with these n elements; equal arrays are one.
 function array(type, list, n,    key) {
-	LEN = n
 	if (n == 0)
 		return "NULL"
 	key = type "{" list
@@ -91,16 +92,17 @@ function array(type, list, n,    key) {
 	return arrays[key]
 }
 
+# The internal classes of on= and parent= as elements of an array.
 function names_to_ids(s,    f, n, i, out) {
 	if (s == "-" || s == "*")
 		return s == "*" ? " " ic_id("any") "," : ""
 	n = split(s, f, ",")
 	for (i = 1; i <= n; i++)
 		out = out " " ic_id(f[i]) ","
-	LEN = n
 	return out
 }
 
+# Adds the line at hand, a row of a call, to the rows of its version and kind.
 function row(    i, a, id, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on, no, dev, cls, opt, multi, priv, any, step, sizes, out) {
 	dev = "0"; cls = "0"; opt = multi = priv = any = step = 0
 	sizes = " " $5 ","
@@ -131,7 +133,7 @@ function row(    i, a, id, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on,
 		else if ($i == "opt") opt = 1
 		else if ($i == "multi") multi = 1
 		else if ($i == "priv") priv = 1
-		else fail($1 " " $4 ": " $i)
+		else fail($1 " " $4 ": no attribute is called \"" $i "\"")
 	}
 	id = $7 == "-" ? "ABI_R_none" : row_id($4, $3)
 	out = "\t{ \"" $4 "\", " array("uint32_t", sizes, 1)
@@ -150,7 +152,7 @@ function row(    i, a, id, v, f, ptrs, np, fields, nf, clients, nc, fds, nd, on,
 $1 == "status" { value($3, $2, $1); status[n_status++] = $3; next }
 !($1 in known) { known[$1] = 1; version[n_version++] = $1 }
 $2 == "const" { value($4, $3, $1); next }
-NF < 7 { fail($0) }
+NF < 7 { fail("a row needs seven columns: " $0) }
 { row() }
 
 # Defines the n names of list as the numbers in nr; an enum holds no number that

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# abi-rows.awk - print the rows of ABI tables, each table whole.
+# abi-rows.awk - print the rows of ABI tables, each table whole
 #
 # usage: LC_ALL=C awk -f abi-rows.awk share/abi/VERSION.tbl...
 #
@@ -29,7 +29,7 @@ function load(path,    v, dir, base, text, word, key, n, i, gone, mine, r) {
 	if (v in lines)
 		return v
 	if (v in loading)
-		fail(path ": is, in the end, its own base")
+		fail(path ": its chain of bases comes back to it: name another base")
 	loading[v] = 1
 	n = 0
 	while ((r = (getline text <path)) > 0) {
@@ -38,14 +38,14 @@ function load(path,    v, dir, base, text, word, key, n, i, gone, mine, r) {
 		split(text, word, " ")
 		if (word[1] == "base") {
 			if (base != "" || n > 0)
-				fail(path ": base is not the first line")
+				fail(path ": \"base\" must be the first line")
 			base = word[2]
 			continue
 		}
 		if (word[1] == "-") {
 			key = word[2] " " word[3]
 			if (base == "")
-				fail(path ": no base has \"" key "\"")
+				fail(path ": \"- " key "\" needs a base: begin with \"base VERSION\"")
 			gone[key] = 1
 			continue
 		}
@@ -79,7 +79,7 @@ function inherit(v, n, base, gone, mine, path,    i, word, key, left) {
 			line[v, n++] = line[base, i]
 	}
 	for (key in left)
-		fail(path ": its base has no \"" key "\"")
+		fail(path ": base " base " has no \"" key "\": remove \"- " key "\"")
 	return n
 }
 

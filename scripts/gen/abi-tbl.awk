@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# abi-tbl.awk - write the C program that prints one ABI table.
+# abi-tbl.awk - write the C program that prints one ABI table
 #
 # Part of abi-tbl.sh, which runs it with two variables: version, and probes, a
 # file for C expressions that this version must refuse. The input lines come
@@ -35,6 +35,7 @@ function probe(name, expression) { print name "\t" expression >probes }
 # "a[].b" as the C expression of its first element.
 function first(e) { gsub(/\[\]/, "[0]", e); return e }
 
+# C expressions for where the member e of struct t is, and for the member.
 function offset(t, e) { return "offsetof(" t ", " first(e) ")" }
 
 function member(t, e) { return "((" t " *)0)->" first(e) }
@@ -59,6 +60,7 @@ function field(t, item,    name, e, a) {
 		offset(t, e), member(t, e))
 }
 
+# Code that prints the ptr= attribute of an item "ptr:...".
 function pointer(t, item,    f, n, s, c) {
 	n = split(item, f, ":")
 	s = sprintf("\tprintf(\" ptr=%%zu:%s:%s\", %s);\n", f[3], f[4],
@@ -120,6 +122,7 @@ function option(items, name, def,    n, i, f) {
 	return def
 }
 
+# Adds code that prints one row; code prints its attributes.
 function row(kind, nr, name, size, items, caps, code) {
 	body[nbody++] = sprintf("\trow(\"%s\", %s, \"%s\", %s, \"%s\", \"%s\");\n%s\tputchar('\\n');\n",
 		kind, nr, name, size, option(items, "dir", "inout"), caps, code)
@@ -193,7 +196,7 @@ function absence(w, n) {
 	if (n < 3 || w[n - 1] != "not")
 		return n
 	if (w[n] !~ /^[0-9]+(,[0-9]+)*$/)
-		fail("abi.spec: not " w[n] ": branches are numbers")
+		fail("abi.spec: \"not " w[n] "\": a branch is a number, such as 535")
 	ABSENT = is_branch(w[n]) ? 1 : 0
 	return n - 2
 }
@@ -207,7 +210,7 @@ function end_call(    h, n, absent, columns) {
 	columns["escape"] = 5; columns["uvm"] = 4; columns["control"] = 3
 	columns["legacy"] = 5; columns["class"] = 3; columns["const"] = 2
 	if (n != columns[h[1]]) {
-		fail("abi.spec: " call)
+		fail("abi.spec: a " h[1] " line needs " columns[h[1]] + 0 " columns: " call)
 	} else if (h[1] == "escape") {
 		escape(h, items, absent)
 	} else if (h[1] == "uvm") {
@@ -236,7 +239,7 @@ $1 == "S" && (NF < 2 || $2 ~ /^#/) { next }
 /^S \t/ {
 	n = absence(word, split(substr($0, 3), word, " "))
 	if (call == "" || n != 1)
-		fail("abi.spec: " $0)
+		fail("abi.spec: an item is one word below a call: " substr($0, 3))
 	else
 		items = items " " (ABSENT ? "!" : "") word[1]
 	next
@@ -298,7 +301,7 @@ function controls(    i, id, size) {
 function compare(    id, name) {
 	for (id in ctl_caps)
 		if (!(id in on))
-			fail(name_of[id] " is not exported: put it into measured.tbl")
+			fail(version " does not export " name_of[id] ": describe it in measured.tbl, or say \"not " branch "\"")
 	for (name in absent_control)
 		if (name in id_of && id_of[name] in on)
 			has(name)
