@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What isospin setup left on this machine is complete.
+# The files that isospin setup left on this machine are complete.
 
 load ../lib/common.sh
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# bench.sh - what test/bench/vfio.sh has measured in the lab
+# bench.sh - the measurements that test/bench/vfio.sh makes in the lab
 #
 # usage: test/lab/bench.sh PAIRS
 #
-# Prints a line "status OURS THEIRS", "writes OURS THEIRS" or "checks OURS" for
-# each, in ms. The clock is that of /proc/uptime, as vfio-bind's own: it ticks in
-# 10 ms, and to read it forks nothing.
+# Prints a line "status OURS THEIRS", "writes OURS THEIRS" or "checks OURS" for each
+# measurement, in ms. The clock is /proc/uptime, as in vfio-bind itself: it ticks in
+# 10 ms, and reading it needs no fork.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
@@ -14,7 +14,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 cards='0000:01:00.0 0000:00:05.0 0000:00:06.0 0000:03:01.0'
 card=0000:03:01.0
 
-# clock VAR
+# clock VAR: sets VAR to the present time in ms.
 clock()
 {
 	local up rest
@@ -23,7 +23,8 @@ clock()
 	base_set "$1" "${up%.*}${up#*.}0"
 }
 
-# took VAR COMMAND [ARG...]: in ms; what it prints goes nowhere.
+# took VAR COMMAND [ARG...]: sets VAR to the time that COMMAND takes, in ms; discards
+# its output.
 took()
 {
 	local var="$1" rc=0 from to
@@ -32,7 +33,7 @@ took()
 	clock from
 	"$@" >/dev/null || rc=$?
 	clock to
-	# 1 is vfio-status' answer that not all are ready
+	# The status 1 is vfio-status's answer that not all devices are ready.
 	[ "$rc" -le 1 ] || leave "$rc"
 	base_set "$var" $((to - from))
 }
@@ -48,7 +49,7 @@ status_theirs()
 	took theirs lspci -nnk
 }
 
-# Each begins with the card at its driver, and ends so.
+# At the beginning and at the end of each function, the card is bound to its driver.
 writes_ours()
 {
 	local said
@@ -67,7 +68,7 @@ writes_theirs()
 	driverctl --nosave unset-override "$card"
 }
 
-# in_turn NAME: NAME_ours and NAME_theirs, now this first and now that.
+# in_turn NAME: runs NAME_ours and NAME_theirs, in alternating order.
 in_turn()
 {
 	local i=0

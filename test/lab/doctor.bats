@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# doctor where KVM runs guests, an IOMMU translates and cards are real: what its
-# rules take from sysfs is what a kernel writes there.
+# doctor where KVM runs guests, an IOMMU translates and cards are real, so that its
+# rules judge what a real kernel writes to sysfs.
 
 load ../lib/common.sh
 
@@ -20,7 +20,7 @@ teardown()
 	"$TOP/scripts/vfio-unbind.sh" "$nvme" 2>/dev/null || :
 }
 
-# says TEXT BDF: doctor's line.
+# says TEXT BDF: doctor prints a line with TEXT about BDF.
 says()
 {
 	local rc=0

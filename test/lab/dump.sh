@@ -1,23 +1,23 @@
 #!/bin/sh
-# dump - print those parts of /sys and /proc that the vfio commands read
+# dump - print the parts of /sys and /proc that the vfio commands read
 #
 # usage: test/lab/dump.sh [ROOT]
 #
-# Prints a line for each file, link and directory, its fields parted by tabs:
+# Prints a line for each file, link and directory, with fields separated by tabs:
 #
 #	f MODE PATH CONTENT     a newline in CONTENT is \n, a backslash \\
 #	l MODE PATH TARGET
 #	d MODE PATH
 #
-# PATH begins with sys or proc. test/lib/tree.sh makes a tree of it again. ROOT
-# (/) is where sys and proc are. Needs GNU find. What is not read for its content
-# is shown empty.
+# PATH begins with sys or proc. test/lib/tree.sh turns the lines back into a tree.
+# ROOT (/) is the directory that has sys and proc. Needs GNU find. A file whose
+# content the commands do not read is shown empty.
 set -eu
 
 LC_ALL=C
 export LC_ALL
 
-# real PATH: sets `end` to where a link to a directory leads.
+# real PATH: sets `end` to the directory that the link PATH points to.
 real()
 {
 	cd -P "$1"
@@ -74,7 +74,7 @@ others()
 		sys/module/vfio_iommu_type1 sys/module/nvidia* \
 		sys/firmware/acpi/tables/DMAR sys/firmware/acpi/tables/IVRS \
 		proc/cmdline proc/iomem proc/driver/nvidia/gpus/*/information
-	# Processes that have one of the files open that users.sh knows.
+	# Processes that have a file open which users.sh looks for.
 	find proc/[0-9]*/fd -lname '/dev/nvidia*' -o -lname '/dev/dri/*' -o \
 		-lname '/dev/fb*' -o -lname '/dev/snd/*' -o \
 		-lname '/dev/vfio/*' -o -lname '*/drivers/*/unbind' 2>/dev/null |
@@ -83,7 +83,7 @@ others()
 		done
 }
 
-# contents: adds what is in them to the lines of files.
+# contents: adds the contents of files to their lines.
 contents()
 {
 	awk -F '\t' '
@@ -106,7 +106,7 @@ main()
 {
 	root=$(cd "${1:-/}" && pwd -P)
 	cd "$root"
-	# What is not there is left out: find says so and goes on.
+	# Missing files are left out: find complains about them and goes on.
 	{ pci; others; } |
 		xargs sh -c 'find "$@" -maxdepth 0 \
 			-printf "%y\t%m\t%p\t%l\n"' sh 2>/dev/null |

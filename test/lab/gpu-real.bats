@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# gpu-vm with GPU_DRIVER=real, on a card that is no GPU of NVIDIA's: as far as it
-# goes without one. The image comes from isospin build gpu-rootfs.
+# gpu-vm with GPU_DRIVER=real on a card that is not an NVIDIA GPU, up to the point
+# where it needs one. isospin build gpu-rootfs makes the image.
 
 load ../lib/common.sh
 
@@ -13,7 +13,7 @@ setup()
 	cd "$TOP" || return
 	export ISOSPIN_GPU_DRIVER=real ISOSPIN_GPU_BDF=$vga
 	export ISOSPIN_DRIVER_VERSION=$version ISOSPIN_GPU_VM_MEM=512M ISOSPIN_GPU_VM_CPUS=1
-	# What the probe finds out in five seconds takes longer here.
+	# KVM is nested here, and the probe would exceed its five seconds.
 	export ISOSPIN_ACCEL=kvm ISOSPIN_GPU_VMM=qemu
 }
 
@@ -47,7 +47,7 @@ gpu_vm()
 	has "$stderr" 'sysctl vm.nr_hugepages=256'
 }
 
-# no_gpu VMM: what NVIDIA's module says reaches whoever started the GPU VM.
+# no_gpu VMM: the command that starts the GPU VM shows the message of NVIDIA's module.
 no_gpu()
 {
 	image
@@ -55,7 +55,7 @@ no_gpu()
 	scripts/vfio-bind.sh --force $vga
 	run -69 --separate-stderr gpu_vm
 	echo "$stderr"
-	# A nested guest hangs now and then.
+	# Try once more, because a nested guest hangs now and then.
 	case $stderr in
 	*'did not get there in time'*)
 		run -69 --separate-stderr gpu_vm ;;
@@ -75,7 +75,7 @@ no_gpu()
 	no_gpu cloud-hypervisor
 }
 
-# image: skips the test where nobody has made it.
+# image: skips the test if the image has not been made.
 image()
 {
 	set -- build/images/gpu-rootfs-"$version"-*.ext4

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# isospin-vfio on the lab's cards: real IOMMU groups, real resets. What is bound
-# here goes back to its drivers at the end.
+# isospin-vfio on the lab's cards, with real IOMMU groups and real resets. At the end,
+# the cards that were bound here go back to their drivers.
 
 load ../lib/common.sh
 
@@ -33,7 +33,7 @@ teardown()
 	[ -z "$holder" ] || kill "$holder" 2>/dev/null || :
 }
 
-# give BDF...: to vfio-pci, without our own commands.
+# give BDF...: binds the devices to vfio-pci without isospin's commands.
 give()
 {
 	local bdf dev
@@ -46,7 +46,7 @@ give()
 	done
 }
 
-# take_back BDF...: to the driver that the kernel picks.
+# take_back BDF...: gives the devices to the drivers that the kernel picks.
 take_back()
 {
 	local bdf dev
@@ -59,8 +59,8 @@ take_back()
 	done
 }
 
-# says JQ_FILTER COMMAND [ARG...]: of isospin-vfio's objects, as an array, the
-# filter holds.
+# says JQ_FILTER COMMAND [ARG...]: the filter holds for the array of the objects that
+# isospin-vfio prints.
 says()
 {
 	local filter=$1
@@ -73,7 +73,7 @@ says()
 	}
 }
 
-# refused STATUS TEXT ARG...
+# refused STATUS TEXT ARG...: isospin-vfio ends with STATUS and prints TEXT.
 refused()
 {
 	local status=$1 text=$2
@@ -85,7 +85,8 @@ refused()
 	has "$stderr" "$text"
 }
 
-# hold_on BDF: a process that holds it; its answers are in $BATS_TEST_TMPDIR/held.
+# hold_on BDF: starts a process that holds the device; its answers are in
+# $BATS_TEST_TMPDIR/held.
 hold_on()
 {
 	: >"$BATS_TEST_TMPDIR/held"
@@ -95,7 +96,7 @@ hold_on()
 		--line "{\"bdf\":\"$1\",\"state\":\"held\"}" --timeout-ms 20000
 }
 
-# released BDF REASON: the holder ended so.
+# released BDF REASON: the holder has ended, and gives REASON.
 released()
 {
 	wait "$holder"
@@ -136,7 +137,7 @@ released()
 	says '.[0] | .reset and .hot_reset == null' info "$nvme"
 	says ".[0] | (.reset | not) and
 		([.hot_reset[].bdf] | sort) == [\"$vga\", \"$audio\"]" info "$vga"
-	# What the IOMMU keeps for itself: the addresses of interrupts.
+	# The IOMMU reserves the addresses of interrupts.
 	says '.[0].iommu | .page_sizes[0] == 4096 and .mappings_left > 1000 and
 		.iova_ranges[0].end == "0xfedfffff" and
 		.iova_ranges[1].start == "0xfef00000"' info "$vga"

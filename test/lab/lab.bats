@@ -1,12 +1,12 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# The lab is what isospin-lab(1) says: cards, their drivers, IOMMU groups.
+# The lab has the cards, drivers and IOMMU groups that isospin-lab(1) describes.
 
 load ../lib/common.sh
 
 pci=/sys/bus/pci/devices
 
-# card BDF: its driver and the members of its group.
+# card BDF: prints the card's driver and the members of its group.
 card()
 {
 	local driver

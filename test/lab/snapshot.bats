@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# Workers that go on from a snapshot: Firecracker's, which LAB_VMMS brings into the
-# lab, and QEMU's, whose guests have /dev/vhost-vsock there.
+# Workers that go on from a snapshot, in Firecracker, which LAB_VMMS brings into the
+# lab, and in QEMU, whose guests have /dev/vhost-vsock there.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -10,12 +10,12 @@ setup_file()
 {
 	cd "$TOP" || return
 	stack_new
-	# What the probe finds out in five seconds takes longer here.
+	# KVM is nested here, and the probe would exceed its five seconds.
 	export ISOSPIN_ACCEL=kvm ISOSPIN_BOOT_TIMEOUT=200
 	export ISOSPIN_WORKER_MEM=256M ISOSPIN_GPU_VMM=qemu
-	# The first would be the lab's own, which no guest of its can have.
+	# The first CID would be the lab's own, which no guest of it can have.
 	export ISOSPIN_WORKER_CID=100
-	# The lab has no strip; a bigger initrd does as well.
+	# The lab has no strip. A bigger initrd serves as well.
 	mkdir -p "$BATS_FILE_TMPDIR/bin"
 	cat >"$BATS_FILE_TMPDIR/bin/strip" <<-'EOT'
 	#!/bin/sh
@@ -55,19 +55,20 @@ firecracker_or_skip()
 	echo "# with $(firecracker --version | head -n 1)" >&3
 }
 
-# isospin: as stack.sh's, with the time that nested guests need.
+# isospin: like the function of stack.sh, with the time that nested guests need.
 isospin()
 {
 	timeout 500 "$TOP/bin/isospin" "$@" 3>&- 4>&-
 }
 
-# again COMMAND...: once more if it fails: a nested guest hangs now and then.
+# again COMMAND...: runs COMMAND, and once more if it fails, because a nested guest
+# hangs now and then.
 again()
 {
 	"$@" || "$@"
 }
 
-# restore NAME: a worker that goes on from the snapshot.
+# restore NAME: starts a worker that goes on from the snapshot.
 restore()
 {
 	isospin worker-vm --from-snapshot --name "$1" --detach
@@ -78,7 +79,8 @@ conf_of()
 	sed -n "s/^$2=//p" "$ISOSPIN_RUN_DIR"/*/"vms/$1/vm.conf"
 }
 
-# exec_with SECRET NAME: a command in the worker NAME, shown the secret in a file.
+# exec_with SECRET NAME: executes a command in the worker NAME, using the secret in
+# the file SECRET.
 exec_with()
 {
 	local to="--uds=$(conf_of "$2" UDS)"
@@ -90,7 +92,7 @@ exec_with()
 	build/bin/vmctl exec "$to" --port 9998 --secret-file "$1" -- hostname
 }
 
-# what_it_is NAME: what must not be as in another: kept in NAME.is, KEY=value.
+# what_it_is NAME: notes in NAME.is, as KEY=value, what must differ between workers.
 what_it_is()
 {
 	# shellcheck disable=SC2016 # for the shell in there
@@ -108,13 +110,14 @@ is()
 	sed -n "s/^$2=//p" "$BATS_TEST_TMPDIR/$1.is"
 }
 
-# snapshot_of NAME: where it is.
+# snapshot_of NAME: prints the directory of NAME's snapshot.
 snapshot_of()
 {
 	echo "$root/$(conf_of "$1" SNAPSHOT)"
 }
 
-# clones A B: two at once, from one template, each only itself.
+# clones A B: starts two clones of one template at once; each has an identity of its
+# own.
 clones()
 {
 	local key name late secrets=$ISOSPIN_RUN_DIR/*/vms
@@ -129,7 +132,7 @@ clones()
 		equal "$name" "$(is "$name" host)"
 		late=$(($(cat "$BATS_TEST_TMPDIR/$name.now") - $(is "$name" time)))
 		echo "clock of $name: $late s behind"
-		# Its command took part of that.
+		# The command itself took a part of this time.
 		[ "$late" -ge -2 ] && [ "$late" -le 2 ]
 		has "$(smi "$name")" 'Isospin Soft GPU'
 	done
@@ -158,7 +161,7 @@ clones()
 	equal w1 "${lines[0]}"
 	[[ $stderr != *'making the snapshot'* ]]
 	has "$(smi fa)" 'Isospin Soft GPU'
-	# Each maps the one file, and keeps what it wrote to itself.
+	# Each clone maps the same file, privately.
 	pid=$(isospin status --json | jq 'select(.name == "fa").pid')
 	inode=$(stat -c %i "$(snapshot_of fa)/memory")
 	grep -E "rw-p .* $inode +/memory" "/proc/$pid/maps"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# vfio-bind and vfio-unbind on the lab's cards: Linux itself, real drivers. The
-# rules are those of test/cmd/vfio-bind.bats. LONG=1 binds a hundred times.
+# vfio-bind and vfio-unbind on the lab's cards, with a real kernel and real drivers.
+# The rules are those of test/cmd/vfio-bind.bats. LONG=1 binds a hundred times.
 
 load ../lib/common.sh
 load ../lib/pci.sh
@@ -37,8 +37,8 @@ teardown()
 	}
 }
 
-# state: driver, override and power settings of every card but the one that
-# hangs.
+# state: prints driver, override and power settings of every card except the one
+# that hangs.
 state()
 {
 	(
@@ -63,7 +63,7 @@ cmd()
 	timeout 300 $shell "scripts/$name.sh" "$@"
 }
 
-# by_hand BDF: it goes to vfio-pci, and nobody records it.
+# by_hand BDF: binds the device to vfio-pci without a record.
 by_hand()
 {
 	echo vfio-pci >"$pci/devices/$1/driver_override"
@@ -71,8 +71,8 @@ by_hand()
 	echo "$1" >$pci/drivers/vfio-pci/bind
 }
 
-# injected WHAT FILE COMMAND [ARG...]: the command, whose writes to that file of
-# sysfs end so.
+# injected WHAT FILE COMMAND [ARG...]: runs COMMAND; its writes to FILE of sysfs end
+# with WHAT, as strace injects it.
 injected()
 {
 	local what=$1 file=$2
@@ -82,7 +82,7 @@ injected()
 		-e inject=write:"$what" "$@"
 }
 
-# records: what is noted of devices, and what is kept for the next boot.
+# records: prints the files with records of devices, and those for the next boot.
 records()
 {
 	find /run/isospin/pci /etc/driverctl.d /etc/udev/rules.d -type f \
@@ -90,7 +90,8 @@ records()
 		2>/dev/null || :
 }
 
-# refused STATUS TEXT [ARG...]: vfio-bind ends so, and changes nothing.
+# refused STATUS TEXT [ARG...]: vfio-bind ends with STATUS, prints TEXT, and changes
+# nothing.
 refused()
 {
 	local status_wanted=$1 text=$2
@@ -117,15 +118,15 @@ refused()
 	done
 }
 
-# as_planned COMMAND [ARG...]: sets planned to what its dry run prints; that is
-# what it writes then.
+# as_planned COMMAND [ARG...]: sets planned to the writes that COMMAND's dry run
+# prints; COMMAND then makes exactly these writes.
 as_planned()
 {
 	planned=$("$@" -n | sed -n "s|^+ printf '%s\\\\n' \(.*\) > /sys/.*|\1|p" |
 		tr -d "'")
 	strace -f -y --seccomp-bpf -qq -s 100 -e trace=write -e signal=none -o \
 		"$BATS_TEST_TMPDIR/trace" "$@"
-	# One that takes its time stands there as unfinished.
+	# A slow write is in the trace as unfinished.
 	equal "$planned" "$(sed -nE \
 		's#.*write\([0-9]*</sys/[^>]*>, "(.*)\\n", [0-9]*(\) *= [0-9]*$| <unf.*)#\1#p' \
 		"$BATS_TEST_TMPDIR/trace")"
@@ -165,7 +166,7 @@ $disk
 	equal vfio-pci "$(driver $vga)"
 	equal vfio-pci "$(driver 0000:00:02.0)"
 	exec 7<&-
-	# The boot display first, so that its framebuffer is the first again.
+	# The boot display comes first, so that its framebuffer is the first again.
 	cmd vfio-unbind 0000:00:02.0 $vga
 	pci_no_console
 }
@@ -270,7 +271,8 @@ $disk
 }
 
 @test "a bind that the kernel only pretends to make is noticed and undone" {
-	# It is undone though the override names another driver than it had.
+	# The bind is undone even if the override names another driver than the
+	# device had.
 	echo vfio-pci >$pci/devices/$vga/driver_override
 	reserved=$(state)
 	run -74 --separate-stderr injected retval=13 $pci/drivers/vfio-pci/bind \
@@ -296,7 +298,7 @@ $disk
 	cmd vfio-bind $disk
 	cmd vfio-unbind $disk
 	equal "$before" "$(state)"
-	# Without a record the kernel picks the driver.
+	# Without a record, the kernel picks the driver.
 	by_hand $disk
 	run -0 --separate-stderr cmd vfio-unbind $disk
 	has "$stderr" "$disk: given back to nvme"
@@ -323,7 +325,7 @@ $disk
 }
 
 @test "a card that vfio-pci lists is left alone, and the list is named" {
-	# As ids= does, it takes what has no driver.
+	# Like ids=, new_id makes vfio-pci take devices without a driver.
 	echo '1b36 0005' >$pci/drivers/vfio-pci/new_id
 	equal vfio-pci "$(driver $listed)"
 	for option in '' --rescan; do
@@ -395,7 +397,7 @@ $disk
 	driverctl unset-override $disk
 }
 
-# Last: the card is lost until the driver is let go.
+# This test comes last: the card is lost until the driver is released.
 @test "a driver that hangs is named, and holds up nobody for longer than it may" {
 	SECONDS=0
 	ISOSPIN_VFIO_TIMEOUT=5 cmd vfio-bind $hung 2>"$BATS_TEST_TMPDIR/said" 3>&- &
@@ -424,7 +426,7 @@ $disk
 	cmd vfio-bind $disk
 	cmd vfio-unbind $disk
 
-	# What a reboot would do.
+	# Release the driver, as a reboot would.
 	echo 1 >/sys/module/hang/parameters/release
 	timeout 10 tail --pid="$pid" -f /dev/null
 	cmd vfio-unbind $hung

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# vfio-bind and all its children killed before the first write to sysfs and after
-# another: what is left, vfio-unbind restores. LONG=1 does it after every write.
-# The same of vfio-unbind, and of a Ctrl-C, which the command itself undoes.
+# vfio-bind and all its children are killed before the first write to sysfs and after
+# another one, with LONG=1 after every write; vfio-unbind restores whatever is left.
+# The same is done to vfio-unbind, and with a Ctrl-C, which the command itself undoes.
 
 load ../lib/common.sh
 load ../lib/pci.sh
@@ -34,16 +34,16 @@ state()
 	find /etc/driverctl.d /run/isospin/pci -type f ! -name lock 2>/dev/null || :
 }
 
-# writes: what a dry run prints, "VALUE PATH" each.
+# writes: prints the writes of a dry run, a line "VALUE PATH" for each.
 writes()
 {
 	scripts/vfio-bind.sh -n "$vga" |
 		sed -n "s|^+ printf '%s\\\\n' \(.*\) > \(/sys/.*\)|\1 \2|p"
 }
 
-# stopped_at VALUE: reads a trace of writes that stop who makes them; lets go on
-# who has written something else, and is true at VALUE. The checks write to
-# power/control too, what no device takes.
+# stopped_at VALUE: reads a trace of writes, each of which stops the process that makes
+# it. Lets a process go on if it wrote something else, and returns at VALUE. Other
+# values occur because the checks write a word to power/control that no device takes.
 stopped_at()
 {
 	local pid what value=
@@ -59,16 +59,16 @@ stopped_at()
 	return 1
 }
 
-# stop_at VALUE PATH HOW COMMAND [ARG...]: the command's write of VALUE to PATH
-# stops when it is made, or with HOW ":error=EIO" before that. Sets group, its
-# process group, a session of its own.
+# stop_at VALUE PATH HOW COMMAND [ARG...]: runs COMMAND until it is stopped at its write
+# of VALUE to PATH: after the write, or with HOW ":error=EIO" before it. Sets group,
+# its process group, which is a session of its own.
 stop_at()
 {
 	local value=$1 path=$2 how=$3
 
 	shift 3
 	: >"$trace"
-	# What is started by & would ignore a Ctrl-C.
+	# A process started with & would ignore a Ctrl-C.
 	env --default-signal=INT setsid strace -f -qq -s 100 -o "$trace" \
 		-P "$path" -e trace=write -e inject="write$how:signal=SIGSTOP" \
 		"$@" >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
@@ -76,7 +76,7 @@ stop_at()
 	timeout 300 tail -n +1 -f --pid="$group" "$trace" | stopped_at "$value"
 }
 
-# kill_at VALUE PATH HOW COMMAND [ARG...]: the same, and then it is killed.
+# kill_at VALUE PATH HOW COMMAND [ARG...]: the same, and then kills the command.
 kill_at()
 {
 	stop_at "$@"
@@ -84,7 +84,7 @@ kill_at()
 	wait "$group" || :
 }
 
-# killed VALUE PATH [HOW]: what is left then, vfio-unbind restores.
+# killed VALUE PATH [HOW]: kills vfio-bind there; vfio-unbind restores everything.
 killed()
 {
 	kill_at "$1" "$2" "${3:-}" scripts/vfio-bind.sh "$vga"
@@ -100,7 +100,8 @@ killed()
 	read -r value path <<<"$list"
 	killed "$value" "$path" :error=EIO
 	[ -n "${LONG:-}" ] || list=$(printf '%s\n' "$list" | grep -m 1 bind)
-	# Before a write all is as it is after the one in front of it.
+	# The state before a write is the state after the previous one, so it needs
+	# no test of its own.
 	while read -r value path; do
 		killed "$value" "$path"
 	done <<<"$list"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# A VM in the lab gets a card that vfio-bind has bound. There the card says that
-# NVIDIA made it, there is no IOMMU, and no room for another card's BAR of 2 TiB.
+# A VM in the lab gets a card that vfio-bind has bound. In that VM the card has
+# NVIDIA's vendor number, there is no IOMMU, and no room for another card's BAR of
+# 2 TiB.
 
 load ../lib/common.sh
 
@@ -14,7 +15,7 @@ setup_file()
 	export dir=$BATS_FILE_TMPDIR vm=
 	scripts/vfio-bind.sh --force $vga
 	guest
-	# A nested guest hangs now and then.
+	# Try once more, because a nested guest hangs now and then.
 	start || {
 		kill -KILL "$vm"
 		start
@@ -34,8 +35,8 @@ setup()
 	console=$(cat "$dir/console")
 }
 
-# guest: an initrd whose init shows the PCI devices that it sees and what our
-# commands say of them, and stays.
+# guest: makes an initrd whose init prints the PCI devices that it sees and the
+# output of isospin's commands about them, and then stays.
 guest()
 {
 	mkdir -p "$dir"/root/{bin,dev,etc,proc,sys,tmp,run,isospin/share}
@@ -68,7 +69,7 @@ guest()
 	(cd "$dir/root" && find . | cpio -o -H newc --quiet) >"$dir/initrd"
 }
 
-# start: the VM; true when its init has said all.
+# start: starts the VM, and returns when its init has printed everything.
 start()
 {
 	local kernel

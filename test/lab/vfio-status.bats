@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# vfio-status on the lab's cards: the rules of test/cmd/vfio-status.bats, as Linux
-# itself shows what they judge.
+# vfio-status on the lab's cards: the rules of test/cmd/vfio-status.bats, on the files
+# of a real kernel.
 
 load ../lib/common.sh
 
@@ -35,7 +35,8 @@ teardown()
 	rm -f /dev/nvidia*
 }
 
-# give BDF DRIVER: takes it from its driver, by hand.
+# give BDF DRIVER: takes the device from its driver and gives it to DRIVER, without
+# isospin's commands.
 give()
 {
 	echo "$2" >"$pci/devices/$1/driver_override"
@@ -43,7 +44,7 @@ give()
 	echo "$1" >"$pci/drivers/$2/bind"
 }
 
-# restore BDF: the kernel picks its driver.
+# restore BDF: makes the kernel pick the device's driver.
 restore()
 {
 	echo >"$pci/devices/$1/driver_override"
@@ -52,14 +53,14 @@ restore()
 	echo "$1" >$pci/drivers_probe
 }
 
-# hang BDF: unbinds it from the driver that hangs; true once it does.
+# hang BDF: unbinds the device from the driver that hangs; returns once it hangs.
 hang()
 {
 	echo "$1" >$pci/drivers/hang/unbind 3>&- &
 	while [ -e "$pci/devices/$1/driver" ]; do :; done
 }
 
-# ask FILTER ARG...: what jq says of its JSON.
+# ask FILTER ARG...: prints vfio-status's JSON through the jq filter.
 ask()
 {
 	local filter="$1"
@@ -68,7 +69,7 @@ ask()
 	scripts/vfio-status.sh --json "$@" | jq -r "$filter"
 }
 
-# console 0|1: takes the text console off the framebuffers, or puts it there.
+# console 0|1: takes the text console off the framebuffers (0), or puts it there (1).
 console()
 {
 	local con
@@ -78,7 +79,7 @@ console()
 	done
 }
 
-# is BDF STATE [CODE...]: its state, and its errors.
+# is BDF STATE [CODE...]: vfio-status shows this state and these errors for BDF.
 is()
 {
 	local bdf="$1"
@@ -181,7 +182,7 @@ is()
 
 @test "a process is the user of its own NVIDIA GPU, not of the other" {
 	insmod "build/lab/$(uname -r)/nvidia_stand_in.ko"
-	# Minors go by who comes first.
+	# The driver assigns minors in the order in which it gets the cards.
 	give $twin nvidia
 	give $disk nvidia
 	mknod /dev/nvidiactl c 195 255
@@ -192,7 +193,8 @@ is()
 	equal "$! nvidia sleep" \
 		"$(ask '.users[] | "\(.pid) \(.kind) \(.name)"' $twin)"
 	is $twin blocked in_use
-	# Where the driver does not say which is whose it is all of them.
+	# If the driver does not say which card has which minor, the process counts
+	# as a user of all of them.
 	# shellcheck disable=SC2016 # the inner shell's
 	run -1 --separate-stderr unshare -m sh -c '
 		mount -t tmpfs none /proc/driver && exec "$@"' sh \
@@ -251,7 +253,7 @@ is()
 	"$boot") is $boot blocked boot_display console ;;
 	*) is "$first" blocked console ;;
 	esac
-	# What it tells to do ends it.
+	# The remedy that it prints solves the problem.
 	ask '.problems[] | select(.code == "console") | .remedy' "$first" | sh
 	is $boot blocked boot_display
 	is $vga bindable
@@ -261,7 +263,7 @@ is()
 	scripts/vfio-bind.sh --force $boot $vga
 	equal true "$(ask .boot_display $boot)"
 	is $boot ready
-	# It is the first to come back, so that its framebuffer is the first.
+	# The boot display comes back first, so that its framebuffer is the first.
 	scripts/vfio-unbind.sh $boot $vga
 	console 0
 	is $boot blocked boot_display
@@ -294,7 +296,7 @@ is()
 @test "a hanging driver: stuck, with its name and the process, until it lets go" {
 	local since
 
-	# After the test before, its driver may still have it.
+	# After the previous test, the driver may not have finished with it.
 	timeout 60 sh -c 'until scripts/vfio-status.sh --json "$0" |
 		jq -e ".state == \"bindable\""; do :; done' $disk
 	hang $hung

@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
-# The stack of the demo on the admin's own monitors, which LAB_VMMS brings into the
-# lab: the GPU VM in Cloud Hypervisor, with a card by VFIO, workers in Firecracker.
+# The demo's VMs on real VMMs, which LAB_VMMS brings into the lab: the GPU VM in Cloud
+# Hypervisor, with a card by VFIO, and workers in Firecracker.
 
 load ../lib/common.sh
 load ../lib/stack.sh
 
 card=0000:00:05.0 other=0000:00:06.0
-# Firecracker's user is this plus the CID.
+# Firecracker's user is this number plus the CID.
 uid_base=1879048192
 
 setup_file()
@@ -17,7 +17,7 @@ setup_file()
 	echo "# with $(first_line firecracker), $(first_line jailer)," \
 		"$(first_line cloud-hypervisor)" >&3
 	stack_new
-	# What the probe finds out in five seconds takes longer here.
+	# KVM is nested here, and the probe would exceed its five seconds.
 	export ISOSPIN_ACCEL=kvm ISOSPIN_BOOT_TIMEOUT=200
 	export ISOSPIN_GPU_VMM=cloud-hypervisor ISOSPIN_WORKER_VMM=firecracker
 	scripts/vfio-bind.sh $card
@@ -55,26 +55,27 @@ first_line()
 	"$1" --version | head -n 1
 }
 
-# again COMMAND...: once more if it fails: a nested guest hangs now and then.
+# again COMMAND...: runs COMMAND, and once more if it fails, because a nested guest
+# hangs now and then.
 again()
 {
 	"$@" || "$@"
 }
 
-# vmm_pid NAME: of the VM's monitor.
+# vmm_pid NAME: prints the pid of the VM's VMM.
 vmm_pid()
 {
 	isospin status --json | jq -r --arg name "$1" 'select(.name == $name).pid'
 }
 
-# status_of PID KEY: that line of its status, without the key.
+# status_of PID KEY: prints that line of the process's status, without the key.
 status_of()
 {
 	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"
 }
 
-# confined PID: it has no capability, can gain none, and each thread of it that
-# runs a VM is under a filter of system calls.
+# confined PID: the process has no capability and can gain none, and each of its
+# threads that run a VM is under a system call filter.
 confined()
 {
 	local threads
@@ -94,7 +95,7 @@ vm_conf()
 @test "Cloud Hypervisor has the GPU VM, confined, with the card by VFIO" {
 	equal cloud-hypervisor "$(vm_conf gpu0 VMM)"
 	confined "$(vmm_pid gpu0)"
-	# What a process may do under Landlock shows nowhere.
+	# Nothing shows what Landlock allows a process, so look for the option.
 	tr '\0' '\n' <"/proc/$(vmm_pid gpu0)/cmdline" | grep -x -- --landlock
 	run -0 in_gpu sh -c 'cat /sys/bus/pci/devices/*/vendor /sys/bus/pci/devices/*/class'
 	has "$output" 0x1b36
@@ -114,7 +115,7 @@ vm_conf()
 		equal $((uid_base + cid)) "$(status_of "$pid" Uid | cut -f 1)"
 		run -0 ls "/proc/$pid/root/" --ignore firecracker.pid
 		equal 'dev firecracker log run v' "$(paste -sd ' ' <<<"$output")"
-		# Kernel and initial RAM disk, with the VM's secret, are gone.
+		# The kernel and the initial RAM disk with the VM's secret are gone.
 		run -0 ls -A "/proc/$pid/root/v"
 		equal 'api.sock vsock.sock vsock.sock_9999' \
 			"$(paste -sd ' ' <<<"$output")"
@@ -231,7 +232,7 @@ vm_conf()
 	equal '' "$(find "$ISOSPIN_RUN_DIR"/*/{vms,bridge.d} -mindepth 1)"
 }
 
-# no_rest FILE: without what a first command makes once for all.
+# no_rest FILE: prints FILE without the files that a first command makes for good.
 no_rest()
 {
 	grep -v "^file [df] $ISOSPIN_RUN_DIR" "$1"

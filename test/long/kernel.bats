@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The workers' own kernel: compiled, and booted by each kind of machine.
+# The workers' own kernel is compiled, and booted on each kind of machine.
 
 load ../lib/common.sh
 
@@ -18,8 +18,8 @@ setup()
 	console=$BATS_TEST_TMPDIR/console
 }
 
-# boot QEMU-ARG...: boots it under TCG until our agent, a program of the guest,
-# says that it finds no boot.conf.
+# boot QEMU-ARG...: boots the kernel under TCG until the agent in the guest says that
+# it finds no boot.conf.
 boot()
 {
 	local rc=0

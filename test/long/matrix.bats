@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# kill -9 of each process of the stack at each phase of its life: a good worker
-# lives on, and what is there afterwards is what was there before. Of each kind one
-# case is tried by test/vm and test/cmd too.
+# Each process of isospin is killed with kill -9 at each phase of its life. A good
+# worker lives on, and afterwards the same things exist as before. test/vm and
+# test/cmd try one case of each kind.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -29,7 +29,7 @@ setup()
 	good=
 }
 
-# good_starts: w1 makes calls until good_lives.
+# good_starts: makes w1 make calls until good_lives.
 good_starts()
 {
 	in_worker w1 timeout 1800 /tmp/rm-test steady /tmp/stop </dev/null \
@@ -38,7 +38,7 @@ good_starts()
 	wait_text "$BATS_TEST_TMPDIR/good" steady
 }
 
-# good_lives: all its calls came back well, and nothing is left of the others.
+# good_lives: all calls of w1 succeeded, and nothing is left of the other workers.
 good_lives()
 {
 	local rc=0
@@ -51,7 +51,7 @@ good_lives()
 	list_same w1
 }
 
-# starts COMMAND...: in the background; its pid is in pid.
+# starts COMMAND...: runs COMMAND in the background; $pid is its pid.
 starts()
 {
 	: >"$out"
@@ -59,7 +59,7 @@ starts()
 	pid=$!
 }
 
-# ends STATUS: the command that starts began.
+# ends STATUS: the command that `starts` began ends with STATUS.
 ends()
 {
 	local rc=0
@@ -69,7 +69,7 @@ ends()
 	equal "$1" "$rc"
 }
 
-# booting NAME: its monitor has just been started.
+# booting NAME: waits until the VM's VMM has just been started.
 booting()
 {
 	wait_for 60 test -s "$dir/$1/vmm/pid"
@@ -210,7 +210,7 @@ booting()
 	kill -STOP "$vmm"
 	"$TOP/bin/isospin" kill-vms w2 3>&- 4>&- &
 	pid=$!
-	# The monitor has been told to end, and cannot.
+	# The VMM has been told to end, and cannot.
 	wait_for 30 grep -qE '^(Sig|Shd)Pnd:.*4000$' "/proc/$vmm/status"
 	kill -9 "$pid"
 	wait "$pid" || :
@@ -241,7 +241,7 @@ booting()
 	local n
 
 	good_starts
-	# Not i: run sets it.
+	# The variable is not i, because bats's run sets i.
 	for ((n = 0; n < workers; n++)); do
 		run -0 --separate-stderr isospin worker-vm -- isospin-smi -L
 		has "$output" 'Isospin Soft GPU'

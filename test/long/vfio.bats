@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The long rows of test/lab: a hundred binds, a kill at every write.
+# The long cases of test/lab: a hundred binds, and a kill at every write.
 
 load ../lib/common.sh
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# The agent in real guests: a GPU VM and a worker beside it.
+# The agent in real guests, a GPU VM and a worker.
 load ../lib/common.sh
 
 setup_file()
@@ -28,7 +28,7 @@ setup()
 	home w1 in_worker
 }
 
-# home VM VAR: the command that runs things in it.
+# home VM VAR: sets the array VAR to a command that executes programs in VM.
 home()
 {
 	local -n cmd=$2

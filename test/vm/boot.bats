@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# A GPU VM, the bridge and workers, for real: commands in guests, what comes and
-# goes while others go on, and what is left behind.
+# A real GPU VM, the bridge and real workers: commands in guests, VMs that come and go
+# while others go on, and what is left behind.
 
 load ../lib/common.sh
 
@@ -33,14 +33,14 @@ in_keep()
 	bin/isospin worker-vm --exec keep -- "$@"
 }
 
-# smi: the GPU as the program at hand names it.
+# smi: prints the GPU's name with nvidia-smi if the worker has it, or isospin-smi.
 smi()
 {
 	in_keep sh -c 'if command -v nvidia-smi >/dev/null
 		then nvidia-smi -L; else isospin-smi -L; fi'
 }
 
-# proc_kill NAME SIGNAL: a process of ours, by its record.
+# proc_kill NAME SIGNAL: sends SIGNAL to a process of isospin, found by its record.
 proc_kill()
 {
 	local pid since
@@ -49,7 +49,7 @@ proc_kill()
 	"$vmctl" signal --pid "$pid" --start-time "$since" --signal "$2"
 }
 
-# within SECONDS COMMAND...
+# within SECONDS COMMAND...: runs COMMAND until it succeeds.
 within()
 {
 	local end=$((SECONDS + $1))
@@ -199,7 +199,8 @@ within()
 	local pids want
 
 	pids=$(pgrep -f "$ISOSPIN_RUN_DIR/" | sort -n)
-	# QEMU and the two processes of vsock-device for each VM, the bridge.
+	# These are QEMU and the two processes of vsock-device for each VM, and the
+	# bridge.
 	want=$(bin/isospin status --json | jq -r 'select(.pid > 0) | .pid' |
 		wc -l)
 	equal 3 "$want"

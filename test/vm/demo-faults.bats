@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# isospin demo where something goes wrong around it: Ctrl-C, kill -9, a disk
-# that is full, another demo. What demo.bats tries is not tried again.
+# isospin demo when something goes wrong: Ctrl-C, kill -9, a full disk, another demo.
+# The cases of demo.bats are not repeated.
 
 load ../lib/common.sh
 
@@ -20,8 +20,8 @@ teardown()
 	rm -rf -- "$ISOSPIN_RUN_DIR"
 }
 
-# nothing_left: no process, no VM, no CID held, nothing for a bridge to serve,
-# no half-made image.
+# nothing_left: there is no process, no VM, no CID that is taken, nothing for a bridge
+# to serve, and no half-made image.
 nothing_left()
 {
 	equal '' "$(pgrep -af "$ISOSPIN_RUN_DIR/" || :)"
@@ -30,8 +30,8 @@ nothing_left()
 	equal '' "$(find build/images -name '.*' ! -name .lock -mindepth 1)"
 }
 
-# start [ARG...]: a demo in the background that leads a process group, as a
-# terminal's does; its pid is in pid.
+# start [ARG...]: starts a demo in the background that leads a process group, like a
+# command on a terminal; $pid is its pid.
 start()
 {
 	env --default-signal=INT setsid scripts/demo.sh --no-nonfree "$@" \
@@ -39,7 +39,7 @@ start()
 	pid=$!
 }
 
-# said TEXT
+# said TEXT: waits until the demo has printed TEXT.
 said()
 {
 	build/bin/vmctl wait --file "$log" --line "$1" \
@@ -49,7 +49,7 @@ said()
 	}
 }
 
-# ends STATUS
+# ends STATUS: the demo ends with STATUS.
 ends()
 {
 	local rc=0
@@ -62,7 +62,7 @@ ends()
 @test "Ctrl-C, which all processes of a demo get, leaves nothing, at any step" {
 	local step
 
-	# The bridge comes right after the GPU VM.
+	# The bridge starts right after the GPU VM.
 	for step in 'setup: info: everything for demo is here' \
 		'demo: info: building what is out of date' \
 		"gpu-vm: info: booting GPU VM 'gpu0'" \
@@ -108,8 +108,8 @@ ends()
 	nothing_left
 }
 
-# on_full DIR BYTES [COMMAND...]: the demo, or that command, where DIR has so much
-# room; seen by it alone.
+# on_full DIR BYTES [COMMAND...]: runs COMMAND, or the demo, with a DIR that has room
+# for BYTES; only this command sees that DIR.
 on_full()
 {
 	[ $# -gt 2 ] || set -- "$@" demo --no-nonfree

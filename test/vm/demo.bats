@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin demo, whole, and ended at each of its steps.
+# isospin demo, run to the end, and ended at each of its steps.
 
 load ../lib/common.sh
 
@@ -23,8 +23,8 @@ nothing_left()
 	equal '' "$(pgrep -f "$ISOSPIN_RUN_DIR/" || :)"
 }
 
-# demo BRANCH: the demo with NVIDIA's programs of that branch, or where they are
-# not to be had with the stand-in, which must be labelled.
+# demo BRANCH: runs the demo with NVIDIA's programs of that branch. Where these cannot
+# be fetched, it runs with the stand-in, which must be labelled as such.
 demo()
 {
 	local version smi=isospin-smi
@@ -61,14 +61,14 @@ demo()
 	has "$stderr" 'isospin kill-vms'
 	run -0 --separate-stderr bin/isospin worker-vm --exec w2 -- isospin-smi -L
 	has "$output" 'Isospin Soft GPU'
-	# The columns of its table stand below each other.
+	# The columns of its table are aligned.
 	run -0 --separate-stderr bin/isospin worker-vm --exec w2 -- isospin-smi
 	equal 79 "$(awk '{ print length }' <<<"$output" | sort -u)"
 	bin/isospin kill-vms
 	nothing_left
 }
 
-# ended SIGNAL TEXT: the demo gets SIGNAL when it has said TEXT.
+# ended SIGNAL TEXT: sends SIGNAL to the demo when it has printed TEXT.
 ended()
 {
 	local pid rc=0
@@ -98,7 +98,7 @@ ended()
 }
 
 @test "what a killed demo leaves is gone after the next command" {
-	# The bridge comes right after the GPU VM.
+	# The bridge starts right after the GPU VM.
 	for step in 'demo: info: building what is out of date' \
 		"gpu-vm: info: booting GPU VM 'gpu0'" \
 		"gpu-vm: info: booting GPU VM 'gpu0': done" \
@@ -111,8 +111,8 @@ ended()
 	done
 }
 
-# What the killed demo had started may just be booting its VM; it finds its
-# owner gone and removes it.
+# poll_gone: waits for the commands that the killed demo had started. A command may
+# still be booting its VM; it then finds its owner gone and removes the VM.
 poll_gone()
 {
 	local end=$((SECONDS + 60))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# What dies in the middle of calls: a child of the broker, its monitor, the
+# Processes that die in the middle of calls: a child of the broker, its monitor, the
 # bridge, a vsock-device, a worker. The GPU VM's broker is gpu-broker-test, whose
-# driver blocks a call until it is told; rm-test measures inside the workers.
+# driver blocks a call until it is told to go on; rm-test measures inside the workers.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -24,7 +24,7 @@ teardown_file()
 	stack_end
 }
 
-# use_test_broker: the agent starts it when the other one is gone.
+# use_test_broker: makes the agent start the test broker, by killing the other one.
 use_test_broker()
 {
 	isospin gpu-vm --exec gpu0 -- sh -c 'cat >/tmp/b && chmod 755 /tmp/b &&
@@ -41,8 +41,8 @@ rm_test()
 	in_worker "$1" timeout 60 /tmp/rm-test "${@:2}"
 }
 
-# play WORKER TEXT SCENARIO [ARG]: in the background; its pid is in pid. Returns
-# when it has said TEXT.
+# play WORKER TEXT SCENARIO [ARG]: runs rm-test in the background; $pid is its pid.
+# Returns when rm-test has printed TEXT.
 play()
 {
 	local out=$BATS_TEST_TMPDIR/$1.out
@@ -53,8 +53,8 @@ play()
 	wait_text "$out" "$2"
 }
 
-# healed PID WORKER [MS]: the call that was in the broker, and the next one, end
-# with ENODEV within a second; a new file works within MS.
+# healed PID WORKER [MS]: the call that was under way and the next one end with ENODEV
+# within a second, and a new file works within MS.
 healed()
 {
 	local out=$BATS_TEST_TMPDIR/$2.out rc=0
@@ -72,7 +72,7 @@ healed()
 	} END { exit n != 3 }' "$out"
 }
 
-# stayed PID WORKER: all its calls came back well.
+# stayed PID WORKER: all calls of the worker succeeded.
 stayed()
 {
 	local rc=0
@@ -91,14 +91,15 @@ same()
 	list_same w1 w2
 }
 
-# block_again WORKER: a released driver blocks no more; a new child's does.
+# block_again WORKER: gives the worker a new child, because a driver that was released
+# does not block again.
 block_again()
 {
 	in_gpu kill -9 "$(broker_pid "$1")"
 	wait_for 10 smi "$1"
 }
 
-# third: a worker for the length of a test.
+# third: starts a third worker for one test.
 third()
 {
 	isospin worker-vm --name w3 --detach

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# A hostile worker: frames and calls past its shim (wire-client) and through it
-# (rm-test), by way of the bridge to the broker. After each case another worker
+# A hostile worker sends frames past its shim (wire-client) and makes calls through it
+# (rm-test), by way of the bridge to the broker. After each case another worker still
 # sees its GPU, and processes, fds, sockets, mounts and files are as before.
 
 load ../lib/common.sh
@@ -22,7 +22,8 @@ teardown_file()
 	stack_end
 }
 
-# play SCENARIO [OPTION...]: in w1; without options it leaves IDENT to the bridge.
+# play SCENARIO [OPTION...]: runs wire-client in w1. Without options it leaves IDENT to
+# the bridge.
 play()
 {
 	local scenario=$1
@@ -34,7 +35,7 @@ play()
 		"$scenario" </dev/null
 }
 
-# unharmed: so are all others, and this worker itself.
+# unharmed: the other worker and this one still see their GPU, and nothing is left.
 unharmed()
 {
 	has "$(smi w2)" 'Isospin Soft GPU'

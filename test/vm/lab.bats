@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin lab from outside: what goes in, what comes out, what stays.
+# isospin lab from the outside: its input, its output, and what it leaves behind.
 
 load ../lib/common.sh
 load ../lib/stack.sh

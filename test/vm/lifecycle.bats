@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Several GPU VMs with workers of their own, VMs that stay until somebody ends the
-# command, and what systemd's units let the commands do.
+# Several GPU VMs with workers of their own, VMs that stay until their command is
+# ended, and commands with only the privileges that systemd's units leave them.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -27,13 +27,13 @@ teardown_file()
 	stack_end
 }
 
-# states: "NAME STATE" of all, on one line.
+# states: prints "NAME STATE" of all VMs, on one line.
 states()
 {
 	isospin status --json | jq -r '"\(.name) \(.state)"' | sort | paste -sd ,
 }
 
-# unit_caps UNIT: the capability set that it leaves, as setpriv takes it.
+# unit_caps UNIT: prints the unit's capability set in the form that setpriv takes.
 unit_caps()
 {
 	sed -n 's/^CapabilityBoundingSet=//p' "$TOP/share/systemd/$1" |
@@ -41,8 +41,8 @@ unit_caps()
 		sed 's/^/-all,/'
 }
 
-# as_unit UNIT: sets `as`, which runs a command with no more capabilities than the
-# unit leaves it.
+# as_unit UNIT: sets the array `as`, a prefix that runs isospin with the unit's
+# capabilities only.
 as_unit()
 {
 	as=(timeout 240 setpriv --no-new-privs)
@@ -73,7 +73,7 @@ as_unit()
 	isospin vsock-bridge --stop
 	as_unit isospin-bridge.service
 	instance=$(basename "$(dirname "$ISOSPIN_RUN_DIR"/*/bridge.d)")
-	# The unit's root has no capability to read a checkout of somebody else's.
+	# The unit's root has no capability to read a checkout of another user.
 	(cd "$TOP" && sh scripts/gen/install.sh install "$BATS_TEST_TMPDIR/dest" /opt)
 	start=("${as[@]/%"$TOP/bin/isospin"/$BATS_TEST_TMPDIR/dest/opt/lib/isospin/bin/isospin}")
 	"${start[@]}" vsock-bridge --instance "$instance" --detach 3>&- 4>&-

@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
-# NVIDIA's own, unmodified nvidia-smi in a worker VM, answered through the shim,
-# vsock, the bridge and the broker: both branches, on a model that is not the
-# default.
+# NVIDIA's unmodified nvidia-smi of both branches in a worker VM, answered through
+# the shim, vsock, the bridge and the broker, on a model that is not the default.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -16,7 +15,8 @@ teardown()
 	stack_end
 }
 
-# boot_branch BRANCH [COUNT]: a stack whose GPUs (2) are none of the defaults.
+# boot_branch BRANCH [COUNT]: boots VMs with COUNT GPUs (2), whose properties all
+# differ from the defaults.
 boot_branch()
 {
 	compgen -G "$TOP/.vm-assets/nvidia/$1.*/nvidia-smi" >/dev/null ||
@@ -42,7 +42,7 @@ shows_model()
 	equal "GPU 0: Another GPU (UUID: GPU-01234567-89ab-cdef-0123-456789abcd00)
 GPU 1: Another GPU (UUID: GPU-01234567-89ab-cdef-0123-456789abcd01)" "$output"
 
-	# Our own client sees the same.
+	# isospin-smi sees the same.
 	local list=$output
 	run -0 --separate-stderr in_worker w1 isospin-smi -L
 	equal "$list" "$output"
@@ -68,7 +68,7 @@ GPU 1: Another GPU (UUID: GPU-01234567-89ab-cdef-0123-456789abcd01)" "$output"
 	has "${lines[0]}" 'index, name, uuid, pci.bus_id, memory.total [MiB]'
 	has "${lines[2]}" '1, Another GPU, GPU-01234567-89ab-cdef-0123-456789abcd01, 00000001:2B:03.0, 4321 MiB, '"$1."
 
-	# The GPUs are PCI devices of the guest, and nodes.
+	# In the guest, the GPUs are PCI devices and device nodes.
 	run -0 --separate-stderr in_worker w1 sh -c \
 		'cat /sys/bus/pci/devices/0001:2b:03.0/vendor; ls /dev/nvidia1'
 	equal "0x10de

@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
-# The soft driver's objects, from inside workers through the whole chain: what
-# is made, freed and refused, by NVIDIA's device files. rm-test says what is
-# tried.
+# The soft driver's objects, made, freed and refused from inside workers, through
+# NVIDIA's device files and all processes up to the broker. rm-test has the cases.
 
 load ../lib/common.sh
 load ../lib/stack.sh

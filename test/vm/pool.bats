@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Workers that are ready before anybody wants one, on real guests without KVM.
+# Pooled workers, in real guests without KVM.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -17,7 +17,7 @@ teardown_file()
 	stack_end
 }
 
-# states: "NAME STATE" of the workers, on one line.
+# states: prints "NAME STATE" of the workers, on one line.
 states()
 {
 	isospin status --json | jq -r 'select(.role == "worker") |
@@ -29,7 +29,7 @@ a_worker_starts()
 	[[ $(states) == *starting* ]]
 }
 
-# pid_of NAME: of its monitor.
+# pid_of NAME: prints the pid of the VM's VMM.
 pid_of()
 {
 	local pid since
@@ -38,7 +38,7 @@ pid_of()
 	echo "$pid"
 }
 
-# pooled: fills the pool and sets `name` to the one in it.
+# pooled: fills the pool and sets `name` to the worker in it.
 pooled()
 {
 	isospin worker-vm --fill-pool
@@ -46,7 +46,7 @@ pooled()
 	name=$(isospin status --json | jq -r 'select(.state == "pooled").name')
 }
 
-# idle: no fill runs, nor waits.
+# idle: no command fills the pool or waits to do so.
 idle()
 {
 	! pgrep -f -- "^[^ ]*sh $TOP/scripts/worker-vm.sh --fill-pool" >/dev/null

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# The broker's real driver, on device nodes that behave as NVIDIA's do: inside a
-# worker, on those of the shim. So a call takes this way: wire-client, gpu-broker
-# --driver real, shim, bridge, gpu-broker --driver soft.
+# The broker's driver `real` on device nodes that behave as NVIDIA's do: it runs inside
+# a worker, on the shim's nodes. A call goes from wire-client to gpu-broker --driver
+# real, then through shim and bridge to gpu-broker --driver soft.
 
 load ../lib/common.sh
 load ../lib/stack.sh
@@ -24,7 +24,7 @@ teardown_file()
 	stack_end
 }
 
-# play SCENARIO [OPTION...]: as a worker of the inner broker.
+# play SCENARIO [OPTION...]: runs wire-client as a worker of the inner broker.
 play()
 {
 	in_worker w1 timeout 60 /tmp/wire-client --secret-file /tmp/secret \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# nvidia-shim.ko on each unpacked kernel of Debian's: one boot of each, with a
-# small broker in the guest itself (test/guest/shim-test.c says what is tried).
+# nvidia-shim.ko on each unpacked Debian kernel, which is booted once with a small
+# broker in the guest itself; test/guest/shim-test.c has the cases.
 
 load ../lib/common.sh
 load ../lib/guest.sh
@@ -28,7 +28,7 @@ setup_file()
 	done
 }
 
-# group NAME: on each kernel its claims were made, and all hold.
+# group NAME: on each kernel, shim-test made the claims of that group, and all hold.
 group()
 {
 	local out claims n=0
@@ -64,8 +64,8 @@ group()
 		mkdir "$BATS_TEST_TMPDIR/$release"
 		cp "$TOP"/kmod/* "$TOP/src/abi/iso_wire.h" \
 			"$BATS_TEST_TMPDIR/$release/"
-		# The check of kernel-doc comments, also W=1, wants more of perl
-		# than a small system has.
+		# W=1 also checks kernel-doc comments, which needs more of perl than
+		# a small system has.
 		run make -s -C "$dir/headers" M="$BATS_TEST_TMPDIR/$release" \
 			W=1 cmd_checkdoc=: modules
 		equal 0 "$status"

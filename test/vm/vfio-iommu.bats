@@ -20,7 +20,7 @@ in_lab()
 	isospin lab --exec plain -- "$@"
 }
 
-# files: what vfio-bind would change or make.
+# files: prints everything that vfio-bind would change or make.
 files()
 {
 	in_lab sh -c 'cd /sys/bus/pci/devices

@@ -19,7 +19,7 @@ teardown_file()
 	isospin lab --disk "$disk" -- sh -c '
 		cd /isospin && scripts/vfio-bind.sh --force --persist 01:00.0 00:05.0 &&
 		sync'
-	# Nothing but udev has seen the cards since.
+	# Since the reboot, only udev has handled the cards.
 	run -0 --separate-stderr isospin lab --disk "$disk" -- sh -ec '
 		cd /sys/bus/pci/devices
 		for bdf in 0000:01:00.0 0000:01:00.1 0000:00:05.0 0000:00:06.0; do
