@@ -13,7 +13,7 @@ uid_base=1879048192
 setup_file()
 {
 	cd "$TOP" || return
-	monitors || return 0
+	vmms || return 0
 	echo "# with $(first_line firecracker), $(first_line jailer)," \
 		"$(first_line cloud-hypervisor)" >&3
 	stack_new
@@ -38,10 +38,10 @@ teardown_file()
 setup()
 {
 	cd "$TOP" || return
-	monitors || skip 'LAB_VMMS has no firecracker, jailer and cloud-hypervisor'
+	vmms || skip 'LAB_VMMS has no firecracker, jailer and cloud-hypervisor'
 }
 
-monitors()
+vmms()
 {
 	local name
 
