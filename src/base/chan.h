@@ -2,8 +2,8 @@
 /*
  * chan.h - frames of the agent protocol (iso_agent.h) over a stream
  *
- * What comes in is gathered until a frame is whole; what goes out is queued.
- * The fd is the caller's and non-blocking; the caller ignores SIGPIPE.
+ * Bytes that come are gathered until a frame is whole; frames that go are
+ * queued. The fd is the caller's and non-blocking; the caller ignores SIGPIPE.
  */
 #ifndef ISO_CHAN_H
 #define ISO_CHAN_H
@@ -30,13 +30,13 @@ struct chan_frame {
 	struct rd body;	/* valid until the next chan_fill() */
 };
 
-/* A channel that takes nothing but one AUTH. 0 or -ENOMEM. */
+/* Begins as a channel that takes one AUTH and nothing else. 0 or -ENOMEM. */
 int chan_init_auth(struct chan *c);
-/* Makes it a channel for every frame. 0 or -ENOMEM. */
+/* Makes it a channel for frames of all kinds. 0 or -ENOMEM. */
 int chan_open(struct chan *c);
 void chan_free(struct chan *c);
 
-/* One read. Bytes read, -EAGAIN, -EPIPE at the end, or another -errno. */
+/* Reads once. Bytes, -EAGAIN, -EPIPE at the end, or another -errno. */
 ssize_t chan_fill(struct chan *c, int fd);
 /* 1 with the next frame, 0 if it is not whole yet, -EPROTO on a bad header. */
 int chan_next(struct chan *c, struct chan_frame *ret_frame);
@@ -46,7 +46,8 @@ int chan_put(struct chan *c, uint16_t type, uint16_t stream, const void *body,
 	     size_t n);
 /* How many bytes of DATA may be queued now, at most AGENT_MAX_DATA. */
 size_t chan_data_room(const struct chan *c);
-/* One write of what is queued. 0, or -errno but for -EAGAIN. */
+/* Writes once from the queue. 0, also when the fd takes nothing now, or
+ * -errno. */
 int chan_flush(struct chan *c, int fd);
 
 /* The sending end of one stream: how many bytes the peer still takes. */
@@ -64,7 +65,8 @@ void chan_out_put(struct chan_out *out, struct chan *c, uint16_t stream,
 /* Takes a CREDIT body. 0, or -EPROTO (malformed, or beyond the window). */
 int chan_out_credit(struct chan_out *out, const struct rd *body);
 
-/* The receiving end of one stream: what came and is not passed on yet. */
+/* The receiving end of one stream: bytes that came and are not passed on
+ * yet. */
 struct chan_in {
 	struct ring ring;	/* AGENT_WINDOW bytes */
 	uint32_t owed;		/* passed on, CREDIT not yet sent */
@@ -76,11 +78,11 @@ int chan_in_init(struct chan_in *in);
 void chan_in_free(struct chan_in *in);
 /* Takes a DATA body. 0, or -EPROTO (beyond the window, or after the end). */
 int chan_in_take(struct chan_in *in, const struct rd *body);
-/* One write of at most max bytes to fd. Bytes written, or -errno. */
+/* Writes once, at most max bytes, to fd. Bytes written, or -errno. */
 ssize_t chan_in_pass(struct chan_in *in, int fd, size_t max);
 /* Queues CREDIT once it is worth a frame. */
 void chan_in_credit(struct chan_in *in, struct chan *c, uint16_t stream);
-/* Drops what is there and queues STOP. */
+/* Drops all bytes and queues STOP. */
 void chan_in_stop(struct chan_in *in, struct chan *c, uint16_t stream);
 
 static inline bool chan_pending(const struct chan *c)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* conf.c - reads the configuration */
 #include "base/conf.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 
 extern char **environ;
 
-/* Numbers of more digits do not fit the shell reader's arithmetic. */
+/* A number of more digits would not fit the arithmetic of lib/base/conf.sh. */
 #define MAX_DIGITS 15
 
 struct parse {
@@ -18,7 +19,7 @@ struct parse {
 	const char *vm_name;
 	char *error;
 	bool seen[CONF__COUNT];
-	/* The overrides of the file, every VM's: only a second one is wrong. */
+	/* KEY@NAME of the file so far: each may be there once. */
 	char **at_seen;
 	size_t n_at_seen;
 	char *vm_value[CONF__COUNT];
@@ -68,7 +69,8 @@ static bool all_in_list(const char *v, const char *list)
 	}
 }
 
-/* Decimal without leading zeros, as both readers take it. */
+/* Whether v is a decimal number without leading zeros, which both readers
+ * take. */
 static bool is_number(const char *v, bool size, uint64_t min, uint64_t max)
 {
 	size_t digits = strspn(v, "0123456789");
@@ -137,7 +139,7 @@ static bool value_ok(const struct conf_row *row, const char *v)
 	return false;
 }
 
-/* The range in the words of share/conf.tbl, for a message. */
+/* Writes the range for a message, in the words of share/conf.tbl. */
 static void describe(const struct conf_row *row, char *buf, size_t n)
 {
 	static const char units[] = "KMG";
@@ -159,6 +161,7 @@ static void describe(const struct conf_row *row, char *buf, size_t n)
 	snprintf(buf, n, "%s..%s", text[0], text[1]);
 }
 
+/* Says what the value must be. -EINVAL. */
 static int bad_value(struct parse *p, const char *place,
 		     const struct conf_row *row, const char *v)
 {
@@ -199,7 +202,7 @@ static int bad_value(struct parse *p, const char *place,
 		    row->name, v, what, range, list);
 }
 
-/* Checks v and keeps a copy in *slot. */
+/* Checks v and puts a copy into *slot. 0, -EINVAL or -ENOMEM. */
 static int set_value(struct parse *p, const char *place, int key,
 		     const char *v, char **slot)
 {
@@ -226,7 +229,7 @@ static char *trim(char *s)
 	return s;
 }
 
-/* Remembers KEY@NAME; -EEXIST if it was there. */
+/* Remembers KEY@NAME. 0, -EEXIST if it was there before, or -ENOMEM. */
 static int see_override(struct parse *p, const char *key_at_name)
 {
 	char **grown;
@@ -245,6 +248,7 @@ static int see_override(struct parse *p, const char *key_at_name)
 	return 0;
 }
 
+/* Takes KEY@NAME=value. */
 static int parse_override(struct parse *p, const char *place, int key,
 			  const char *left, const char *name, const char *v)
 {
@@ -322,7 +326,8 @@ static int parse_file(struct parse *p, const char *path)
 	return r;
 }
 
-/* Unknown variables first (the first by name), then values in table order. */
+/* Refuses an unknown variable, the first by name; then takes the values in the
+ * order of the table. */
 static int parse_environment(struct parse *p)
 {
 	static const char prefix[] = "ISOSPIN_";
@@ -416,7 +421,7 @@ uint64_t conf_num(const struct conf *conf, enum conf_key key)
 
 	if (conf_rows[key].type == CONF_T_BOOL)
 		return strcmp(v, "yes") == 0;
-	/* The value was checked when it was read. */
+	/* cannot fail: the value was checked when it was read */
 	if (parse_size(v, 0, UINT64_MAX, &n) < 0)
 		return 0;
 	return n;

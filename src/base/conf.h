@@ -2,9 +2,10 @@
 /*
  * conf.h - the configuration, as C programs read it
  *
- * Same keys, order and messages as lib/conf.sh: environment ISOSPIN_KEY, then
- * KEY@NAME=value and KEY=value of the file, then the default. The keys, types
- * and ranges are share/conf.tbl's.
+ * A value comes from the environment (ISOSPIN_KEY), else from the file
+ * (KEY@NAME=value, else KEY=value), else from the default. lib/base/conf.sh
+ * reads the same in the same order, and has the same messages. Keys, types and
+ * ranges stand in share/conf.tbl.
  */
 #ifndef ISO_CONF_H
 #define ISO_CONF_H
@@ -44,16 +45,16 @@ struct conf {
 };
 
 /*
- * Reads defaults, the file at path (NULL: none) and the environment, as they
- * hold for the VM vm_name (NULL: for none in particular). 0, or -EINVAL (bad
- * key or value), -ENOENT and other -errno (file), -ENOMEM; then conf is empty
- * and error holds one line with the place. The caller frees with conf_free().
+ * Reads defaults, the file at path (NULL: none) and the environment, for the VM
+ * vm_name (NULL: for no VM in particular). 0, and the caller frees by
+ * conf_free(); or -EINVAL (bad key or value), -ENOENT and other -errno (of the
+ * file), -ENOMEM: then conf is empty, and error holds one line with the place.
  */
 int conf_load(struct conf *conf, const char *path, const char *vm_name,
 	      char error[CONF_ERROR_MAX]);
 void conf_free(struct conf *conf);
 
-/* The value as text; as a number (INT, SIZE in bytes, BOOL 0 or 1). */
+/* The value as text, or as a number: INT, SIZE in bytes, BOOL 0 or 1. */
 const char *conf_str(const struct conf *conf, enum conf_key key);
 uint64_t conf_num(const struct conf *conf, enum conf_key key);
 

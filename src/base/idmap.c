@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* idmap.c - gives pointers small numbers */
 #include "base/idmap.h"
 
 #include <errno.h>
@@ -83,7 +84,7 @@ void *idmap_del(struct idmap *m, uint32_t id)
 		return NULL;
 	ptr = s->ptr;
 	s->ptr = NULL;
-	/* 1..0x7fff: neither id 0 nor 0xffffffff can come of it. */
+	/* 1..0x7fff, so that no id becomes 0 or 0xffffffff */
 	s->gen = s->gen == 0x7fff ? 1 : (uint16_t)(s->gen + 1);
 	s->next_free = m->first_free;
 	m->first_free = id & 0xffff;

@@ -2,9 +2,9 @@
 /*
  * idmap.h - small numbers for pointers
  *
- * An id is a slot (low 16 bits) with the slot's generation above it, so an id
- * kept after its object is gone does not name the next one. Never 0, never
- * 0xffffffff.
+ * The low 16 bits of an id are a slot, the bits above them the slot's
+ * generation: an id that outlives its object does not name the next one. An id
+ * is never 0 or 0xffffffff.
  */
 #ifndef ISO_IDMAP_H
 #define ISO_IDMAP_H
@@ -36,9 +36,9 @@ void idmap_free(struct idmap *m);
 int idmap_add(struct idmap *m, void *ptr, uint32_t *ret_id);
 /* The pointer, or NULL if there is no such id. */
 void *idmap_get(const struct idmap *m, uint32_t id);
-/* Takes it out and gives it back, or NULL. */
+/* Removes the id. Its pointer, or NULL if there is no such id. */
 void *idmap_del(struct idmap *m, uint32_t id);
-/* Iteration: slots 0..n_slots-1; NULL where free. */
+/* For loops over the slots 0..n_slots-1: the pointer, NULL in a free slot. */
 static inline void *idmap_at(const struct idmap *m, uint32_t slot)
 {
 	return slot < m->n_slots ? m->slot[slot].ptr : NULL;

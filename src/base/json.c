@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* json.c - writes JSON */
 #include "base/json.h"
 
 #include <stdarg.h>
@@ -32,7 +33,7 @@ static void put_string(struct json *j, const char *s)
 	put(j, "\"");
 }
 
-/* What stands before a value. */
+/* Writes what stands before a value: comma, key. */
 static void begin(struct json *j, const char *key)
 {
 	if (j->comma)

@@ -15,9 +15,9 @@
 
 struct json {
 	struct wr *out;
-	char close[JSON_DEPTH_MAX];	/* what ends each open level */
+	char close[JSON_DEPTH_MAX];	/* the bracket that ends each level */
 	unsigned depth;
-	bool comma;			/* the next value follows another */
+	bool comma;			/* the next value needs one before it */
 };
 
 static inline struct json json_init(struct wr *out)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* log.c - writes lines to stderr */
 #include "base/log.h"
 
 #include <errno.h>
@@ -83,7 +84,7 @@ bool log_limit_ok(struct log_limit *limit)
 		return false;
 	}
 	if (limit->kept_back)
-		log_warn("%u lines kept back", limit->kept_back);
+		log_warn("%u lines were kept back", limit->kept_back);
 	limit->kept_back = 0;
 	return true;
 }

@@ -14,8 +14,8 @@ void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 
 /*
- * One line each; bytes outside printable ASCII come out as `?`, so that what a
- * guest sent can be logged as it is. A line is cut at 1000 bytes. errno is
+ * Each writes one line of at most 1000 bytes. Bytes outside printable ASCII
+ * come out as `?`, so that text of a guest can be logged as it is. errno is
  * kept.
  */
 void log_error(const char *fmt, ...) _printf_(1, 2);
@@ -25,7 +25,8 @@ void log_debug(const char *fmt, ...) _printf_(1, 2);
 
 /*
  * For lines that a less trusted side can provoke: 30 at once, then one in two
- * seconds. False: do not say it; the next one that may be said counts them.
+ * seconds. False: the caller keeps the line back; the next line that may be
+ * written is preceded by their number.
  */
 struct log_limit {
 	struct bucket bucket;	/* zeroes to begin with */
@@ -33,7 +34,8 @@ struct log_limit {
 };
 _must_check_ bool log_limit_ok(struct log_limit *limit);
 
-/* Says why and ends the process with `status` (enum iso_exit). For main. */
+/* Logs an error and ends the process with `status` (enum iso_exit). For
+ * main. */
 _noreturn_ void die(int status, const char *fmt, ...) _printf_(2, 3);
 
 #endif /* ISO_LOG_H */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* num.c - reads numbers in text */
 #include "base/num.h"
 
 #include <errno.h>

@@ -6,7 +6,8 @@
 #include "base/base.h"
 
 /*
- * Decimal, or hexadecimal after 0x; no sign, no space, nothing behind.
+ * Reads a decimal number, or a hexadecimal one after 0x: no sign, no space,
+ * nothing behind it.
  * 0, or -EINVAL (not a number) or -ERANGE (outside min..max).
  */
 int parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret_v);

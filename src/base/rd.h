@@ -3,7 +3,7 @@
  * rd.h - a cursor over received bytes
  *
  * Every getter checks the length. After a short read the cursor is bad for
- * good: getters then give 0 or NULL, and rd_done() says so once at the end.
+ * good: getters then give 0 or NULL, and one rd_done() at the end tells.
  */
 #ifndef ISO_RD_H
 #define ISO_RD_H
@@ -23,7 +23,7 @@ static inline struct rd rd_init(const void *p, size_t n)
 	return (struct rd){ .p = p, .left = n, .bad = false };
 }
 
-/* The next n bytes, or NULL; valid as long as the buffer below. */
+/* The next n bytes, in the buffer itself, or NULL. */
 static inline const void *rd_span(struct rd *r, size_t n)
 {
 	const uint8_t *p = r->p;
@@ -72,7 +72,7 @@ static inline uint64_t rd_u64(struct rd *r)
 	return lo | (uint64_t)rd_u32(r) << 32;
 }
 
-/* Takes n bytes that must all be zero. */
+/* Skips n bytes, which must all be zero. */
 static inline void rd_zero(struct rd *r, size_t n)
 {
 	const uint8_t *p = rd_span(r, n);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* ring.c - keeps a queue of bytes */
 #include "base/ring.h"
 
 #include <assert.h>

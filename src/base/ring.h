@@ -2,7 +2,7 @@
 /*
  * ring.h - a byte queue of fixed size, seen through two iovecs
  *
- * Reads and writes go straight between the ring and an fd; nothing is moved.
+ * Reads and writes of an fd go straight to and from the ring.
  */
 #ifndef ISO_RING_H
 #define ISO_RING_H
@@ -35,10 +35,10 @@ static inline size_t ring_space(const struct ring *r)
 /* The free, or the filled, part as 0..2 iovecs; returns how many. */
 int ring_space_iov(const struct ring *r, struct iovec iov[2]);
 int ring_used_iov(const struct ring *r, struct iovec iov[2]);
-/* Counts n bytes as written into, or taken out of, those iovecs. */
+/* Counts n bytes as written to, or taken from, those iovecs. */
 void ring_wrote(struct ring *r, size_t n);
 void ring_took(struct ring *r, size_t n);
-/* Copies n bytes in; the caller has looked at ring_space(). */
+/* Copies n bytes in, no more than ring_space(). */
 void ring_put(struct ring *r, const void *p, size_t n);
 
 #endif /* ISO_RING_H */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* sock.c - reaches peers over sockets */
 #include "base/sock.h"
 
 #include <errno.h>
@@ -99,7 +100,8 @@ static struct sockaddr_vm vsock_addr(const struct sock_addr *a)
 				     .svm_port = a->port };
 }
 
-/* Removes a socket at path that nobody listens on. 0 or -EADDRINUSE. */
+/* Removes a socket at path on which nothing listens. 0, -EADDRINUSE, or another
+ * -errno. */
 static int unlink_stale(const char *path)
 {
 	struct stat st;
@@ -192,7 +194,7 @@ int sock_error(int fd)
 	return -err;
 }
 
-/* Waits for events on fd until deadline_ns (0: no deadline). */
+/* Waits for events on fd until deadline_ns (0: no deadline). 0 or -errno. */
 static int wait_fd(int fd, short events, uint64_t deadline_ns)
 {
 	struct pollfd p = { .fd = fd, .events = events };

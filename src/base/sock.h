@@ -28,30 +28,30 @@ struct sock_addr {
  * 0, -EINVAL, or -ENAMETOOLONG. */
 int sock_parse(const char *s, struct sock_addr *ret_addr);
 
-/* Listens; non-blocking, close-on-exec. A stale Unix socket at the path is
- * replaced only if nobody answers on it (-EADDRINUSE otherwise). UNIX and VSOCK
- * only. The fd, or -errno. */
+/* Listens at a UNIX or VSOCK address. A Unix socket that is at the path already
+ * is replaced if nothing listens on it, else it is -EADDRINUSE. The fd,
+ * non-blocking and close-on-exec, or -errno. */
 int sock_listen(const struct sock_addr *a, int backlog);
 
-/* Connects, blocking; for a hybrid address it has also read the OK line.
- * The fd, or -errno (-ECONNREFUSED where the guest's port answers nobody;
- * -ETIMEDOUT after timeout_ms; timeout_ms < 0 waits for ever). */
+/* Connects and waits, for timeout_ms or, if that is negative, for ever; to a
+ * hybrid address until the OK line is read. The fd, blocking, or -errno:
+ * -ETIMEDOUT, or -ECONNREFUSED where nothing listens at the guest's port. */
 int sock_connect(const struct sock_addr *a, int timeout_ms);
 
 /* Starts to connect a non-blocking Unix socket. The fd, or -errno (-EAGAIN: the
  * peer's backlog is full). */
 int sock_unix_connect_nb(const char *path);
 
-/* Starts to connect without blocking; of a hybrid address only the Unix socket,
- * the CONNECT line is the caller's. Done when the fd is writable and
- * sock_error() says 0. The fd, or -errno. */
+/* Starts to connect a non-blocking socket, which is connected when it is
+ * writable and sock_error() is 0. For a hybrid address this is the Unix socket;
+ * the CONNECT line is left to the caller. The fd, or -errno. */
 int sock_connect_nb(const struct sock_addr *a);
-/* The fd's pending error, taken off it: 0 or -errno. */
+/* Takes the pending error from the socket. 0 or -errno. */
 int sock_error(int fd);
 
 int sock_set_nonblock(int fd, bool on);
 
-/* One message with up to 8 fds over a Unix socket (SOCK_SEQPACKET or
+/* Sends one message with up to 8 fds over a Unix socket (SOCK_SEQPACKET or
  * SOCK_STREAM). 0 or -errno. */
 int sock_send_fds(int sock, const void *p, size_t n, const int *fds,
 		  size_t n_fds);
@@ -61,7 +61,8 @@ int sock_send_fds(int sock, const void *p, size_t n, const int *fds,
 ssize_t sock_recv_fds(int sock, void *p, size_t n, int *ret_fds,
 		      size_t max_fds, size_t *ret_n_fds);
 
-/* Blocking, whole. read_full: 0, -EPIPE on an early end, or -errno. */
+/* Read or write all n bytes of a blocking fd. 0 or -errno; -EPIPE: the end came
+ * early. */
 int read_full(int fd, void *p, size_t n);
 int write_full(int fd, const void *p, size_t n);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* wr.c - builds a message in a buffer */
 #include "base/wr.h"
 
 #include <string.h>
@@ -20,7 +21,7 @@ void wr_reset(struct wr *w)
 	w->bad = false;
 }
 
-/* Room for n more bytes, which hold anything; NULL if there is none. */
+/* Adds n bytes with no particular content; NULL if bad. */
 static uint8_t *reserve(struct wr *w, size_t n)
 {
 	uint8_t *p;

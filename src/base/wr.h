@@ -2,8 +2,8 @@
 /*
  * wr.h - builds a message in a growing buffer
  *
- * Turns bad for good when memory runs out or `max` is passed; then nothing is
- * added, and wr_ok() says so once at the end.
+ * It turns bad for good when memory runs out or `max` is passed: nothing is
+ * added any more, and one wr_ok() at the end tells.
  */
 #ifndef ISO_WR_H
 #define ISO_WR_H
@@ -22,7 +22,7 @@ void wr_init(struct wr *w, size_t max);
 void wr_free(struct wr *w);
 void wr_reset(struct wr *w);
 
-/* Room for n more bytes, zeroed and counted as written; NULL if bad. */
+/* Adds n bytes of zeroes, for the caller to fill in; NULL if bad. */
 void *wr_room(struct wr *w, size_t n);
 void wr_bytes(struct wr *w, const void *p, size_t n);
 void wr_zero(struct wr *w, size_t n);

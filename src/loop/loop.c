@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* loop.c - waits for events on fds */
 #include "loop/loop.h"
 
 #include <errno.h>
@@ -123,5 +124,5 @@ void loop_timer_ack(int fd)
 	uint64_t n;
 
 	if (read(fd, &n, sizeof(n)) < 0)
-		(void)errno; /* disarmed since: nothing to take */
+		(void)errno; /* disarmed since: there is no expiration */
 }

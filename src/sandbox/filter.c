@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* filter.c - builds the system call filter */
 #include "sandbox/filter.h"
 
 #include <errno.h>
@@ -20,12 +21,12 @@
 
 #define LOAD(field) \
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-/* Goes on `yes` or `no` instructions further down. */
+/* Skips `yes` or `no` instructions. */
 #define IF_EQ(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, v, yes, no)
 #define IF_BIT(v, yes, no) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, v, yes, no)
 #define RETURN(v) BPF_STMT(BPF_RET | BPF_K, v)
 
-/* Instructions for one call, at most, and besides them. */
+/* Instructions for each call, at most; and for the rest of the program. */
 #define PER_CALL 8
 #define FRAME 5
 
@@ -41,11 +42,11 @@ static void add(struct prog *p, const struct sock_filter *f, size_t n)
 }
 
 /*
- * Lets the call through, but for what would outlive or reach beyond the
- * process: it may make threads, not processes, and signal nobody but itself.
- * The latter goes by fcntl too: a file with an owner (F_SETOWN) sends it a
- * signal of one's choice. What clone3 is to do stands in memory, where a filter
- * cannot look: it is said not to be there, and the C library takes clone.
+ * Allows the call, except where it would outlive or reach beyond the process:
+ * it may make threads but no process, and signal nothing but itself. fcntl()
+ * could signal too, for a file with an owner (F_SETOWN) sends it a signal of
+ * one's choice. The flags of clone3 stand in memory, where a filter cannot
+ * look, so clone3 is answered with ENOSYS, and the C library takes clone.
  */
 static void add_call(struct prog *p, int nr)
 {
@@ -101,8 +102,9 @@ static void add_call(struct prog *p, int nr)
 }
 
 /*
- * What the C library calls by itself: memory, output, threads' ends, abort, and
- * clocks where the vDSO has none (a guest without a usable clocksource).
+ * The calls that the C library makes by itself: for memory, output, the ends of
+ * threads, abort(), and for clocks where the vDSO has none, as in a guest
+ * without a usable clocksource.
  *
  * #syscalls: brk mmap munmap mremap madvise mprotect
  * #syscalls: read readv write writev close fstat newfstatat lseek
@@ -112,8 +114,8 @@ static void add_call(struct prog *p, int nr)
  */
 int filter_install(const int *syscalls, size_t n)
 {
-	/* One compare and one return per call is slow only on paper: the
-	 * kernel runs the filter once per number and remembers "allow". */
+	/* A row of comparisons is fast enough: the kernel runs the filter once
+	 * for each number and then remembers that it is allowed. */
 	const struct sock_filter head[] = {
 		LOAD(arch),
 		IF_EQ(AUDIT_ARCH_X86_64, 1, 0),

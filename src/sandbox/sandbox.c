@@ -1,4 +1,40 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * sandbox.c - gives up privileges in stages
+ *
+ * Each stage needs something that a later one takes away, so their order is
+ * fixed. Before the first, the process has opened all that it needs; it must
+ * not have started a thread, for capabilities, landlock and the filter hold for
+ * one thread and what it starts, nor read a byte of a peer.
+ *
+ *	1 set_limits()		Hard limits, which are not raised again.
+ *
+ *	2 landlock_rules()	Opens the paths that stay reachable. Must not
+ *				restrict yet: landlock forbids the mounts of 3.
+ *
+ *	3 enter_empty_root()	Leaves the file system, if asked to, with
+ *				CAP_SYS_ADMIN. No directory may be open, for it
+ *				would lead out of a chroot, and no path may be
+ *				looked up from here on.
+ *
+ *	4 drop_privilege()	The bounding set with CAP_SETPCAP, groups and
+ *				user with CAP_SETGID and CAP_SETUID, then all
+ *				capabilities. The user must not change before
+ *				the groups.
+ *
+ *	5 lock()		No core dump, no tracing, no new privileges.
+ *				Must not come before 4: changing the user sets
+ *				anew whether the process can be traced.
+ *
+ *	6 landlock_restrict()	Without a capability this needs no_new_privs.
+ *
+ *	7 filter_install()	Allows what the loop calls, so that no stage can
+ *				be run again.
+ *
+ * What a stage cannot do because the kernel is too old, or because the process
+ * was never root, is left out and said at debug level. Any other failure leaves
+ * the process between two stages, and it must end.
+ */
 #include "sandbox/sandbox.h"
 
 #include <errno.h>
@@ -33,8 +69,8 @@ struct ruleset_attr {
 	uint64_t scoped;	/* ABI 6 */
 };
 
-/* Rights that rules can be made of, by ABI version: each names all file system
- * rights that it knows, and the size of its ruleset_attr. */
+/* By ABI version: the file system rights that rules may name, and the size of
+ * struct ruleset_attr. */
 static const struct {
 	uint64_t fs;
 	size_t size;
@@ -47,6 +83,7 @@ static const struct {
 	[6] = { (1ull << 16) - 1, 24 },
 };
 
+/* Stage 1. 0 or -errno. */
 static int set_limits(const struct sandbox *s)
 {
 	const struct rlimit no_core = { 0, 0 };
@@ -70,6 +107,7 @@ static int set_limits(const struct sandbox *s)
 	return 0;
 }
 
+/* Adds the rule for one path. 0 or -errno. */
 static int landlock_add(int ruleset, const struct sandbox_path *p,
 			uint64_t handled)
 {
@@ -99,8 +137,8 @@ static int landlock_add(int ruleset, const struct sandbox_path *p,
 	return 0;
 }
 
-/* *ret_fd is a ruleset that allows s->paths, or -1 where the kernel has no
- * landlock. 0 or -errno. */
+/* Stage 2. *ret_fd is a ruleset that allows s->paths, or -1 where the kernel
+ * has no landlock. 0 or -errno. */
 static int landlock_rules(const struct sandbox *s, int *ret_fd)
 {
 	const struct sandbox_path proc = { "/proc",
@@ -139,10 +177,10 @@ static int landlock_rules(const struct sandbox *s, int *ret_fd)
 	return 0;
 }
 
-/* A root with nothing in it, in a mount namespace of our own. pivot_root lets
- * go of the old root; it is not possible from an initramfs, where chroot has to
- * do: without CAP_SYS_CHROOT and without a directory open there is no way
- * back. */
+/* Stage 3: a root with nothing in it, in a mount namespace of our own.
+ * pivot_root lets go of the old root. From an initramfs that is not possible,
+ * so chroot has to do: without CAP_SYS_CHROOT and without an open directory
+ * there is no way back. 0 or -errno. */
 static int enter_empty_root(void)
 {
 	if (geteuid() != 0) {
@@ -202,6 +240,36 @@ static int change_user(uid_t uid, gid_t gid)
 	return 0;
 }
 
+/* Stage 4. 0 or -errno. */
+static int drop_privilege(const struct sandbox *s)
+{
+	int r = geteuid() == 0 ? drop_bounding_set() : 0;
+
+	if (r == 0)
+		r = change_user(s->uid, s->gid);
+	if (r == 0)
+		r = drop_capabilities();
+	return r;
+}
+
+/* Stage 5. 0 or -errno. */
+static int lock(void)
+{
+	if (prctl(PR_SET_DUMPABLE, SANITIZED, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Stage 6. Closes the ruleset, which may be -1. 0 or -errno. */
+static int landlock_restrict(int *rules)
+{
+	if (*rules >= 0 && syscall(__NR_landlock_restrict_self, *rules, 0) < 0)
+		return -errno;
+	close_fd(rules);
+	return 0;
+}
+
 int sandbox_enter(const struct sandbox *s)
 {
 	_cleanup_close_ int rules = -1;
@@ -214,19 +282,13 @@ int sandbox_enter(const struct sandbox *s)
 		r = landlock_rules(s, &rules);
 	if (r == 0 && s->empty_root)
 		r = enter_empty_root();
-	if (r == 0 && geteuid() == 0)
-		r = drop_bounding_set();
 	if (r == 0)
-		r = change_user(s->uid, s->gid);
+		r = drop_privilege(s);
 	if (r == 0)
-		r = drop_capabilities();
-	if (r < 0)
-		return r;
-	if (prctl(PR_SET_DUMPABLE, SANITIZED, 0, 0, 0) < 0 ||
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return -errno;
-	if (rules >= 0 && syscall(__NR_landlock_restrict_self, rules, 0) < 0)
-		return -errno;
-	close_fd(&rules);
-	return filter_install(s->syscalls, s->n_syscalls);
+		r = lock();
+	if (r == 0)
+		r = landlock_restrict(&rules);
+	if (r == 0)
+		r = filter_install(s->syscalls, s->n_syscalls);
+	return r;
 }

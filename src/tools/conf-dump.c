@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * conf-dump [-c FILE] [NAME] - prints KEY=value as the C programs read it
+ * conf-dump.c - prints the configuration as the C programs read it
  *
- * A test holds its output against `isospin conf`.
+ * usage: conf-dump [-c FILE] [NAME]
+ *
+ * A test compares its lines KEY=value with those of `isospin conf`.
  */
 #include <stdio.h>
 #include <string.h>
