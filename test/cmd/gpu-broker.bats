@@ -276,7 +276,7 @@ still_serves()
 	start_broker
 	hold w1
 	run -0 play no-hello
-	wait_line 'w1: connection closed: no HELLO in time'
+	wait_line 'w1: connection closed: no HELLO within 5000 ms'
 	equal 1 "$(counter hello_late w1)"
 	kill -0 "$held"
 	exec 7>&-

@@ -10,7 +10,9 @@
 
 #include "base/log.h"
 #include "base/sock.h"
-#include "broker/child/conn.h"
+#include "broker/child/frame.h"
+#include "broker/child/handlers.h"
+#include "broker/child/session.h"
 #include "drv/soft/soft.h"
 
 #define VERSION "550.163.01"
@@ -23,6 +25,14 @@ static void stopped(struct pool *pool)
 {
 	(void)pool;
 	abort();
+}
+
+static void after_turn(struct loop *loop, void *arg)
+{
+	(void)loop;
+	(void)arg;
+	conn_settle(&child.conns);
+	session_reap(&child);
 }
 
 static void setup(void)
@@ -39,14 +49,18 @@ static void setup(void)
 
 	log_set_level(LOG_LVL_ERROR);
 	child.setup = s;
-	child.abi = abi_find(VERSION);
 	if (pool_init(&child.pool, 2, stopped) < 0 ||
-	    soft_new(child.abi, VERSION, &model, &child.drv) < 0)
+	    soft_new(abi_find(VERSION), VERSION, &model, &child.drv) < 0)
 		abort();
+	child.pool.loop.after = after_turn;
+	child.conns = (struct conn_set){
+		.loop = &child.pool.loop, .budget = &child.budget,
+		.metrics = &child.metrics, .log = &child.log,
+	};
 	budget_init(&child.budget, s.quota.max_inflight_bytes, 0,
 		    &child.metrics.refused_quota);
-	policy_init(&child.policy, child.abi, s.quota.max_clients,
-		    &child.metrics);
+	policy_init(&child.policy, child.drv->abi, s.quota.max_clients,
+		    &child.metrics, &child.log);
 }
 
 static void run_jobs(void)
@@ -61,6 +75,7 @@ static void run_jobs(void)
 			l->tail = &l->head;
 		job->run(job);
 		job->done(job);
+		after_turn(NULL, NULL);
 	}
 }
 
@@ -72,9 +87,6 @@ static void settle(int fd)
 
 	do {
 		run_jobs();
-		if (child.reap)
-			conn_reap(&child);
-		child.reap = false;
 		n = recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
 		if (n > (ssize_t)(sizeof(struct iso_hdr) + 32) &&
 		    junk[4] == ISO_RESULT)
@@ -141,20 +153,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!child.drv)
 		setup();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0 ||
-	    conn_new(&child, pair[0],
-		     ISO_CAP_UTILITY | ISO_CAP_COMPUTE) < 0)
+	    handlers_accept(&child, pair[0],
+			    ISO_CAP_UTILITY | ISO_CAP_COMPUTE) < 0)
 		abort();
 	prologue(pair[1]);
-	while (in.left && !in.bad && child.conns)
+	while (in.left && !in.bad && child.conns.all.n)
 		one_input_frame(pair[1], &in);
 	close(pair[1]);
-	while (child.conns) {
+	while (child.conns.all.n) {
 		loop_once(&child.pool.loop, 0);
 		run_jobs();
-		conn_reap(&child);
 	}
 	if (child.n_files || child.budget.bytes[BUDGET_CALLS] ||
-	    child.budget.bytes[BUDGET_INPUT] || child.n_parked ||
+	    child.budget.bytes[BUDGET_INPUT] || child.conns.n_parked ||
 	    child.policy.n_clients || child.policy.pending)
 		abort(); /* something was left behind */
 	return 0;

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "broker/child/conn.h"
+#include "broker/child/session.h"
 #include "tap.h"
 
 /* An escape: u32 count, pointer to count * 8 bytes at 8, fd at 16. */
@@ -77,14 +77,14 @@ static const struct abi table = {
 };
 
 static struct child child;
-static struct conn conn = { .child = &child, .caps = ABI_CAP_UTILITY };
+static struct session session = { .child = &child };
 static struct drv drv;
 static struct drv_file drv_file = { .drv = &drv };
 static struct file file = { .drv = &drv_file, .id = 5, .refs = 1 };
 
-static struct file *get_file(struct conn *c, uint32_t id)
+static struct file *get_file(struct session *s, uint32_t id)
 {
-	(void)c;
+	(void)s;
 	return id == 5 ? &file : NULL;
 }
 
@@ -94,13 +94,18 @@ static struct call *new_call(const struct wr *w, int *ret_r)
 	struct rd body = rd_init(w->p, w->len);
 	struct call *call = NULL;
 
-	*ret_r = call_new(&table, DRV_CTL, &body, &conn.spare, &call);
+	*ret_r = call_new(&table, DRV_CTL, &body, &session.spare, &call);
 	if (call) {
-		call->conn = &conn;
+		call->session = &session;
 		call->file = &file;
 		call->tag = 9;
 	}
 	return call;
+}
+
+static bool may_be_made(struct call *call)
+{
+	return policy_check(&child.policy, call, ABI_CAP_UTILITY);
 }
 
 static void put_head(struct wr *w, uint32_t nr, uint32_t len, uint32_t n)
@@ -225,7 +230,7 @@ static void test_wide(void)
 	ok(word(&w, 48) == 0x1234 && word(&w, 56) == 5,
 	   "the guest's own pointer and file id come back, not the driver's");
 	wr_free(&w);
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 }
 
 static void test_params(void)
@@ -238,7 +243,7 @@ static void test_params(void)
 	bool answered;
 	struct wr w;
 
-	ok(call && policy_check(&child.policy, call) &&
+	ok(call && may_be_made(call) &&
 	   call->sub == &controls[0], "the control's row is found");
 	ok(call_plan(call, &table, get_file, &answered) == 1 &&
 	   call->n_buf == 4, "its pointer and its fd are asked for");
@@ -259,7 +264,7 @@ static void test_params(void)
 	   word(&w, 88) == 42, "all of the guest's own values come back");
 	ok(word(&w, 96) == 0x5a5a5a5a, "and the driver's bytes");
 	wr_free(&w);
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 }
 
 /* A control whose parameters are a message that only the driver can read. */
@@ -273,16 +278,16 @@ static void test_serialized(void)
 				     0, 0, 0, 0, 0, 0 };
 		struct rd body = rd_init(words, sizeof(words));
 		struct call *call = NULL;
-		int r = call_new(&table, DRV_CTL, &body, &conn.spare, &call);
+		int r = call_new(&table, DRV_CTL, &body, &session.spare, &call);
 
 		if (r == 0 && call) {
-			call->conn = &conn;
+			call->session = &session;
 			call->file = &file;
 		}
-		refused[i] = call && !policy_check(&child.policy, call);
+		refused[i] = call && !may_be_made(call);
 		ok(call, "a control with flags is read");
 		if (call)
-			call_free(call, &conn.spare);
+			call_free(call, &session.spare);
 	}
 	ok(!refused[0] && refused[1], "serialized parameters are refused");
 }
@@ -298,27 +303,27 @@ static void test_pids(void)
 	const uint32_t last[] = { 0xffffffff, pid, 0, pid, 0, pid, 0, 1, 0 };
 	struct call *call = words_call(PIDS, list, 5);
 
-	ok(call && policy_check(&child.policy, call), "the pids may be asked for");
+	ok(call && may_be_made(call), "the pids may be asked for");
 	policy_filter(&child.policy, call);
 	ok(call_peek(call, 1, 0, 4) == 1 && call_peek(call, 1, 4, 4) == pid &&
 	   call_peek(call, 1, 8, 4) == 0 && call_peek(call, 1, 12, 4) == 0,
 	   "of the pids that come back one is left, our own");
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 	call = words_call(PIDS, more, 5);
-	ok(policy_check(&child.policy, call), "and with a count of nonsense");
+	ok(may_be_made(call), "and with a count of nonsense");
 	policy_filter(&child.policy, call);
 	ok(call_peek(call, 1, 0, 4) == 1 && call_peek(call, 1, 4, 4) == pid &&
 	   call_peek(call, 1, 16, 4) == 0, "no more than there can be");
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 	call = words_call(INFO, own, 9);
-	ok(policy_check(&child.policy, call), "our own process is told of");
-	call_free(call, &conn.spare);
+	ok(may_be_made(call), "our own process is told of");
+	call_free(call, &session.spare);
 	call = words_call(INFO, other, 9);
-	ok(!policy_check(&child.policy, call), "another worker's is not");
-	call_free(call, &conn.spare);
+	ok(!may_be_made(call), "another worker's is not");
+	call_free(call, &session.spare);
 	call = words_call(INFO, last, 9);
-	ok(!policy_check(&child.policy, call), "nor is the last of too many");
-	call_free(call, &conn.spare);
+	ok(!may_be_made(call), "nor is the last of too many");
+	call_free(call, &session.spare);
 }
 
 static void test_refused(void)
@@ -329,11 +334,11 @@ static void test_refused(void)
 	ok(call_plan(call, &table, get_file, &answered) == 0 &&
 	   call->err == EINVAL && answered,
 	   "a product over 4 GiB is refused");
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 	call = wide_call(3, 1, 6);
 	ok(call_plan(call, &table, get_file, &answered) == 0 &&
 	   call->err == EBADF, "an unknown file is EBADF");
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 	call = wide_call(0, 0x1234, ISO_NO_FILE);
 	ok(call_plan(call, &table, get_file, &answered) == 0 && !call->err &&
 	   call->drv.n_mem == 0 && !call->fd[0].file,
@@ -342,12 +347,12 @@ static void test_refused(void)
 	   "nor does its address get to the driver");
 	call_restore(call);
 	ok(call_peek(call, 0, 8, 8) == 0x1234, "which the guest gets back");
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 	call = param_call(1 << 20, 1, 42);
-	ok(policy_check(&child.policy, call) &&
+	ok(may_be_made(call) &&
 	   call_plan(call, &table, get_file, &answered) == 0 && answered,
 	   "more than a RESULT can hold is refused");
-	call_free(call, &conn.spare);
+	call_free(call, &session.spare);
 }
 
 /* MOREs that do not fit the NEED; 0 marks where the length is wrong. */
@@ -390,7 +395,7 @@ static void test_more(void)
 		ok(call_more(call, &body, get_file) == bad[i].r, "MORE with %s",
 		   bad[i].what);
 		wr_free(&w);
-		call_free(call, &conn.spare);
+		call_free(call, &session.spare);
 	}
 }
 
@@ -403,18 +408,18 @@ static void test_spare(void)
 	call_plan(first, &table, get_file, &answered);
 	first->err = EIO;
 	first->cancelled = true;
-	call_free(first, &conn.spare);
-	ok(conn.spare == first, "the memory of a call is kept");
+	call_free(first, &session.spare);
+	ok(session.spare == first, "the memory of a call is kept");
 	second = wide_call(3, 1, ISO_NO_FILE);
 	third = wide_call(3, 1, ISO_NO_FILE);
-	ok(second == first && !conn.spare && third != second,
+	ok(second == first && !session.spare && third != second,
 	   "for one other, and only one");
 	ok(!second->err && !second->cancelled && !second->more &&
 	   second->drv.n_fd == 0 && second->n_buf == 1,
 	   "in which nothing is left of the first");
-	call_free(second, &conn.spare);
-	call_free(third, &conn.spare);
-	ok(conn.spare == second, "a second is not kept");
+	call_free(second, &session.spare);
+	call_free(third, &session.spare);
+	ok(session.spare == second, "a second is not kept");
 }
 
 int main(void)
@@ -423,7 +428,7 @@ int main(void)
 
 	drv.ops = &ops;
 	drv.abi = &table;
-	policy_init(&child.policy, &table, 4, &child.metrics);
+	policy_init(&child.policy, &table, 4, &child.metrics, &child.log);
 	test_wide();
 	test_params();
 	test_pids();
@@ -431,6 +436,6 @@ int main(void)
 	test_refused();
 	test_more();
 	test_spare();
-	free(conn.spare);
+	free(session.spare);
 	return done_testing();
 }

@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "broker/child/conn.h"
+#include "broker/child/file.h"
+#include "broker/child/frame.h"
 
 static_assert((int)ABI_IN == ISO_DIR_IN && (int)ABI_OUT == ISO_DIR_OUT,
 	      "a direction is the same number on the wire");
@@ -350,7 +351,7 @@ static void resolve_fd(struct call *call, unsigned int b, uint32_t off,
 	struct file *file = NULL;
 
 	if (id != ISO_NO_FILE) {
-		file = get(call->conn, id);
+		file = get(call->session, id);
 		if (!file) {
 			call->err = EBADF;
 			return;
@@ -475,16 +476,6 @@ bool call_fits(const struct call *call, uint32_t max_frame)
 }
 
 /* ---- NEED and MORE -------------------------------------------------------- */
-
-void frame_header(struct wr *out, uint32_t len, enum iso_type type,
-		  uint32_t tag, uint32_t file)
-{
-	wr_u32(out, len);
-	wr_u16(out, (uint16_t)type);
-	wr_u16(out, 0);
-	wr_u32(out, tag);
-	wr_u32(out, file);
-}
 
 void call_need(const struct call *call, struct wr *out)
 {

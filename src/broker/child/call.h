@@ -21,8 +21,8 @@
 #include "drv/drv.h"
 #include "broker/child/pool.h"
 
-struct conn;
 struct file;
+struct session;
 
 #define CALL_BUFS (1 + ISO_MAX_PTRS + ISO_MAX_RANGES)
 #define CALL_FDS (ISO_MAX_FDS + ISO_MAX_RANGES)
@@ -46,16 +46,35 @@ struct call_bare {
 	uint8_t parent;		/* number of the buffer the field is in */
 };
 
-enum call_state {
-	CALL_NEW,
-	CALL_WAITS,		/* NEED is out, MORE is awaited */
-	CALL_OUT,		/* in the pool, or being answered */
-};
+/*
+ *	  IOCTL
+ *	    |
+ *	    v      refused, or answered without the driver
+ *	+--------+------------------------------------------> over
+ *	|  READ  |
+ *	+--------+------------------+
+ *	    | it is whole           | NEED is sent
+ *	    |                       v
+ *	    |                  +---------+  session ended, or the shim has an errno
+ *	    |                  |  NEEDS  |----------------------------> over
+ *	    |                  +---------+
+ *	    |                       | MORE
+ *	    v                       |
+ *	+--------+<-----------------+
+ *	|  RUNS  |   the job is in the pool
+ *	+--------+--------------------------- RESULT is queued ---> over
+ *
+ * READ lasts no longer than the handler that made the call. NEEDS: only MORE, and
+ * the end of the session, may touch it. RUNS: the driver has its buffers, on any
+ * thread; the leader may set `cancelled`, and reads no more than tag and state.
+ * handlers.c enters NEEDS and RUNS; session_call_end() is the end.
+ */
+enum call_state { CALL_READ, CALL_NEEDS, CALL_RUNS };
 
 struct call {
 	struct job job;
-	struct conn *conn;	/* held while the call lives */
-	struct file *file;	/* held too */
+	struct session *session;	/* outlives the call */
+	struct file *file;	/* held */
 	uint32_t tag;
 	uint32_t nr;		/* as the guest gave it */
 	enum call_state state;
@@ -84,7 +103,7 @@ struct call {
 };
 
 /* Gives the open file of that id, held, or NULL. */
-typedef struct file *call_file_fn(struct conn *conn, uint32_t id);
+typedef struct file *call_file_fn(struct session *session, uint32_t id);
 
 /* Whether HELLO_OK's row tells the shim about this pointer; the others are
  * asked for by NEED. */
@@ -143,9 +162,5 @@ uint64_t call_peek(const struct call *call, unsigned int b, uint32_t off,
 /* Writes it; nothing if it would not be in the buffer. */
 void call_poke(struct call *call, unsigned int b, uint32_t off,
 	       unsigned int size, uint64_t v);
-
-/* A frame header; len counts the header. */
-void frame_header(struct wr *out, uint32_t len, enum iso_type type,
-		  uint32_t tag, uint32_t file);
 
 #endif /* ISO_BROKER_CALL_H */

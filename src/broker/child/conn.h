@@ -1,94 +1,119 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * conn.h - one connection of a worker, in its child
+ * conn.h - one connection of a worker: its bytes, no more
  *
- * Everything here is the loop leader's. A connection that ends is marked and
- * taken out of the loop; it is freed when no job of it is out, its files when
- * no call on them is.
+ * A connection cuts what it reads into frames and hands each to on_frame(). What
+ * its owner appends to conn_out() is sent when the turn ends. A turn is a batch
+ * of the loop's events, or one job that has come back from the pool; the loop's
+ * after hook ends it with conn_settle().
+ *
+ *	        conn_open()
+ *	            |
+ *	            v       conn_end(): by anybody, at any time; the peer has
+ *	       +---------+  closed, a frame was wrong, memory ran out
+ *	       |  OPEN   |---------------------------------+
+ *	       +---------+                                 v
+ *	            |                                 +----------+
+ *	            | conn_settle(): a send failed    |  ENDING  |
+ *	            v                                 +----------+
+ *	       +---------+                                 |
+ *	       |  ENDED  |<--------------------------------+
+ *	       +---------+   conn_settle(): what was queued has been offered
+ *	            |        to the socket once; on_end() is called
+ *	            v
+ *	   conn_reap(), when item.holds is 0: release()
+ *
+ * OPEN: frames are read, and output is sent. ENDING: nothing more is read; a
+ * handler that goes on, unaware, does no harm. ENDED: the fd is closed and the
+ * memory of both buffers is gone; appended output is dropped. Only conn_settle()
+ * ends a connection and only conn_reap() frees one, so no function below a
+ * handler can take away what its caller uses.
+ *
+ * Everything here is the loop leader's.
  */
 #ifndef ISO_BROKER_CONN_H
 #define ISO_BROKER_CONN_H
 
 #include "abi/iso_wire.h"
-#include "base/idmap.h"
-#include "broker/child/call.h"
-#include "broker/child/child.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/rd.h"
+#include "base/wr.h"
+#include "broker/child/budget.h"
+#include "broker/metrics.h"
+#include "loop/loop.h"
 
-#define CONN_MAX_CALLS 256	/* HELLO_OK's max_inflight */
-#define CONN_PING_MS 5000	/* HELLO_OK's ping_ms */
-#define CONN_HELLO_MS 5000	/* from its arrival to a whole HELLO */
 #define CONN_IN_MIN (16u * 1024u)
 /* With more than this waiting to be sent nothing more is read. */
 #define CONN_OUT_HIGH (256u * 1024u)
 
-enum conn_state {
-	CONN_NEW,	/* awaits HELLO */
-	CONN_RUNNING,
-	CONN_ENDED,	/* to be freed */
+struct conn;
+
+struct conn_ops {
+	/*
+	 * A whole frame. 0; -EAGAIN: not now, the same frame comes again when
+	 * the budget has more; or another -errno, and the connection ends:
+	 * -EPROTO and -EPROTONOSUPPORT (the version) after a BYE, -ESHUTDOWN
+	 * because the peer wants it.
+	 */
+	int (*on_frame)(struct conn *c, const struct iso_hdr *hdr,
+			struct rd *body);
+	/* It is ENDED. Called once, from conn_settle(). */
+	void (*on_end)(struct conn *c);
 };
 
-struct file {
-	struct drv_file *drv;
-	struct conn *conn;
-	uint32_t id;
-	enum drv_kind kind;
-	uint32_t tgid;		/* of its opener, as the shim says */
-	uint32_t refs;		/* the connection's, one for each call */
-	bool closed;		/* by CLOSE or with the connection */
-	struct job close;
-	struct iso_ev poll;	/* fd is the driver's */
+enum conn_state { CONN_OPEN, CONN_ENDING, CONN_ENDED };
+
+/* All connections of a child. */
+struct conn_set {
+	struct loop *loop;		/* all borrowed */
+	struct budget *budget;
+	struct metrics *metrics;
+	struct log_limit *log;
+	struct list all;		/* by item */
+	struct conn *due;		/* the end of the turn looks at these */
+	uint32_t n_parked;		/* wait for the budget */
 };
 
 struct conn {
 	struct iso_ev ev;
-	struct child *child;
-	struct conn *next;
+	struct list_item item;		/* holds: work that still uses it */
+	struct conn_set *set;
+	const struct conn_ops *ops;
 	enum conn_state state;
-	uint64_t hello_by_ns;	/* CONN_NEW: ended then */
-	uint32_t caps;		/* ISO_CAP_* of its IDENT */
-	uint32_t max_frame;	/* that its shim can take */
-	uint32_t jobs;		/* out in the pool */
-	bool parked;		/* waits for the rate or for memory */
-	uint8_t *in;		/* owned; NULL while empty */
+	struct conn *due_next;
+	bool due;
+	bool parked;			/* waits for the rate or for memory */
+	uint8_t *in;			/* owned; NULL once ENDED */
 	size_t in_len, in_cap;
-	bool peeks;		/* bytes are parsed before they are taken */
-	bool more;		/* there may be more to read than was */
-	size_t peeked;		/* parsed, and still in the socket */
+	bool peeks;			/* bytes are parsed before they are
+					 * taken from the socket */
+	bool more;			/* there may be more to read */
+	size_t peeked;			/* parsed, and still in the socket */
 	struct wr out;
 	size_t out_sent;
-	size_t out_counted;	/* of what is left of out, as CHILD_CALLS */
-	struct idmap files;
-	struct call *call[CONN_MAX_CALLS];
-	uint32_t n_calls;
-	struct call *spare;	/* owned: one that is over, or NULL */
+	size_t out_counted;		/* of out, in BUDGET_CALLS */
 };
 
-/* Takes over fd. 0, or -errno (fd is closed then). */
-int conn_new(struct child *child, int fd, uint32_t caps);
+/* Starts with a zeroed c; takes over fd. 0, or -errno (fd is closed then). */
+int conn_open(struct conn *c, struct conn_set *set, int fd,
+	      const struct conn_ops *ops);
 
-/* Sends what is queued, as far as it goes; may end the connection. */
-void conn_flush(struct conn *c);
+/* Where to append frames; they are sent when the turn ends. */
+struct wr *conn_out(struct conn *c);
 
-/* Closes it; what is out ends by and by. */
+/* Marks it: it ends when the turn does. */
 void conn_end(struct conn *c);
 
-/* Reads on where the rate or memory had stopped it. */
-void conn_resume(struct conn *c);
+/* Reads on where the budget had stopped it: all that are parked. */
+void conn_resume(struct conn_set *set);
 
-/* Ends those whose HELLO is overdue, and sets child->hello_timer for the next. */
-void conn_check_hello(struct child *child);
+/* The end of a turn: sends what is queued, resumes those that waited for memory
+ * that was given back, ends those that are marked. */
+void conn_settle(struct conn_set *set);
 
-/* Frees the ended connections that nothing holds. */
-void conn_reap(struct child *child);
-
-/* dispatch.c: one whole frame. 0; -EAGAIN: not now, conn_resume() comes; or
- * another -errno, upon which the connection ends: -EPROTO and -EPROTONOSUPPORT
- * (its version) say BYE first, -ESHUTDOWN is the peer's own wish. */
-int dispatch_frame(struct conn *c, const struct iso_hdr *hdr, struct rd *body);
-/* dispatch.c: gives up what the ended connection has under way. */
-void dispatch_end(struct conn *c);
-
-/* hello.c: appends HELLO_OK. 0 or -errno. */
-int hello_answer(struct conn *c);
+/* Takes the connections that are ENDED, and that nothing holds, out of the set
+ * and hands each one's item to release(), which frees it. */
+void conn_reap(struct conn_set *set, void (*release)(struct list_item *item));
 
 #endif /* ISO_BROKER_CONN_H */

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames of a worker's shim: which are allowed when, and what they do. Opening,
- * calling, mapping and closing may take the driver long, so each is a job of the
- * pool.
+ * handlers.c - carries out the frames that a worker's shim sends
+ *
+ * Opening, calling and mapping may take the driver long, so each is a job of the
+ * pool: X_run() makes the driver's call, on any thread; X_done() answers, on the
+ * leader's. A handler reads its frame whole before it does anything, appends its
+ * answers with conn_out(), and returns 0; -EAGAIN, and then it has done nothing;
+ * or another -errno that ends the connection (conn.h).
  */
+#include "broker/child/handlers.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <string.h>
 
 #include "base/log.h"
-#include "broker/child/conn.h"
+#include "broker/child/frame.h"
+#include "broker/child/hello.h"
+#include "broker/child/session.h"
 
 /* OPEN and MAP, beside the calls. */
-#define MAX_JOBS (2 * CONN_MAX_CALLS)
+#define MAX_JOBS (2 * SESSION_MAX_CALLS)
 
 #define OPEN_FLAGS (O_ACCMODE | O_NONBLOCK)
 
@@ -23,77 +30,23 @@ static_assert((int)DRV_CTL == ISO_DEV_CTL && (int)DRV_GPU == ISO_DEV_GPU &&
 	      (int)DRV_KIND_COUNT == ISO_DEV__COUNT,
 	      "a device kind is the same number on the wire");
 
-static void submit(struct conn *c, struct job *job)
+/* ---- OPEN and CLOSE -------------------------------------------------------- */
+
+static int on_close(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
-	c->jobs++;
-	pool_submit(&c->child->pool, job);
-}
-
-static void job_over(struct conn *c)
-{
-	c->jobs--;
-	if (c->state == CONN_ENDED)
-		c->child->reap = true;
-}
-
-/* ---- files ---------------------------------------------------------------- */
-
-static struct file *file_hold(struct conn *c, uint32_t id)
-{
-	struct file *f = idmap_get(&c->files, id);
-
-	if (f)
-		f->refs++;
-	return f;
-}
-
-static void close_run(struct job *job)
-{
-	struct file *f = container_of(job, struct file, close);
-
-	f->drv->drv->ops->close(f->drv);
-}
-
-static void close_done(struct job *job)
-{
-	struct file *f = container_of(job, struct file, close);
-
-	job_over(f->conn);
-	f->conn->child->n_files--;
-	free(f);
-}
-
-static void file_put(struct file *f)
-{
-	if (--f->refs == 0)
-		submit(f->conn, &f->close);
-}
-
-/* The guest has no more use for it; calls on it may still be out. */
-static void file_close(struct file *f)
-{
-	f->closed = true;
-	loop_del(&f->conn->child->pool.loop, &f->poll);
-	policy_close(&f->conn->child->policy, f);
-	file_put(f);
-}
-
-static int on_close(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
-{
-	struct file *f = idmap_del(&c->files, hdr->file);
+	struct file *f = idmap_del(&s->files, hdr->file);
 
 	(void)body;
 	if (!f)
 		return -EPROTO;
-	file_close(f);
+	session_file_close(f);
 	return 0;
 }
 
-/* ---- OPEN ----------------------------------------------------------------- */
-
 struct open_job {
 	struct job job;
-	struct conn *conn;
+	struct session *session;	/* held by the job */
 	uint32_t tag;
 	enum drv_kind kind;
 	uint32_t minor, flags;
@@ -102,81 +55,48 @@ struct open_job {
 	int err;
 };
 
-static void opened(struct conn *c, uint32_t tag, uint32_t file, int err)
+/* Answers an OPEN: err is 0 or a positive errno. */
+static void put_opened(struct session *s, uint32_t tag, uint32_t file, int err)
 {
+	struct wr *out = conn_out(&s->conn);
+
 	if (err)
-		c->child->metrics.open_refused++;
-	frame_header(&c->out,
-		     sizeof(struct iso_hdr) + sizeof(struct iso_opened),
+		s->child->metrics.open_refused++;
+	frame_header(out, sizeof(struct iso_hdr) + sizeof(struct iso_opened),
 		     ISO_OPENED, tag, file);
-	wr_u32(&c->out, (uint32_t)err);
-	wr_u32(&c->out, 0);
-	conn_flush(c);
+	wr_u32(out, (uint32_t)err);
+	wr_u32(out, 0);
 }
 
 static void open_run(struct job *job)
 {
 	struct open_job *o = container_of(job, struct open_job, job);
-	struct drv *drv = o->conn->child->drv;
+	struct drv *drv = o->session->child->drv;
 
 	o->err = -drv->ops->open(drv, o->kind, o->minor, o->flags, &o->cred,
 				 &o->drv);
 }
 
-static void file_event(struct iso_ev *ev, uint32_t events)
-{
-	struct file *f = container_of(ev, struct file, poll);
-	struct conn *c = f->conn;
-
-	loop_del(&c->child->pool.loop, ev);
-	frame_header(&c->out, sizeof(struct iso_hdr) + sizeof(struct iso_poll),
-		     ISO_EVENT, 0, f->id);
-	wr_u32(&c->out, events);
-	wr_u32(&c->out, 0);
-	conn_flush(c);
-}
-
-/* Gives the driver's file an id. Takes it over; 0 or positive errno. */
-static int file_new(struct open_job *o, uint32_t *ret_id)
-{
-	struct conn *c = o->conn;
-	struct file *f = calloc(1, sizeof(*f));
-	int r = f ? idmap_add(&c->files, f, ret_id) : -ENOMEM;
-
-	if (r < 0) {
-		o->drv->drv->ops->close(o->drv);
-		c->child->n_files--;
-		free(f);
-		return r == -ENOSPC ? EMFILE : ENOMEM;
-	}
-	*f = (struct file){
-		.drv = o->drv, .conn = c, .id = *ret_id, .kind = o->kind,
-		.tgid = o->cred.tgid, .refs = 1,
-		.close = { .run = close_run, .done = close_done },
-		.poll = { .fd = -1, .fn = file_event },
-	};
-	return 0;
-}
-
 static void open_done(struct job *job)
 {
 	struct open_job *o = container_of(job, struct open_job, job);
-	struct conn *c = o->conn;
-	uint32_t id = 0;
+	struct session *s = o->session;
+	struct file *f = NULL;
 
-	job_over(c);
+	session_job_over(s);
 	if (o->err)
-		c->child->n_files--;
+		s->child->n_files--;
 	else
-		o->err = file_new(o, &id);
-	if (c->state == CONN_RUNNING)
-		opened(c, o->tag, id, o->err);
-	else if (!o->err)
-		file_close(idmap_del(&c->files, id));
+		f = session_file_add(s, o->drv, o->cred.tgid, &o->err);
+	if (f && s->state == SESSION_ENDED)
+		session_file_close(idmap_del(&s->files, f->id));
+	else
+		put_opened(s, o->tag, f ? f->id : 0, o->err);
 	free(o);
 }
 
-static int on_open(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_open(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
 	struct open_job *o;
 	uint32_t kind = rd_u32(body), minor = rd_u32(body);
@@ -185,70 +105,36 @@ static int on_open(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 
 	rd_zero(body, 4);
 	if (!rd_done(body) || kind >= ISO_DEV__COUNT ||
-	    flags & ~(uint32_t)OPEN_FLAGS || c->jobs >= MAX_JOBS)
+	    flags & ~(uint32_t)OPEN_FLAGS || session_jobs(s) >= MAX_JOBS)
 		return -EPROTO;
-	c->child->metrics.opens++;
-	if (c->child->n_files >= c->child->setup.quota.max_files) {
-		opened(c, hdr->tag, 0, EMFILE);
+	s->child->metrics.opens++;
+	if (s->child->n_files >= s->child->setup.quota.max_files) {
+		put_opened(s, hdr->tag, 0, EMFILE);
 		return 0;
 	}
 	o = calloc(1, sizeof(*o));
 	if (!o) {
-		opened(c, hdr->tag, 0, ENOMEM);
+		put_opened(s, hdr->tag, 0, ENOMEM);
 		return 0;
 	}
 	*o = (struct open_job){
 		.job = { .run = open_run, .done = open_done },
-		.conn = c, .tag = hdr->tag, .kind = (enum drv_kind)kind,
+		.session = s, .tag = hdr->tag, .kind = (enum drv_kind)kind,
 		.minor = minor, .flags = flags,
 		.cred = { .tgid = tgid, .uid = uid },
 	};
-	c->child->n_files++;
-	submit(c, &o->job);
+	s->child->n_files++;
+	session_submit(s, &o->job);
 	return 0;
 }
 
 /* ---- IOCTL, MORE, CANCEL -------------------------------------------------- */
 
-static struct call *call_find(const struct conn *c, uint32_t tag)
-{
-	for (uint32_t i = 0; i < c->n_calls; i++)
-		if (c->call[i]->tag == tag)
-			return c->call[i];
-	return NULL;
-}
-
-/* Takes the call out of the connection and lets go of all it holds. */
-static void call_end(struct call *call)
-{
-	struct conn *c = call->conn;
-	struct file *f = call->file;
-
-	policy_end(&c->child->policy, call);
-	for (uint32_t i = 0; i < c->n_calls; i++)
-		if (c->call[i] == call) {
-			c->call[i] = c->call[--c->n_calls];
-			break;
-		}
-	for (uint32_t i = 0; i < call->drv.n_fd; i++)
-		if (call->held[i])
-			file_put(call->held[i]);
-	budget_give(&c->child->budget, BUDGET_CALLS, call->bytes);
-	call_free(call, &c->spare);
-	file_put(f);
-}
-
+/* Answers the call and ends it. ran: whether the driver has had it. */
 static void call_answer(struct call *call, bool ran)
 {
-	struct conn *c = call->conn;
-
-	/* Should sending end the connection, the call is still ours. */
-	call->state = CALL_OUT;
-	if (c->state == CONN_RUNNING) {
-		call_result(call, ran, &c->out);
-		conn_flush(c);
-	}
-	call_end(call);
+	call_result(call, ran, conn_out(&call->session->conn));
+	session_call_end(call);
 }
 
 static void ioctl_run(struct job *job)
@@ -261,91 +147,95 @@ static void ioctl_run(struct job *job)
 static void ioctl_done(struct job *job)
 {
 	struct call *call = container_of(job, struct call, job);
-	struct conn *c = call->conn;
+	struct session *s = call->session;
 
-	job_over(c);
+	session_job_over(s);
 	call->ran = true;
 	call_restore(call);
-	policy_filter(&c->child->policy, call);
+	policy_filter(&s->child->policy, call);
 	call_answer(call, true);
 }
 
 static void call_submit(struct call *call)
 {
-	call->state = CALL_OUT;
-	policy_begin(&call->conn->child->policy, call);
-	submit(call->conn, &call->job);
+	call->state = CALL_RUNS;
+	policy_begin(&call->session->child->policy, call);
+	session_submit(call->session, &call->job);
 }
 
 /* A call that passed: fetch what it needs, or hand it to the driver. 0 or
  * -EPROTO. */
 static int call_start(struct call *call)
 {
-	struct conn *c = call->conn;
+	struct session *s = call->session;
 	size_t had = call->bytes;
 	bool answered;
-	int r = call_plan(call, c->child->abi, file_hold, &answered);
+	int r = call_plan(call, s->child->drv->abi, session_file_hold,
+			  &answered);
 
 	if (r < 0)
 		return r;
 	if (call->bytes > had &&
-	    !budget_take(&c->child->budget, BUDGET_CALLS, call->bytes - had)) {
+	    !budget_take(&s->child->budget, BUDGET_CALLS,
+			 call->bytes - had)) {
 		call->bytes = had;
 		call->err = ENOMEM;
-		c->child->metrics.refused_quota++;
-	} else if (!call_fits(call, c->max_frame)) {
+		s->child->metrics.refused_quota++;
+	} else if (!call_fits(call, s->max_frame)) {
 		call->err = EINVAL;
 	}
 	if (call->err || answered) {
 		call_answer(call, false);
 	} else if (r == 1) {
-		c->child->metrics.needs++;
-		call->state = CALL_WAITS;
-		call_need(call, &c->out);
+		s->child->metrics.needs++;
+		call->state = CALL_NEEDS;
+		call_need(call, conn_out(&s->conn));
 	} else {
 		call_submit(call);
 	}
 	return 0;
 }
 
-static int on_ioctl(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_ioctl(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
-	struct file *f = idmap_get(&c->files, hdr->file);
-	struct child *child = c->child;
+	struct file *f = session_file(s, hdr->file);
+	struct child *child = s->child;
 	struct call *call;
 	int r;
 
-	if (!f || c->n_calls == CONN_MAX_CALLS || call_find(c, hdr->tag))
+	if (!f || s->n_calls == SESSION_MAX_CALLS || session_call(s, hdr->tag))
 		return -EPROTO;
-	r = call_new(child->abi, f->kind, body, &c->spare, &call);
+	r = call_new(child->drv->abi, f->kind, body, &s->spare, &call);
 	if (r < 0)
 		return r;
 	if (!budget_take(&child->budget, BUDGET_CALLS, call->bytes)) {
-		call_free(call, &c->spare);
+		call_free(call, &s->spare);
 		return -EAGAIN;
 	}
 	child->metrics.calls++;
 	f->refs++;
 	call->job = (struct job){ .run = ioctl_run, .done = ioctl_done };
-	call->conn = c;
+	call->session = s;
 	call->file = f;
 	call->tag = hdr->tag;
-	c->call[c->n_calls++] = call;
-	if (!policy_check(&child->policy, call)) {
+	s->call[s->n_calls++] = call;
+	if (!policy_check(&child->policy, call, s->caps)) {
 		call_answer(call, false);
 		return 0;
 	}
 	return call_start(call);
 }
 
-static int on_more(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_more(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
-	struct call *call = call_find(c, hdr->tag);
+	struct call *call = session_call(s, hdr->tag);
 	int r;
 
-	if (!call || call->state != CALL_WAITS || hdr->file != call->file->id)
+	if (!call || call->state != CALL_NEEDS || hdr->file != call->file->id)
 		return -EPROTO;
-	r = call_more(call, body, file_hold);
+	r = call_more(call, body, session_file_hold);
 	if (r < 0)
 		return r;
 	if (call->cancelled && !call->err)
@@ -357,12 +247,13 @@ static int on_more(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	return 0;
 }
 
-static int on_cancel(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_cancel(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
-	struct call *call = call_find(c, hdr->tag);
+	struct call *call = session_call(s, hdr->tag);
 
 	(void)body;
-	c->child->metrics.cancels++;
+	s->child->metrics.cancels++;
 	/* None: its RESULT has crossed this frame. One that is with the driver
 	 * stays there; one that waits for MORE gets that first, for the shim
 	 * answers every NEED. */
@@ -375,8 +266,8 @@ static int on_cancel(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 
 struct map_job {
 	struct job job;
-	struct conn *conn;
-	struct file *file;
+	struct session *session;	/* held by the job */
+	struct file *file;		/* held */
 	uint32_t tag;
 	struct drv_map map;
 	int err;
@@ -395,22 +286,19 @@ static void map_run(struct job *job)
 static void map_done(struct job *job)
 {
 	struct map_job *m = container_of(job, struct map_job, job);
-	struct conn *c = m->conn;
+	struct wr *out = conn_out(&m->session->conn);
 
-	job_over(c);
-	if (c->state == CONN_RUNNING) {
-		frame_header(&c->out,
-			     sizeof(struct iso_hdr) + sizeof(struct iso_mapped),
-			     ISO_MAPPED, m->tag, m->file->id);
-		wr_u32(&c->out, (uint32_t)m->err);
-		wr_zero(&c->out, sizeof(struct iso_mapped) - 4);
-		conn_flush(c);
-	}
-	file_put(m->file);
+	session_job_over(m->session);
+	frame_header(out, sizeof(struct iso_hdr) + sizeof(struct iso_mapped),
+		     ISO_MAPPED, m->tag, m->file->id);
+	wr_u32(out, (uint32_t)m->err);
+	wr_zero(out, sizeof(struct iso_mapped) - 4);
+	session_file_put(m->file);
 	free(m);
 }
 
-static int on_map(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_map(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
 	struct drv_map map = { 0 };
 	struct map_job *m;
@@ -419,24 +307,25 @@ static int on_map(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	map.len = rd_u64(body);
 	map.prot = rd_u32(body);
 	rd_zero(body, 4);
-	if (!rd_done(body) || !idmap_get(&c->files, hdr->file) ||
-	    c->jobs >= MAX_JOBS)
+	if (!rd_done(body) || !session_file(s, hdr->file) ||
+	    session_jobs(s) >= MAX_JOBS)
 		return -EPROTO;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	*m = (struct map_job){
-		.job = { .run = map_run, .done = map_done }, .conn = c,
-		.file = file_hold(c, hdr->file), .tag = hdr->tag, .map = map,
+		.job = { .run = map_run, .done = map_done }, .session = s,
+		.file = session_file_hold(s, hdr->file), .tag = hdr->tag, .map = map,
 	};
-	submit(c, &m->job);
+	session_submit(s, &m->job);
 	return 0;
 }
 
 /* A file has one watch; a later POLL takes the place of an earlier one. */
-static int on_poll(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_poll(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
-	struct file *f = idmap_get(&c->files, hdr->file);
+	struct file *f = session_file(s, hdr->file);
 	uint32_t events = rd_u32(body);
 	int fd;
 
@@ -447,50 +336,60 @@ static int on_poll(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	if (fd < 0)
 		return 0;
 	f->poll.fd = fd;
-	return loop_set(&c->child->pool.loop, &f->poll,
+	return loop_set(&s->child->pool.loop, &f->poll,
 			events & (POLLIN | POLLPRI | POLLOUT));
 }
 
-static int on_ping(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_ping(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
 	uint64_t cookie = rd_u64(body);
+	struct wr *out = conn_out(&s->conn);
 
 	(void)hdr;
-	frame_header(&c->out, sizeof(struct iso_hdr) + sizeof(struct iso_ping),
+	frame_header(out, sizeof(struct iso_hdr) + sizeof(struct iso_ping),
 		     ISO_PONG, 0, 0);
-	wr_u64(&c->out, cookie);
+	wr_u64(out, cookie);
 	return 0;
 }
 
-static int on_bye(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_bye(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
-	(void)c;
+	(void)s;
 	(void)hdr;
 	(void)body;
 	return -ESHUTDOWN;
 }
 
-static int on_hello(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_hello(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
 {
 	uint16_t major = rd_u16(body);
+	const struct hello hello = {
+		.drv = s->child->drv, .caps = s->caps,
+		.session = s->child->setup.session,
+		.max_calls = SESSION_MAX_CALLS,
+		.max_files = s->child->setup.quota.max_files,
+	};
 	int r;
 
 	(void)hdr;
 	if (major != ISO_WIRE_MAJOR) {
-		if (log_limit_ok(&c->child->log))
+		if (log_limit_ok(&s->child->log))
 			log_warn("the shim speaks version %u of the wire, not %u",
 				 major, ISO_WIRE_MAJOR);
 		return -EPROTONOSUPPORT;
 	}
 	rd_u16(body); /* any minor will do */
 	rd_zero(body, 4);
-	c->max_frame = rd_u32(body);
+	s->max_frame = rd_u32(body);
 	rd_zero(body, 4);
-	if (!rd_done(body) || c->max_frame < 128 * 1024)
+	if (!rd_done(body) || s->max_frame < 128 * 1024)
 		return -EPROTO;
-	r = hello_answer(c);
+	r = hello_put(conn_out(&s->conn), &hello);
 	if (r == 0)
-		c->state = CONN_RUNNING;
+		s->state = SESSION_RUNNING;
 	return r;
 }
 
@@ -501,8 +400,9 @@ static int on_hello(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 #define RATED 0x4	/* counts against MAX_RATE */
 
 struct frame_row {
-	int (*fn)(struct conn *c, const struct iso_hdr *hdr, struct rd *body);
-	enum conn_state state;	/* in which it is allowed */
+	int (*fn)(struct session *s, const struct iso_hdr *hdr,
+		  struct rd *body);
+	enum session_state state;	/* in which it is allowed */
 	unsigned int flags;
 	uint32_t min, max;	/* bytes of the body */
 };
@@ -511,50 +411,46 @@ struct frame_row {
 #define ATLEAST(type) sizeof(struct type), ISO_MAX_FRAME
 
 static const struct frame_row frames[] = {
-	[ISO_HELLO] = { on_hello, CONN_NEW, 0, EXACT(iso_hello) },
-	[ISO_OPEN] = { on_open, CONN_RUNNING, TAG | RATED, EXACT(iso_open) },
-	[ISO_CLOSE] = { on_close, CONN_RUNNING, FILE_, 0, 0 },
-	[ISO_IOCTL] = { on_ioctl, CONN_RUNNING, TAG | FILE_ | RATED,
+	[ISO_HELLO] = { on_hello, SESSION_NEW, 0, EXACT(iso_hello) },
+	[ISO_OPEN] = { on_open, SESSION_RUNNING, TAG | RATED, EXACT(iso_open) },
+	[ISO_CLOSE] = { on_close, SESSION_RUNNING, FILE_, 0, 0 },
+	[ISO_IOCTL] = { on_ioctl, SESSION_RUNNING, TAG | FILE_ | RATED,
 			ATLEAST(iso_ioctl) },
-	[ISO_MORE] = { on_more, CONN_RUNNING, TAG | FILE_, ATLEAST(iso_more) },
-	[ISO_CANCEL] = { on_cancel, CONN_RUNNING, TAG, 0, 0 },
-	[ISO_POLL] = { on_poll, CONN_RUNNING, FILE_, EXACT(iso_poll) },
-	[ISO_MAP] = { on_map, CONN_RUNNING, TAG | FILE_ | RATED,
+	[ISO_MORE] = { on_more, SESSION_RUNNING, TAG | FILE_, ATLEAST(iso_more) },
+	[ISO_CANCEL] = { on_cancel, SESSION_RUNNING, TAG, 0, 0 },
+	[ISO_POLL] = { on_poll, SESSION_RUNNING, FILE_, EXACT(iso_poll) },
+	[ISO_MAP] = { on_map, SESSION_RUNNING, TAG | FILE_ | RATED,
 		      EXACT(iso_map) },
-	[ISO_PING] = { on_ping, CONN_RUNNING, 0, EXACT(iso_ping) },
-	[ISO_BYE] = { on_bye, CONN_RUNNING, 0, EXACT(iso_bye) },
+	[ISO_PING] = { on_ping, SESSION_RUNNING, 0, EXACT(iso_ping) },
+	[ISO_BYE] = { on_bye, SESSION_RUNNING, 0, EXACT(iso_bye) },
 };
 static_assert(ARRAY_SIZE(frames) == ISO_TYPE__COUNT, "a row for each type");
 
-int dispatch_frame(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
+static int on_frame(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 {
+	struct session *s = session_of(c);
 	const struct frame_row *row;
 	int r;
 
 	if (hdr->type >= ARRAY_SIZE(frames))
 		return -EPROTO;
 	row = &frames[hdr->type];
-	if (!row->fn || row->state != c->state || body->left < row->min ||
+	if (!row->fn || row->state != s->state || body->left < row->min ||
 	    body->left > row->max || (hdr->tag && !(row->flags & TAG)) ||
 	    (hdr->file && !(row->flags & FILE_)))
 		return -EPROTO;
-	if (row->flags & RATED && !budget_token(&c->child->budget))
+	if (row->flags & RATED && !budget_token(&s->child->budget))
 		return -EAGAIN;
-	r = row->fn(c, hdr, body);
+	r = row->fn(s, hdr, body);
 	if (r != -EAGAIN)
-		c->child->metrics.frames++;
+		s->child->metrics.frames++;
 	return r;
 }
 
-void dispatch_end(struct conn *c)
+int handlers_accept(struct child *child, int fd, uint32_t caps)
 {
-	for (uint32_t i = c->n_calls; i-- > 0;)
-		if (c->call[i]->state != CALL_OUT)
-			call_end(c->call[i]);
-	for (uint32_t i = 0; i < c->files.n_slots; i++) {
-		struct file *f = idmap_at(&c->files, i);
+	static const struct conn_ops ops = { .on_frame = on_frame,
+					     .on_end = session_ended };
 
-		if (f)
-			file_close(f);
-	}
+	return session_new(child, fd, caps, &ops);
 }

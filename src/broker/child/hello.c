@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* HELLO_OK: what the shim has to know of the driver, out of its table. */
+/* hello.c - tells the shim in HELLO_OK what it has to know of the driver */
+#include "broker/child/hello.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "broker/child/conn.h"
+#include "abi/iso_wire.h"
+#include "broker/child/call.h"
+#include "broker/child/frame.h"
+
+#define PING_MS 5000	/* HELLO_OK's ping_ms */
 
 struct rows {
 	struct iso_row row[ISO_MAX_ROWS];
 	uint32_t n;
 };
 
-/* How the shim finds the length behind a pointer. */
+/* Says how the shim finds the length behind a pointer. */
 static struct iso_ptr tell_ptr(const struct abi_ptr *ptr)
 {
 	struct iso_ptr p = { .off = (uint16_t)ptr->off, .dir = ptr->dir };
@@ -35,6 +40,8 @@ static struct iso_ptr tell_ptr(const struct abi_ptr *ptr)
 	return p;
 }
 
+/* Adds the row with one size, or a range of sizes; false if the wire has no room
+ * for it. */
 static bool add_row(struct rows *rows, const struct abi_row *abi, uint32_t min,
 		    uint32_t max, uint32_t unit)
 {
@@ -78,8 +85,8 @@ static int compare_rows(const void *a, const void *b)
 	return (x->min > y->min) - (x->min < y->min);
 }
 
-/* Every call that the worker may make. 0, or -E2BIG: more than the wire has
- * room for. */
+/* Collects every call that the worker may make. 0, or -E2BIG: more than the wire
+ * has room for. */
 static int collect_rows(struct rows *rows, const struct abi *abi, uint32_t caps)
 {
 	static const enum abi_kind kinds[] = { ABI_ESCAPE, ABI_UVM };
@@ -120,7 +127,8 @@ static void put_rows(struct wr *w, const struct rows *rows)
 	}
 }
 
-/* Classes with parameters; what is not here has none. */
+/* Appends the classes that have parameters; any other class has none. How
+ * many. */
 static uint32_t put_classes(struct wr *w, const struct abi *abi, uint32_t caps)
 {
 	uint32_t n = 0;
@@ -149,7 +157,8 @@ static void put_text(struct wr *w, const char *name, const char *text)
 	wr_pad8(w, text, len);
 }
 
-/* /proc/driver/nvidia as the driver has it; how many files. */
+/* Appends the files of /proc/driver/nvidia, as NVIDIA's driver has them. How
+ * many. */
 static uint32_t put_texts(struct wr *w, struct drv *drv, uint32_t n_gpu)
 {
 	char name[ISO_TEXT_NAME_LEN], text[512];
@@ -175,6 +184,7 @@ static uint32_t put_texts(struct wr *w, struct drv *drv, uint32_t n_gpu)
 	return 1 + n_gpu;
 }
 
+/* Appends the GPUs. How many. */
 static uint32_t put_gpus(struct wr *w, struct drv *drv)
 {
 	struct drv_gpu g;
@@ -195,21 +205,21 @@ static uint32_t put_gpus(struct wr *w, struct drv *drv)
 	return n;
 }
 
-static void put_head(struct wr *w, const struct child *child, uint32_t n_gpu,
+static void put_head(struct wr *w, const struct hello *hello, uint32_t n_gpu,
 		     uint32_t n_row, uint32_t n_class, uint32_t n_text)
 {
 	char version[ISO_VERSION_LEN] = { 0 };
 
-	memcpy(version, child->drv->version,
-	       strnlen(child->drv->version, sizeof(version) - 1));
+	memcpy(version, hello->drv->version,
+	       strnlen(hello->drv->version, sizeof(version) - 1));
 	wr_u16(w, ISO_WIRE_MAJOR);
 	wr_u16(w, ISO_WIRE_MINOR);
 	wr_u32(w, 0);
-	wr_u64(w, child->setup.session);
+	wr_u64(w, hello->session);
 	wr_u32(w, ISO_MAX_FRAME);
-	wr_u32(w, CONN_MAX_CALLS);
-	wr_u32(w, child->setup.quota.max_files);
-	wr_u32(w, CONN_PING_MS);
+	wr_u32(w, hello->max_calls);
+	wr_u32(w, hello->max_files);
+	wr_u32(w, PING_MS);
 	wr_u16(w, (uint16_t)n_gpu);
 	wr_u16(w, (uint16_t)n_row);
 	wr_u16(w, (uint16_t)n_class);
@@ -217,32 +227,37 @@ static void put_head(struct wr *w, const struct child *child, uint32_t n_gpu,
 	wr_bytes(w, version, sizeof(version));
 }
 
-int hello_answer(struct conn *c)
+int hello_put(struct wr *out, const struct hello *hello)
 {
-	const struct child *child = c->child;
+	const struct abi *abi = hello->drv->abi;
 	_cleanup_free_ struct rows *rows = calloc(1, sizeof(*rows));
-	struct wr body, head;
 	uint32_t n_gpu, n_class, n_text;
+	struct wr body, head;
 	int r;
 
 	if (!rows)
 		return -ENOMEM;
-	r = collect_rows(rows, child->abi, c->caps);
+	r = collect_rows(rows, abi, hello->caps);
 	if (r < 0)
 		return r;
 	wr_init(&body, ISO_MAX_FRAME);
 	wr_init(&head, ISO_MAX_FRAME);
-	n_gpu = put_gpus(&body, child->drv);
+	n_gpu = put_gpus(&body, hello->drv);
 	put_rows(&body, rows);
-	n_class = put_classes(&body, child->abi, c->caps);
-	n_text = put_texts(&body, child->drv, n_gpu);
-	put_head(&head, child, n_gpu, rows->n, n_class, n_text);
-	frame_header(&c->out, (uint32_t)(sizeof(struct iso_hdr) + head.len +
-					 body.len), ISO_HELLO_OK, 0, 0);
-	wr_bytes(&c->out, head.p, head.len);
-	wr_bytes(&c->out, body.p, body.len);
-	r = wr_ok(&body) && wr_ok(&head) && n_class <= ISO_MAX_CLASSES ?
-		0 : -ENOMEM;
+	n_class = put_classes(&body, abi, hello->caps);
+	n_text = put_texts(&body, hello->drv, n_gpu);
+	put_head(&head, hello, n_gpu, rows->n, n_class, n_text);
+	if (n_class > ISO_MAX_CLASSES) {
+		r = -E2BIG;
+	} else if (!wr_ok(&body) || !wr_ok(&head)) {
+		r = -ENOMEM;
+	} else {
+		frame_header(out, (uint32_t)(sizeof(struct iso_hdr) +
+					     head.len + body.len),
+			     ISO_HELLO_OK, 0, 0);
+		wr_bytes(out, head.p, head.len);
+		wr_bytes(out, body.p, body.len);
+	}
 	wr_free(&body);
 	wr_free(&head);
 	return r;

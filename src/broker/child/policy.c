@@ -6,13 +6,15 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "broker/child/conn.h"
+#include "broker/child/call.h"
+#include "broker/child/file.h"
 
 void policy_init(struct policy *p, const struct abi *abi,
-		 uint32_t max_clients, struct metrics *metrics)
+		 uint32_t max_clients, struct metrics *metrics,
+		 struct log_limit *log)
 {
 	*p = (struct policy){ .abi = abi, .max_clients = max_clients,
-			      .metrics = metrics,
+			      .metrics = metrics, .log = log,
 			      .pid = (uint32_t)getpid() };
 }
 
@@ -46,7 +48,7 @@ static uint32_t client_slot(const struct policy *p, uint32_t handle)
 	return lo;
 }
 
-static const struct client *client_find(const struct policy *p, uint32_t handle)
+static const struct rm_client *client_find(const struct policy *p, uint32_t handle)
 {
 	uint32_t i = client_slot(p, handle);
 
@@ -60,7 +62,7 @@ static void client_add(struct policy *p, uint32_t handle,
 		       const struct file *file)
 {
 	uint32_t i = client_slot(p, handle);
-	struct client *c;
+	struct rm_client *c;
 
 	if (i < p->n_clients && p->client[i].handle == handle) {
 		p->client[i].file = file;
@@ -71,7 +73,7 @@ static void client_add(struct policy *p, uint32_t handle,
 		return;
 	p->client = c;
 	memmove(c + i + 1, c + i, (p->n_clients - i) * sizeof(*c));
-	c[i] = (struct client){ .handle = handle, .file = file };
+	c[i] = (struct rm_client){ .handle = handle, .file = file };
 	p->n_clients++;
 }
 
@@ -103,8 +105,7 @@ void policy_close(struct policy *p, const struct file *file)
 /* ---- judging -------------------------------------------------------------- */
 
 /* The first time that a worker asks for it, a refusal is logged. */
-static void say_once(struct policy *p, const struct call *call,
-		     const char *what, uint32_t nr, const struct abi_row *row)
+static void say_once(struct policy *p, const char *what, uint32_t nr, const struct abi_row *row)
 {
 	uint64_t key = (uint64_t)(unsigned char)what[0] << 32 | nr;
 
@@ -114,7 +115,7 @@ static void say_once(struct policy *p, const struct call *call,
 	if (p->n_named == POLICY_NAMED)
 		return;
 	p->named[p->n_named++] = key;
-	if (log_limit_ok(&call->conn->child->log))
+	if (log_limit_ok(p->log))
 		log_info("refused %s 0x%x %s", what, nr,
 			 row ? row->name : "(unknown)");
 }
@@ -174,7 +175,7 @@ static bool makes_client(const struct policy *p, const struct call *call)
 static bool client_ok(struct policy *p, struct call *call, uint32_t handle,
 		      bool own)
 {
-	const struct client *c = client_find(p, handle);
+	const struct rm_client *c = client_find(p, handle);
 	uint32_t status = NV_ERR_INVALID_CLIENT;
 
 	if (c && (own || c->file->tgid == call->file->tgid))
@@ -258,15 +259,15 @@ static bool has_flag(const struct call *call, uint32_t flag)
 }
 
 static bool control_ok(struct policy *p, struct call *call,
-		       const struct abi_ptr *ptr)
+		       const struct abi_ptr *ptr, uint32_t caps)
 {
 	uint32_t cmd = (uint32_t)call_peek(call, 0, ptr->sel_off, 4);
 	const struct abi_row *row = abi_control(p->abi, cmd);
 	const struct call_buf *params = &call->buf[call->sub_buf];
 
-	if (!abi_allowed(row, call->conn->caps) ||
+	if (!abi_allowed(row, caps) ||
 	    has_flag(call, NVOS54_FLAGS_FINN_SERIALIZED)) {
-		say_once(p, call, "control", cmd, row);
+		say_once(p, "control", cmd, row);
 		return refuse(call, NV_ERR_NOT_SUPPORTED,
 			      &p->metrics->refused_controls);
 	}
@@ -283,14 +284,14 @@ static bool control_ok(struct policy *p, struct call *call,
 }
 
 static bool class_ok(struct policy *p, struct call *call,
-		     const struct abi_ptr *ptr)
+		     const struct abi_ptr *ptr, uint32_t caps)
 {
 	uint32_t class = (uint32_t)call_peek(call, 0, ptr->sel_off, 4);
 	const struct abi_row *row = abi_class(p->abi, class);
 
-	if (!abi_allowed(row, call->conn->caps) ||
+	if (!abi_allowed(row, caps) ||
 	    has_flag(call, NVOS64_FLAGS_FINN_SERIALIZED)) {
-		say_once(p, call, "allocation of class", class, row);
+		say_once(p, "allocation of class", class, row);
 		return refuse(call, NV_ERR_INVALID_CLASS,
 			      &p->metrics->refused_classes);
 	}
@@ -302,14 +303,14 @@ static bool class_ok(struct policy *p, struct call *call,
 	return true;
 }
 
-bool policy_check(struct policy *p, struct call *call)
+bool policy_check(struct policy *p, struct call *call, uint32_t caps)
 {
 	const struct abi_ptr *ptr;
 
-	if (!abi_allowed(call->row, call->conn->caps)) {
+	if (!abi_allowed(call->row, caps)) {
 		call->err = EINVAL; /* what nvidia.ko and nvidia-uvm.ko say */
 		p->metrics->refused_ioctls++;
-		say_once(p, call, "ioctl", call->nr, call->row);
+		say_once(p, "ioctl", call->nr, call->row);
 		return false;
 	}
 	if (!clients_ok(p, call))
@@ -317,8 +318,8 @@ bool policy_check(struct policy *p, struct call *call)
 	ptr = params_ptr(call->row, &call->sub_buf);
 	if (!ptr)
 		return true;
-	if (ptr->rule == ABI_LEN_CONTROL ? !control_ok(p, call, ptr) :
-					   !class_ok(p, call, ptr))
+	if (ptr->rule == ABI_LEN_CONTROL ? !control_ok(p, call, ptr, caps) :
+					   !class_ok(p, call, ptr, caps))
 		return false;
 	return params_clients_ok(p, call);
 }

@@ -12,6 +12,7 @@
 #define ISO_BROKER_POLICY_H
 
 #include "abi/abi.h"
+#include "base/log.h"
 #include "broker/metrics.h"
 
 struct call;
@@ -19,7 +20,8 @@ struct file;
 
 #define POLICY_NAMED 256	/* refusals that are logged by name */
 
-struct client {
+/* A root object of NVIDIA's Resource Manager. */
+struct rm_client {
 	uint32_t handle;
 	const struct file *file;	/* that made it; borrowed */
 };
@@ -28,7 +30,8 @@ struct client {
 struct policy {
 	const struct abi *abi;
 	struct metrics *metrics;	/* borrowed */
-	struct client *client;		/* owned; sorted by handle */
+	struct log_limit *log;		/* borrowed */
+	struct rm_client *client;	/* owned; sorted by handle */
 	uint32_t n_clients;
 	uint32_t max_clients;
 	uint32_t pid;		/* ours, as the driver sees it (RM: the tgid) */
@@ -38,7 +41,8 @@ struct policy {
 };
 
 void policy_init(struct policy *p, const struct abi *abi,
-		 uint32_t max_clients, struct metrics *metrics);
+		 uint32_t max_clients, struct metrics *metrics,
+		 struct log_limit *log);
 void policy_free(struct policy *p);
 
 /*
@@ -46,7 +50,7 @@ void policy_free(struct policy *p);
  * call->sub to the row of its control or class. True if it may go on; else the
  * call has its answer: an errno in call->err, or RM's status in the argument.
  */
-bool policy_check(struct policy *p, struct call *call);
+bool policy_check(struct policy *p, struct call *call, uint32_t caps);
 
 /* After the driver: takes out of the answer what is about other workers. */
 void policy_filter(const struct policy *p, struct call *call);

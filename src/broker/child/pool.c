@@ -163,6 +163,9 @@ static bool run_ready(struct pool *p)
 		if (!run_out(p, job))
 			return false;
 		job->done(job);
+		/* The answer goes out now, whatever else is ready: the next
+		 * job may be a slow one. */
+		p->loop.after(&p->loop, p->loop.after_arg);
 	}
 	return true;
 }
@@ -170,14 +173,9 @@ static bool run_ready(struct pool *p)
 /* The leader's life; returns when it has lost the role. */
 static void lead(struct pool *p)
 {
-	while (run_ready(p)) {
-		/* What the jobs have left to do may make others ready. */
-		p->loop.after(&p->loop, p->loop.after_arg);
-		if (p->ready.head && atomic_load(&p->n_spare))
-			continue;
+	while (run_ready(p))
 		if (p->loop.stop || loop_once(&p->loop, -1) < 0)
 			p->stopped(p);
-	}
 }
 
 static int start_spare(struct pool *p);

@@ -2,7 +2,9 @@
 /* The last part of a call: the driver, and RESULT. */
 #include <errno.h>
 
-#include "broker/child/conn.h"
+#include "broker/child/call.h"
+#include "broker/child/file.h"
+#include "broker/child/frame.h"
 
 void call_run(struct call *call, struct drv_file *file)
 {
