@@ -165,6 +165,7 @@ still_serves()
 	has "$output" 'driver 550.163.01'
 	run -0 play ping
 	run -0 play map
+	run -0 play unmap
 	run -0 play bye
 }
 

@@ -161,6 +161,20 @@ static void do_map(struct client *c)
 	expect(rd_u32(&r) == EOPNOTSUPP, "MAP did not say EOPNOTSUPP");
 }
 
+/* Gives a place back that was never granted: the connection stays. */
+static void do_unmap(struct client *c)
+{
+	const struct iso_unmap unmap = { .win_off = 4096, .len = 4096 };
+	const struct iso_ping ping = { .cookie = 1 };
+	uint32_t file;
+
+	join(c);
+	file = open_dev(c, ISO_DEV_CTL);
+	send_frame(c, ISO_UNMAP, 0, file, &unmap, sizeof(unmap));
+	send_frame(c, ISO_PING, 0, 0, &ping, sizeof(ping));
+	want_frame(c, ISO_PONG);
+}
+
 /* ---- scenarios: with gpu-broker-test --driver block ------------------------- */
 
 /* The driver lists processes of all workers: one's own comes back. */
@@ -274,6 +288,7 @@ static const struct scenario scenarios[] = {
 	{ "watch", do_watch },
 	{ "ping", do_ping },
 	{ "map", do_map },
+	{ "unmap", do_unmap },
 	{ "pids", do_pids },
 	{ "one-blocked", do_one_blocked },
 	{ "all-blocked", do_all_blocked },

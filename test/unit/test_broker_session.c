@@ -240,6 +240,44 @@ static void test_end_under_call(struct wr *w)
 	   "and they go when it is back");
 }
 
+static void test_unmap(struct wr *w)
+{
+	static const struct {
+		const char *what;
+		uint32_t tag, other_file;
+		uint64_t off, len;
+	} bad[] = {
+		{ "of a file that is not open", 0, 1, 0, 4096 },
+		{ "with a tag", 1, 0, 0, 4096 },
+		{ "of no bytes", 0, 0, 4096, 0 },
+		{ "past the end of any window", 0, 0, UINT64_MAX, 4096 },
+	};
+	struct iso_unmap unmap = { .win_off = 4096, .len = 4096 };
+	const struct iso_ping ping = { 1 };
+	uint32_t file;
+	int fd = join(w, &file);
+
+	put(w, ISO_UNMAP, 0, file, &unmap, sizeof(unmap));
+	put(w, ISO_PING, 0, 0, &ping, sizeof(ping));
+	send_all(fd, w);
+	turn();
+	ok(strcmp(came(fd, &file), "R") == 0,
+	   "UNMAP has no answer and leaves the connection as it is");
+	leave(fd);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		fd = join(w, &file);
+		unmap.win_off = bad[i].off;
+		unmap.len = bad[i].len;
+		put(w, ISO_UNMAP, bad[i].tag, file + bad[i].other_file, &unmap,
+		    sizeof(unmap));
+		send_all(fd, w);
+		turn();
+		ok(strcmp(came(fd, &file), "S|") == 0,
+		   "UNMAP %s breaks the protocol", bad[i].what);
+		leave(fd);
+	}
+}
+
 int main(void)
 {
 	struct wr w;
@@ -249,6 +287,7 @@ int main(void)
 	test_turns(&w);
 	test_errors(&w);
 	test_end_under_call(&w);
+	test_unmap(&w);
 	wr_free(&w);
 	policy_free(&child.policy);
 	child.drv->ops->destroy(child.drv);

@@ -321,6 +321,19 @@ static int on_map(struct session *s, const struct iso_hdr *hdr,
 	return 0;
 }
 
+/* No window is there yet, so no place in one can be given back. A place without
+ * a mapping is left alone, as by munmap(). */
+static int on_unmap(struct session *s, const struct iso_hdr *hdr,
+		    struct rd *body)
+{
+	uint64_t off = rd_u64(body), len = rd_u64(body);
+
+	if (!rd_done(body) || !session_file(s, hdr->file) || len == 0 ||
+	    len > UINT64_MAX - off)
+		return -EPROTO;
+	return 0;
+}
+
 /* A file has one watch; a later POLL takes the place of an earlier one. */
 static int on_poll(struct session *s, const struct iso_hdr *hdr,
 		    struct rd *body)
@@ -421,6 +434,7 @@ static const struct frame_row frames[] = {
 	[ISO_POLL] = { on_poll, SESSION_RUNNING, FILE_, EXACT(iso_poll) },
 	[ISO_MAP] = { on_map, SESSION_RUNNING, TAG | FILE_ | RATED,
 		      EXACT(iso_map) },
+	[ISO_UNMAP] = { on_unmap, SESSION_RUNNING, FILE_, EXACT(iso_unmap) },
 	[ISO_PING] = { on_ping, SESSION_RUNNING, 0, EXACT(iso_ping) },
 	[ISO_BYE] = { on_bye, SESSION_RUNNING, 0, EXACT(iso_bye) },
 };
