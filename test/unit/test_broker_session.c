@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "abi_numbers.h"
 #include "base/sock.h"
 #include "broker/child/frame.h"
 #include "broker/child/handlers.h"
