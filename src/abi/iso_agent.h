@@ -4,8 +4,9 @@
  *
  * One byte stream per command, opened by the host (vsock, port 9998 by
  * default). Everything is little-endian. The stream is a sequence of frames: a
- * struct agent_hdr, then a body whose shape the type fixes. hdr.len counts both.
- * An unknown type, a wrong length or a frame out of state ends the connection.
+ * struct agent_hdr, then a body whose shape the type fixes. hdr.len counts
+ * both. An unknown type, a wrong length or a frame out of state ends the
+ * connection.
  *
  *   host                        agent
  *   AUTH -------------------->           the secret of this boot
@@ -17,23 +18,25 @@
  *   SIGNAL, WINSIZE --------->
  *        <--------------------  EXIT     the last frame; then the host closes
  *
- * Or POWEROFF in the place of EXEC: the machine ends. Or, in a template:
+ * POWEROFF instead of EXEC ends the machine. In a template the host sends:
  *
- *   ADOPT ------------------->           who it is from now on
+ *   ADOPT ------------------->           name, secret, entropy, time
  *        <--------------------  ADOPTED  the last frame; then the host closes
  *
- * A template is a worker that is saved, and then goes on as many others at once,
- * each of them a stranger to itself: until one ADOPT it executes nothing, and
- * from then on it takes the secret that came with it, no longer the template's.
- * Whatever else has a connection then has lost it. Nobody else takes ADOPT.
+ * A template is a worker that is saved as a snapshot. Many clones go on from
+ * it, none of which knows yet which worker it is. Until ADOPT a clone executes
+ * nothing. From then on it takes the secret that came with ADOPT, not the
+ * template's, and it ends every other connection. A machine that is no template
+ * does not take ADOPT.
  *
- * Until AUTH is there the agent reads no more than its bytes, and not for long.
+ * Before AUTH the agent reads no more than the bytes of one AUTH, and only for
+ * a few seconds.
  *
  * Streams are 0 stdin, 1 stdout, 2 stderr; a terminal has 0 and 1 only. DATA
  * with an empty body ends a stream. Each stream has a window: its sender may
- * have AGENT_WINDOW bytes under way, and CREDIT gives back what the receiver has
- * passed on, so that no stream holds up another, or a signal. STOP says that
- * nobody reads the stream any more: what still comes is dropped.
+ * have AGENT_WINDOW bytes under way, and CREDIT gives back as many bytes as the
+ * receiver has passed on, so that no stream holds up another, or a signal. STOP
+ * says that the stream is no longer read: DATA that still comes is dropped.
  *
  * A connection that ends before EXIT ends the command: its process group is
  * killed. No half-close carries meaning.
@@ -74,7 +77,7 @@ enum agent_type {
 
 enum agent_stream { AGENT_STDIN, AGENT_STDOUT, AGENT_STDERR, AGENT_STREAMS };
 
-/* Every frame. stream is zero where it means nothing. */
+/* Begins every frame. stream is zero in frames of other types. */
 struct agent_hdr {
 	__le32 len;	/* header and body, bytes */
 	__le16 type;	/* enum agent_type */
@@ -95,9 +98,9 @@ struct agent_ready {
 };
 
 /*
- * Followed by 1 + n_args + n_env strings, each ended by a NUL: the directory
- * (empty: the agent's choice), the arguments, and NAME=value to be added to the
- * environment.
+ * Behind it come 1 + n_args + n_env strings, each ended by a NUL: the directory
+ * (empty: the agent's choice), the arguments, and NAME=value strings that are
+ * added to the environment.
  */
 #define AGENT_EXEC_TTY 0x1u
 
@@ -113,7 +116,7 @@ struct agent_credit {
 	__le32 bytes;
 };
 
-/* To the whole process group. */
+/* For the whole process group. */
 struct agent_signal {
 	__le32 signo;	/* 1..31, Linux's numbers */
 };
@@ -135,7 +138,7 @@ struct agent_exit {
 };
 
 struct agent_adopt {
-	__u8 secret[AGENT_SECRET_LEN];		/* in the place of the old */
+	__u8 secret[AGENT_SECRET_LEN];		/* replaces the old one */
 	__u8 entropy[AGENT_ENTROPY_LEN];	/* for the kernel's generator */
 	__le64 realtime_ns;			/* CLOCK_REALTIME */
 	char name[AGENT_NAME_LEN];		/* of the VM; the rest is zero */

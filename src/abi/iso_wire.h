@@ -3,12 +3,12 @@
  * iso_wire.h - the wire between a worker's shim and gpu-broker, version 1
  *
  * One byte stream per connection. Everything is little-endian. The stream is a
- * sequence of frames: a struct iso_hdr, then a body whose shape the type
- * fixes. hdr.len counts both. Trailing bytes, non-zero padding, an unknown type,
- * a wrong length or a frame out of state end the connection.
+ * sequence of frames: a struct iso_hdr, then a body whose shape the type fixes.
+ * hdr.len counts both. Trailing bytes, non-zero padding, an unknown type, a
+ * wrong length or a frame out of state end the connection.
  *
  *   bridge                shim                          broker
- *   IDENT ------------------------------------------->  who this worker is
+ *   IDENT ------------------------------------------->  the worker's name
  *                         HELLO --------------------->
  *                               <-------------------- HELLO_OK (the tables)
  *                         OPEN ---------------------->
@@ -27,36 +27,41 @@
  *                         PING <-------------------->  PONG (either side)
  *                         BYE  <-------------------->  reason; then close
  *
- * IDENT is said by the host's bridge before the first byte of the worker is
- * passed on; a second IDENT is out of state. HELLO is the worker's first frame,
+ * The host's bridge sends IDENT before it passes on the first byte of the
+ * worker; a second IDENT is out of state. HELLO is the worker's first frame,
  * due within five seconds.
  *
  * hdr.tag names a request: the requester picks it, the answer repeats it. Many
  * tags may be in flight; answers come in any order. A tag may be used again
  * after its answer. hdr.file names an open file of this connection: the broker
  * picks it in OPENED. NEED, MORE and RESULT repeat the file of their IOCTL.
- * Where a frame has no use for tag or file they are zero.
+ * A frame that has no use for tag or file has zero there.
  *
- * IOCTL carries the argument and the buffers its pointer fields name ("depth
- * one"), as the device row of HELLO_OK describes. Guest addresses never travel
- * with a meaning: pointer fields are opaque bytes to the broker. If the call's
- * own table says that there is more to fetch (a pointer inside a buffer, or an
- * fd inside one), the broker answers NEED, naming buffer, field and length; the
- * shim reads the pointer from the copy that it took and sends MORE. Buffers are
- * numbered: 0 the argument, 1..n the depth-one buffers in the row's order, then
- * the ranges of each NEED in order.
+ * IOCTL carries the argument and the buffers that its pointer fields name
+ * ("depth one"), as the device row of HELLO_OK describes. Addresses of the
+ * worker have no meaning on the wire: pointer fields are opaque bytes to the
+ * broker. If the call's own table says that there is more to fetch, because a
+ * buffer holds a pointer or an fd, the broker answers NEED with buffer, field
+ * and length. The shim reads the pointer from its own copy of the buffer and
+ * sends MORE. Buffers are numbered: 0 is the argument, 1..n are the depth-one
+ * buffers in the row's order, then come the ranges of each NEED in order.
  *
  * CANCEL says that the caller is gone. It ends nothing by itself: the shim
- * still answers a NEED, and the RESULT still comes. POLL has no tag; a file has
- * one watch, a later POLL takes the place of an earlier one, EVENT ends it.
+ * still answers a NEED, and the RESULT still comes. POLL has no tag: a file has
+ * one watch, which a later POLL replaces and EVENT ends.
  *
- * An fd in a declared fd field is replaced by the shim with the file id of the
- * caller's own open shim file (ISO_NO_FILE for -1), and restored in what goes
- * back to the caller.
+ * In a declared fd field the shim replaces the fd by the file id of the
+ * caller's own open shim file (ISO_NO_FILE for -1), and puts the fd back into
+ * what the caller gets.
  *
- * RESULT carries the argument and the output spans, in buffer order (1..n);
- * each at most as long as what was sent or promised. A span of length 0 leaves
+ * RESULT carries the argument and the output spans, in buffer order (1..n),
+ * each at most as long as the one sent or promised. A span of length 0 leaves
  * the caller's memory alone. With err != 0, nothing is written back.
+ *
+ * On AF_VSOCK, taking the last bytes out of a socket makes the kernel send the
+ * peer a packet that gives credit back. Either end therefore parses a frame
+ * while it is still in the socket (MSG_PEEK), and takes all but its last bytes
+ * only when a frame of its own is on the way, which carries the credit along.
  *
  * No end of stream carries meaning (Firecracker's vsock has no half-close).
  */
@@ -68,8 +73,8 @@
 #define ISO_WIRE_MAJOR		1
 #define ISO_WIRE_MINOR		0
 
-/* Largest frame, header included. The largest known control takes 88,024
- * bytes of parameters. */
+/* Bytes of the largest frame, with its header. The largest known control takes
+ * 88,024 bytes of parameters. */
 #define ISO_MAX_FRAME		(1024u * 1024u + 64u * 1024u)
 #define ISO_MAX_PTRS		4	/* depth-one pointers of a row */
 #define ISO_MAX_FDS		4	/* fd fields of a row */
@@ -115,7 +120,7 @@ enum iso_type {
 	ISO_TYPE__COUNT
 };
 
-/* Every frame. flags is zero in version 1. */
+/* Begins every frame. flags is zero in version 1. */
 struct iso_hdr {
 	__le32 len;	/* header and body, bytes */
 	__le16 type;	/* enum iso_type */
@@ -141,7 +146,7 @@ struct iso_hello {
 	__le16 major;
 	__le16 minor;
 	__le32 features;	/* 0 in version 1 */
-	__le32 max_frame;	/* what the shim can take, >= 128 KiB */
+	__le32 max_frame;	/* bytes that the shim can take, >= 128 KiB */
 	__le32 pad;
 };
 
@@ -153,7 +158,7 @@ struct iso_hello_ok {
 	__le16 major;
 	__le16 minor;
 	__le32 features;
-	__le64 session;		/* another one after each broker start */
+	__le64 session;		/* a new number for each child */
 	__le32 max_frame;
 	__le32 max_inflight;	/* calls of this connection in flight */
 	__le32 max_files;	/* open files of this connection */
@@ -193,7 +198,7 @@ enum iso_dev {
 #define ISO_DIR_PIN		0x4u	/* later: pages move to the window */
 #define ISO_DIR_FD		0x8u	/* NEED only: an int fd at that place */
 
-/* Length of what a depth-one pointer points at. */
+/* How many bytes a depth-one pointer points at. */
 #define ISO_LEN_FIXED		0u	/* len bytes */
 #define ISO_LEN_FIELD		1u	/* __le32 at offset len of the arg */
 #define ISO_LEN_CLASS		2u	/* size of the class whose number is
@@ -206,7 +211,8 @@ struct iso_ptr {
 	__le32 len;
 };
 
-/* The ioctl command is _IOC-coded: nr and size are in it. Else raw. */
+/* The ioctl command is coded by _IOC, with nr and size in it. Else it is
+ * raw. */
 #define ISO_ROW_SIZED		0x1u
 /* The argument is {u32 nr, u32 size, u64 pointer to the real argument}:
  * look up again with those. */
@@ -287,7 +293,7 @@ struct iso_range {
 	__le32 pad1;
 };
 
-/* NEED: this, then range[n]. Sum of lengths within the frame limit. */
+/* NEED: this, then range[n]. The sum of lengths fits a frame. */
 struct iso_need {
 	__le32 n;
 	__le32 pad;
@@ -311,7 +317,7 @@ struct iso_result {
 	__le32 pad;
 };
 
-/* POLL asks to be told when `events` become ready, once; EVENT answers. */
+/* POLL asks to be told once when `events` become ready; EVENT tells. */
 struct iso_poll {
 	__le32 events;		/* POLLIN ... as in poll(2) */
 	__le32 pad;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* vsock-bridge - carries every worker's connections to its GPU VM */
+/* main.c - starts vsock-bridge on its directory */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -32,13 +32,13 @@ static const char usage[] =
 	"usage: vsock-bridge --dir DIR [OPTION]...\n"
 	"\n"
 	"Carries the connections of every worker VM that DIR names to the broker\n"
-	"in its GPU VM. DIR is followed while it runs.\n"
+	"in its GPU VM, and follows DIR while it runs.\n"
 	"\n"
-	"  --dir DIR        a file for each VM, NAME.gpu or NAME.worker\n"
-	"  --max-conns N    connections of one worker at once (64)\n"
-	"  --port N         AF_VSOCK port where workers come in (9999)\n"
-	"  --timeout-ms N   to reach a broker, and to deliver the last bytes (5000)\n"
-	"  -v, --verbose    say more\n"
+	"  --dir DIR        has a file for each VM, NAME.gpu or NAME.worker\n"
+	"  --max-conns N    how many connections a worker may have at once (64)\n"
+	"  --port N         the AF_VSOCK port to which workers connect (9999)\n"
+	"  --timeout-ms N   time to reach a broker, or to send the last bytes (5000)\n"
+	"  -v, --verbose    log at level debug\n"
 	"  -V, --version    print the version\n"
 	"  -h, --help       print this\n"
 	"\n"
@@ -50,7 +50,8 @@ static uint64_t number(const char *opt, const char *s, uint64_t min,
 	uint64_t v;
 
 	if (parse_u64(s, min, max, &v) < 0)
-		die(ISO_EX_USAGE, "--%s: '%s': a number from %llu to %llu", opt,
+		die(ISO_EX_USAGE, "--%s: '%s': must be a number from %llu to "
+		    "%llu", opt,
 		    s, (unsigned long long)min, (unsigned long long)max);
 	return v;
 }
@@ -118,7 +119,7 @@ static void on_signal(struct iso_ev *ev, uint32_t events)
 		loop_stop(&d->loop);
 }
 
-/* Whatever happened, the whole directory is looked at: events may be lost. */
+/* Any event has the whole directory read again, because events may be lost. */
 static void on_inotify(struct iso_ev *ev, uint32_t events)
 {
 	struct daemon *d = container_of(ev, struct daemon, inotify);
@@ -129,7 +130,7 @@ static void on_inotify(struct iso_ev *ev, uint32_t events)
 		bridge_rescan(&d->bridge);
 }
 
-/* Opens the directory and takes it: one bridge serves it at a time. */
+/* Opens the directory and locks it, for one bridge serves it at a time. */
 static void open_dir(struct daemon *d)
 {
 	const char *dir = d->opts.dir;
@@ -166,8 +167,8 @@ static void open_loop(struct daemon *d)
 }
 
 /*
- * The VMs' directories lie beside DIR, and come and go; so what stays reachable
- * is the directory above. Nothing can be written there but sockets.
+ * Enters the sandbox. The directories of VMs lie beside DIR and come and go, so
+ * the directory above DIR stays reachable. Only sockets can be made there.
  */
 static void drop(const struct daemon *d)
 {
@@ -204,8 +205,7 @@ int main(int argc, char **argv)
 
 	log_init("vsock-bridge");
 	parse_options(&d.opts, argc, argv);
-	/* The group of a VM's directory may connect: that of a jailed
-	 * monitor. */
+	/* The group of a VM's directory, that of a jailed VMM, may connect. */
 	umask(007);
 	signal(SIGPIPE, SIG_IGN);
 	open_dir(&d);

@@ -60,7 +60,7 @@ wait_line()
 	run -64 --separate-stderr "$bridge" --dir s/bridge.d more
 	has "$stderr" "unexpected operand 'more'"
 	run -64 --separate-stderr "$bridge" --dir s/bridge.d --max-conns 0
-	has "$stderr" "--max-conns: '0': a number from 1 to 1024"
+	has "$stderr" "--max-conns: '0': must be a number from 1 to 1024"
 }
 
 @test "a directory that is not there is 66" {
