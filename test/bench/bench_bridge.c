@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vsock-bridge against `socat -b 65536`, relaying Unix sockets between the same
- * two processes: round trip of 64 bytes and bulk of 32 MiB, and the bridge with
- * 50 idle connections against the bridge with none.
+ * bench_bridge.c - measures vsock-bridge against socat
+ *
+ * Both relay Unix sockets between the same two processes; socat runs with -b
+ * 65536. Measured are a round trip of 64 bytes and a bulk of 32 MiB, then the
+ * same with 50 idle connections at the bridge against none.
  *
  * All processes share one processor: on several, where the scheduler happens to
  * put the three of a relay moves a round trip by more than what is compared.
@@ -233,7 +235,7 @@ static bool compare(const char *name, double (*measure)(enum relay),
 				 .theirs = label[theirs] };
 
 	for (int i = 0; i < BENCH_PAIRS; i++) {
-		/* who goes first changes */
+		/* they take turns in going first */
 		double a, b;
 
 		if (i % 2) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/agent */
 /*
- * What the agent parses: the first byte picks frames with their EXEC and
- * ADOPT bodies, or boot.conf.
+ * fuzz_agent.c - fuzzes what the agent parses
+ *
+ * The first byte picks frames with their EXEC and ADOPT bodies, or boot.conf.
  */
 #include <string.h>
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/bridge */
-/* The greeting of a hybrid socket, cut where the first byte says: however its
- * bytes arrive, the verdict and what is left of the stream are the same. */
+/*
+ * fuzz_hybrid.c - fuzzes the answer of a hybrid socket
+ *
+ * The first byte says where the answer is cut in two. However its bytes arrive,
+ * the verdict and the rest of the stream are the same.
+ */
 #include <errno.h>
 #include <string.h>
 

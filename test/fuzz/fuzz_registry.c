@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/bridge */
-/* Registry files, their names and secrets. */
+/* fuzz_registry.c - fuzzes files of the registry, their names, and secrets */
 #include <errno.h>
 #include <string.h>
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/agent */
 /*
- * The agent's sessions without a guest: a process of its own runs the agent's
- * loop and takes connections from a Unix socket, behind the handshake that a
- * VMM would do. `test_agent serve UDS SECRET [template]` is that process alone,
- * for tests of vmctl.
+ * test_agent.c - tests the agent's sessions without a guest
+ *
+ * A separate process runs the agent's loop and takes connections from a Unix
+ * socket, with the handshake that a VMM would do. `test_agent serve UDS SECRET
+ * [template]` is that process alone, for tests of vmctl.
  */
 #include <endian.h>
 #include <errno.h>
@@ -52,7 +53,7 @@ static void on_poweroff(struct agent *a)
 	loop_stop(&a->loop);
 }
 
-/* Takes every name but "refuse", and tells nobody what it got. */
+/* Accepts every name but "refuse". */
 static int on_adopt(struct agent *a, const struct agent_adopt *who)
 {
 	(void)a;
@@ -167,7 +168,7 @@ struct answer {
 	bool exited;
 };
 
-/* Everything until EXIT. */
+/* Reads frames up to EXIT. */
 static void collect(int fd, struct answer *a)
 {
 	uint8_t buf[AGENT_MAX_DATA];
@@ -196,7 +197,7 @@ static void collect(int fd, struct answer *a)
 #define ASK(fd, flags, ...) \
 	ask(fd, flags, (const char *const[]){ __VA_ARGS__, NULL })
 
-/* ---- */
+/* ---- tests -------------------------------------------------------------- */
 
 static void test_strangers(void)
 {
@@ -302,7 +303,7 @@ static void test_signals(void)
 	close(fd);
 }
 
-/* A command tells by the pipe whose other end it holds when it is gone. */
+/* The command holds one end of a FIFO: the other end sees when it is gone. */
 static void test_peer_gone(void)
 {
 	char cmd[400], fifo[SOCK_PATH_MAX + 8];
@@ -517,7 +518,7 @@ static void test_template(void)
 	close(fd);
 }
 
-/* ---- */
+/* ---- boot.conf ---------------------------------------------------------- */
 
 static void test_boot_conf(void)
 {
@@ -544,7 +545,7 @@ static void test_boot_conf(void)
 		   line == 1, "boot.conf: '%s' is refused", bad[i]);
 }
 
-/* Another process that serves. */
+/* Starts the process that serves. */
 static pid_t spawn(bool template)
 {
 	char ready[8];

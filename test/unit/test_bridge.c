@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/bridge */
-/* The parsers of the bridge: registry files, secrets, the hybrid greeting. */
+/* test_bridge.c - tests the parsers of the bridge */
 #include <errno.h>
 #include <string.h>
 
@@ -91,8 +91,8 @@ static void test_files(void)
 			 &kind) == -EINVAL, "other file names are refused");
 }
 
-/* What the greeting comes to when its bytes arrive `step` at a time; *ret_used
- * counts them over all. */
+/* Feeds the greeting `step` bytes at a time. What hybrid_feed() gave last;
+ * *ret_used counts the bytes of the line. */
 static int greet(const char *text, size_t step, size_t *ret_used)
 {
 	struct hybrid h = { .n = 0 };

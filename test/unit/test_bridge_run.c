@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The real vsock-bridge between workers and a hybrid GPU VM that this test
- * plays. A wait has a deadline of 10 s, past which the test fails.
+ * test_bridge_run.c - runs vsock-bridge between made-up workers and a GPU VM
+ *
+ * The test plays both ends: the workers, and the hybrid socket of the GPU VM.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -159,7 +160,7 @@ static struct {
 	struct iso_ident ident;
 } id;
 
-/* ... and through greeting and IDENT. */
+/* The same, greeted, with IDENT read. */
 static int gpu_end(void)
 {
 	int fd = gpu_accept();
@@ -200,7 +201,7 @@ static void close2(int a, int b)
 	close(b);
 }
 
-/* How many fds the bridge holds, or -1 where we may not look. */
+/* How many fds the bridge has open, or -1 without the permission to look. */
 static int bridge_fds(void)
 {
 	char path[64];
@@ -350,8 +351,8 @@ static void test_pressure(void)
 	fill(w);
 	close(w);
 	ok(passes(w1, g1), "a worker left a GPU VM that takes nothing");
-	/* the bridge lets go within its 2 s: then the end comes before the
-	 * bytes that it had kept */
+	/* the bridge gives up after 2 s: the end comes instead of the bytes
+	 * that it had kept */
 	{
 		struct pollfd p = { .fd = g, .events = POLLRDHUP };
 
@@ -375,7 +376,7 @@ static void test_cap(void)
 	ok(passes(w[CAP - 1], g[CAP - 1]), "those within it stay");
 	for (int i = 0; i < CAP; i++)
 		close2(w[i], g[i]);
-	/* since the start a listener for w2 has come */
+	/* one more than at the start: the listener of w2 */
 	while (bridge_fds() != fds_at_start + 1 && wait_more(&t, WAIT_MS))
 		;
 	if (fds_at_start < 0)
@@ -384,8 +385,8 @@ static void test_cap(void)
 		ok(bridge_fds() == fds_at_start + 1, "no fd is left behind");
 }
 
-/* A worker that does nothing but connect: at first each gets through; later,
- * only as many as the time allows. */
+/* A worker that does nothing but connect gets through each time at first, later
+ * only as often as time allows. */
 static void test_churn(void)
 {
 	struct pollfd p = { .events = POLLIN };

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* test_json.c - tests the JSON writer */
 #include <string.h>
 
 #include "base/json.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* test_sandbox.c - tries in a child what the sandbox forbids */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -45,8 +46,8 @@ static struct sandbox base_sandbox(void)
 				 .n_syscalls = ARRAY_SIZE(allowed) };
 }
 
-/* fn's value, seen from outside the sandbox: an exit status, 200 if the sandbox
- * could not be entered, or -signal. */
+/* Calls fn in a child inside the sandbox. Its value as exit status, 200 if the
+ * sandbox could not be entered, or -signal. */
 static int in_sandbox(const struct sandbox *s, int (*fn)(void))
 {
 	int status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vfio */
-/* What isospin-vfio takes apart: answers of ioctls, and lines of /proc. */
+/* test_vfio.c - tests the parsers of isospin-vfio */
 #include <errno.h>
 #include <linux/vfio.h>
 #include <string.h>

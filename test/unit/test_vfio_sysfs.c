@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vfio */
-/* What isospin-vfio reads of sysfs and /proc, from trees made of files. */
+/* test_vfio_sysfs.c - tests what isospin-vfio reads in a made-up /sys and
+ * /proc */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -86,7 +87,7 @@ static void test_members(void)
 	struct vfio_func m[VFIO_MAX_MEMBERS];
 	size_t n = 0;
 
-	make_link("x", GROUP, "0000:08:00.0"); /* removed in this moment */
+	make_link("x", GROUP, "0000:08:00.0"); /* removed just now */
 	make_link("x", GROUP, "nonsense");
 	ok(vfio_members(7, m, &n) == 0 && n == 3 &&
 	   strcmp(m[0].bdf, "0000:01:00.0") == 0 && vfio_func_bound(&m[0]) &&

@@ -19,8 +19,8 @@
 #include "base/base.h"
 #include "base/sock.h"
 
-/* Sleeps for a millisecond. False once ms have passed since *end_ns was 0, which
- * is how a wait begins. */
+/* Sleeps for a millisecond. False once ms have passed since *end_ns was 0,
+ * which is how a wait begins. */
 static inline bool wait_more(uint64_t *end_ns, unsigned int ms)
 {
 	uint64_t now = now_ns();
@@ -41,8 +41,8 @@ static inline bool wait_readable(int fd, int ms)
 	return poll(&p, 1, ms) == 1;
 }
 
-/* Connects to a Unix socket as soon as something listens there. The fd, blocking,
- * or -errno after ms. */
+/* Connects to a Unix socket as soon as something listens there. The fd,
+ * blocking, or -errno after ms. */
 static inline int wait_connect(const char *path, unsigned int ms)
 {
 	struct sock_addr a = { .kind = SOCK_UNIX };
