@@ -19,6 +19,7 @@ static const struct file_operations shim_fops = {
 	.mmap = shim_mmap,
 };
 
+/* Everybody may open the nodes. */
 static char *node_mode(DEVNODE_CONST struct device *dev, umode_t *mode)
 {
 	if (mode)
@@ -26,6 +27,7 @@ static char *node_mode(DEVNODE_CONST struct device *dev, umode_t *mode)
 	return NULL;
 }
 
+/* name is a format for n. 0 or -errno. */
 static int node_add(struct shim *shim, dev_t dev, const char *name, u32 n)
 {
 	struct device *device;
@@ -55,6 +57,7 @@ void shim_dev_gpus(struct shim *shim, const struct shim_hello *hello)
 	}
 }
 
+/* Both ranges of device numbers, and files behind them. */
 static int cdevs_add(struct shim *shim)
 {
 	int err;
@@ -63,7 +66,8 @@ static int cdevs_add(struct shim *shim)
 				     "nvidia");
 	if (err)
 		return err;
-	err = alloc_chrdev_region(&shim->uvm_dev, 0, SHIM_UVM_MINORS, "nvidia-uvm");
+	err = alloc_chrdev_region(&shim->uvm_dev, 0, SHIM_UVM_MINORS,
+				  "nvidia-uvm");
 	if (err)
 		goto err_nv;
 	cdev_init(&shim->cdev_nv, &shim_fops);

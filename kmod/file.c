@@ -13,6 +13,7 @@
 
 /* ---- open ---------------------------------------------------------------- */
 
+/* The device behind a node. 0, or -ENODEV: there is none of that minor. */
 static int file_kind(const struct inode *inode, struct shim **ret_shim,
 		     enum iso_dev *ret_kind)
 {
@@ -28,7 +29,7 @@ static int file_kind(const struct inode *inode, struct shim **ret_shim,
 	return minor < SHIM_UVM_MINORS ? 0 : -ENODEV;
 }
 
-/* The link that is up, waited for. NULL: none came, or the task was killed. */
+/* Waits for a link that is up. NULL: none came, or the task was killed. */
 static struct shim_link *link_wait(struct shim *shim)
 {
 	struct shim_link *link = NULL;
@@ -40,6 +41,7 @@ static struct shim_link *link_wait(struct shim *shim)
 	return left > 0 ? link : NULL;
 }
 
+/* Opens the device in the broker. 0, or what open() fails with. */
 static int file_open(struct shim_file *sf, struct file *file, u32 minor)
 {
 	struct shim_link *link = sf->link;
@@ -81,7 +83,7 @@ out:
 	return err;
 }
 
-/* From OPENED to the CLOSE frame, whatever else happens. */
+/* Sends CLOSE. Must happen once for each file that OPENED gave. */
 static void file_close(struct shim_file *sf)
 {
 	shim_frame_hdr(sf->close)->file = cpu_to_le32(sf->id);
@@ -157,6 +159,7 @@ struct shim_file *shim_file_of(struct file *file)
 
 /* ---- poll ---------------------------------------------------------------- */
 
+/* Asks the broker for one EVENT. */
 static void file_watch(struct shim_file *sf)
 {
 	struct shim_frame *frame;
@@ -173,8 +176,8 @@ static void file_watch(struct shim_file *sf)
 }
 
 /*
- * The broker is asked once and tells once; what it told is reported once, as
- * the driver does with its events (nvidia_poll() in kernel-open/nvidia/nv.c).
+ * Each POLL gets one EVENT, and each EVENT is reported to one poll(), as the
+ * driver does with its events (nvidia_poll() in kernel-open/nvidia/nv.c).
  */
 __poll_t shim_poll(struct file *file, poll_table *wait)
 {

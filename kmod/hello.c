@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * hello.c - HELLO_OK: checked once, kept, looked up
+ * hello.c - what HELLO_OK said
  */
 #include <linux/ctype.h>
 #include <linux/ioctl.h>
@@ -14,12 +14,17 @@
 #define MIN_PING_MS 10u
 #define MAX_PING_MS (10u * 60u * 1000u)
 
+/* ---- checks -------------------------------------------------------------- */
+
 static bool name_char_ok(char c)
 {
 	return isalnum(c) || c == ':' || c == '.' || c == '_' || c == '-';
 }
 
-/* At most two '/', no "." or ".." between them. */
+/*
+ * A file's path below /proc/driver/nvidia: at most three parts, none empty or
+ * "." or "..".
+ */
 static bool name_ok(const char *name)
 {
 	const char *p = name, *end, *c;
@@ -42,7 +47,10 @@ static bool name_ok(const char *name)
 	}
 }
 
-/* Two files of one name, or a file where the other has a directory. */
+/*
+ * Whether both name one file, or one has a file where the other has a
+ * directory.
+ */
 static bool names_clash(const char *a, const char *b)
 {
 	size_t n = min(strlen(a), strlen(b));
@@ -51,6 +59,7 @@ static bool names_clash(const char *a, const char *b)
 	       (!b[n] || b[n] == '/');
 }
 
+/* The last part of the body: n texts. */
 static bool texts_ok(struct rd *r, u32 n)
 {
 	const char *seen[ISO_MAX_TEXTS];
@@ -71,6 +80,7 @@ static bool texts_ok(struct rd *r, u32 n)
 	return true;
 }
 
+/* A pointer field, in each argument of `arg` bytes or more. */
 static bool ptr_ok(const struct iso_ptr *ptr, u32 arg)
 {
 	u32 len = le32_to_cpu(ptr->len);
@@ -98,7 +108,7 @@ static bool row_ok(const struct iso_row *row)
 	    (row->flags & ~(ISO_ROW_SIZED | ISO_ROW_XFER)) ||
 	    (row->dir & ~(ISO_DIR_IN | ISO_DIR_OUT)))
 		return false;
-	/* The size of a raw number's argument is known from the row alone. */
+	/* A raw number says no size, so its row must allow exactly one. */
 	if (row->flags & ISO_ROW_SIZED ? nr > _IOC_NRMASK : unit)
 		return false;
 	if (row->flags & ISO_ROW_XFER && max != 16)
@@ -114,6 +124,7 @@ static bool row_ok(const struct iso_row *row)
 	return true;
 }
 
+/* In ascending order of their numbers, for row_first(). */
 static bool rows_ok(const struct iso_row *row, u32 n)
 {
 	u32 i;
@@ -150,6 +161,7 @@ static bool lists_ok(const struct shim_hello *hello)
 	return rows_ok(hello->row, le16_to_cpu(ok->n_row));
 }
 
+/* The fixed part, before anything that it counts is looked at. */
 static bool head_ok(const struct iso_hello_ok *ok)
 {
 	if (le16_to_cpu(ok->major) != ISO_WIRE_MAJOR) {
@@ -210,6 +222,9 @@ int shim_hello_parse(struct shim_hello *hello, const void *body, size_t len)
 	return err;
 }
 
+/* ---- look-ups ------------------------------------------------------------ */
+
+/* Whether the row allows an argument of that size. */
 static bool row_takes(const struct iso_row *row, u32 size)
 {
 	u32 min = le32_to_cpu(row->min), unit = le32_to_cpu(row->unit);
@@ -218,7 +233,7 @@ static bool row_takes(const struct iso_row *row, u32 size)
 	       (!unit || (size - min) % unit == 0);
 }
 
-/* The first row whose number is nr or greater. */
+/* The index of the first row whose number is nr or greater. */
 static u32 row_first(const struct shim_hello *hello, u32 nr)
 {
 	u32 lo = 0, hi = le16_to_cpu(hello->ok->n_row);
@@ -234,6 +249,7 @@ static u32 row_first(const struct shim_hello *hello, u32 nr)
 	return lo;
 }
 
+/* The row for a number; with `sized`, one that allows the size too. */
 static const struct iso_row *row_find(const struct shim_hello *hello,
 				      enum iso_dev kind, u32 nr, bool sized,
 				      u32 size)

@@ -228,8 +228,9 @@ static int rx_recv(struct shim_link *link, size_t n, int flags)
 }
 
 /*
- * Takes all but `rest` of the bytes that were looked at, and parsed, but left in
- * the socket. They overwrite nothing but each other. False: the link has ended.
+ * Takes all but `rest` of the bytes that were looked at, and parsed, but left
+ * in the socket. They land behind the bytes that are still to be parsed, and are
+ * forgotten. False: the link has ended.
  */
 static bool rx_take(struct shim_link *link, size_t rest)
 {

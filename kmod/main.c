@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * main.c - load, unload, and the thread that keeps the link up
+ * main.c - the thread that keeps a link up, as long as the module is loaded
  */
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -12,19 +12,19 @@
 
 #include "shim.h"
 
-/* Between two tries to connect: doubled from the first to the second. */
+/* Between two tries to connect: doubled from one to the other. */
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 1000
 /* From connect() to HELLO_OK. */
 #define HELLO_MS 10000
-/* Sent to a silent peer, ping_ms apart, before it is given up. */
+/* PINGs to a silent peer, ping_ms apart, before the link is given up. */
 #define MAX_PINGS 2
 
 static struct shim the_shim = {
 	.cid = VMADDR_CID_HOST,
 	.port = ISO_BROKER_PORT,
 	.open_wait_ms = 5000,
-	/* "hold" may be set before shim_init(). */
+	/* Setting "hold" wakes it, and may come before shim_init(). */
 	.up_wait = __WAIT_QUEUE_HEAD_INITIALIZER(the_shim.up_wait),
 };
 
@@ -54,6 +54,9 @@ module_param_cb(hold, &hold_ops, &the_shim.hold, 0644);
 __MODULE_PARM_TYPE(hold, "bool");
 MODULE_PARM_DESC(hold, "make no new connection to the broker");
 
+/* ---- one link ------------------------------------------------------------ */
+
+/* The thread has something to do. */
 static bool thread_due(const struct shim_link *link)
 {
 	return kthread_should_stop() || READ_ONCE(link->dead) ||
@@ -138,10 +141,10 @@ static bool greet(struct shim_link *link)
 }
 
 /*
- * Until the link is dead or the module goes: receives what nobody waits for,
- * sends what others could not, and asks a silent peer for a sign of life. It is
- * given up only after PINGs that had their time, however long this thread or
- * the whole VM stood still.
+ * Until the link is dead or the module goes: receives frames for which no
+ * request waits, sends what others could not, and PINGs a silent peer. Such a
+ * peer is given up only after it had the time to answer each PING, however long
+ * this thread or the whole VM stood still.
  */
 static void serve(struct shim_link *link)
 {
@@ -169,6 +172,7 @@ static void serve(struct shim_link *link)
 	}
 }
 
+/* Shows the guest what HELLO_OK said, and lets open() use the link. */
 static void publish(struct shim *shim, struct shim_link *link)
 {
 	shim_dev_gpus(shim, &link->hello);
@@ -191,7 +195,7 @@ static void unpublish(struct shim *shim, struct shim_link *link)
 	shim_link_put(link);
 }
 
-/* One connection from its start to its end. True if it was up. */
+/* One link, from its start to its end. True if it was up. */
 static bool run_link(struct shim *shim)
 {
 	struct shim_link *link = shim_link_connect(shim, &shim_rx_ops);
@@ -212,6 +216,8 @@ static bool run_link(struct shim *shim)
 	shim_link_put(link);
 	return up;
 }
+
+/* ---- the module ---------------------------------------------------------- */
 
 static int link_thread(void *data)
 {
@@ -243,8 +249,8 @@ static int __init shim_init(void)
 	spin_lock_init(&shim->lock);
 	INIT_LIST_HEAD(&shim->pci_buses);
 	/*
-	 * Once, for all links: a worker that goes on from a snapshot would have
-	 * to get, and clear, all of it again.
+	 * Once for all links: a worker that goes on from a snapshot would need
+	 * time to get, and clear, that much memory again.
 	 */
 	shim->rx_buf = vmalloc(ISO_MAX_FRAME);
 	if (!shim->rx_buf)
@@ -254,7 +260,7 @@ static int __init shim_init(void)
 		err = PTR_ERR(shim->thread);
 		goto err_free;
 	}
-	/* Last, for from here on files can be open. */
+	/* Comes last, for from here on there can be open files. */
 	err = shim_dev_init(shim);
 	if (err)
 		goto err_stop;

@@ -3,8 +3,9 @@
  * map.c - mmap
  *
  * A mapping of the driver's would be a part of the window: memory that this VM
- * shares with the GPU VM. The broker is asked; a mapping that it grants is
- * given back and refused, for this shim has no window to show it in.
+ * shares with the GPU VM. The broker is asked for it. If the broker grants it,
+ * the mapping is given back and mmap() fails all the same, for this shim has no
+ * window in which to show it.
  */
 #include <linux/err.h>
 #include <linux/fs.h>
@@ -13,6 +14,7 @@
 
 #include "shim.h"
 
+/* MAP for a vma; NULL without memory. */
 static struct shim_frame *map_frame(struct shim_file *sf,
 				    const struct vm_area_struct *vma)
 {

@@ -2,17 +2,18 @@
 /*
  * pci.c - the GPUs as PCI devices of this guest
  *
- * NVIDIA's programs read a GPU's identity in /sys/bus/pci/devices as well as
- * through its device files. A worker has no such device; what stands here is a
- * configuration header without memory, interrupts or a driver, on a root bus
- * of the module's own, at the address that HELLO_OK names.
+ * NVIDIA's programs read a GPU's identity in /sys/bus/pci/devices too, not only
+ * through its device files. A worker has no such device. This file gives it one
+ * that consists of a configuration header, without memory, interrupts or
+ * a driver: on a root bus of the module's own, at the address that HELLO_OK
+ * names.
  */
 #include <linux/pci.h>
 #include <linux/slab.h>
 
 #include "shim.h"
 
-#define HEADER_LEN 64	/* what there is of the configuration space */
+#define HEADER_LEN 64	/* all of the configuration space that there is */
 #define FUNCTIONS 256	/* of a bus: devfn is a byte */
 
 struct shim_pci_bus {
@@ -23,6 +24,7 @@ struct shim_pci_bus {
 	u8 *header[FUNCTIONS];	/* HEADER_LEN bytes, or NULL: nothing there */
 };
 
+/* Our bus around the kernel's. */
 static struct shim_pci_bus *bus_of(struct pci_bus *bus)
 {
 	return container_of((struct pci_sysdata *)bus->sysdata,
@@ -45,7 +47,7 @@ static int config_read(struct pci_bus *bus, unsigned int devfn, int where,
 	return PCIBIOS_SUCCESSFUL;
 }
 
-/* Nothing can be changed: sizing a BAR finds none. */
+/* Nothing can be changed, so the kernel, which sizes BARs, finds none. */
 static int config_write(struct pci_bus *bus, unsigned int devfn, int where,
 			int size, u32 val)
 {
@@ -58,6 +60,7 @@ static struct pci_ops config_ops = {
 	.write = config_write,
 };
 
+/* The configuration header of a GPU; NULL without memory. */
 static u8 *header_new(const struct iso_gpu *gpu)
 {
 	u8 *h = kzalloc(HEADER_LEN, GFP_KERNEL);
@@ -83,7 +86,7 @@ static void bus_free(struct shim_pci_bus *b)
 	kfree(b);
 }
 
-/* The bus of a GPU's address, made if it is the first there. */
+/* The bus of a GPU's address, made for the first GPU on it; NULL: no memory. */
 static struct shim_pci_bus *bus_get(struct shim *shim,
 				    const struct iso_gpu *gpu)
 {
@@ -108,7 +111,7 @@ static struct shim_pci_bus *bus_get(struct shim *shim,
 	return b;
 }
 
-/* Shows a bus and what is on it. -EBUSY if the guest has one of that number. */
+/* Shows a bus and its devices. -EBUSY if the guest has a bus of that number. */
 static int bus_show(struct shim_pci_bus *b)
 {
 	LIST_HEAD(windows);
@@ -139,6 +142,7 @@ static void buses_drop(struct shim *shim)
 	}
 }
 
+/* Buses for all GPUs of hello; one that cannot be shown is left out. */
 static void buses_make(struct shim *shim, const struct shim_hello *hello)
 {
 	struct shim_pci_bus *b, *next;
@@ -154,7 +158,8 @@ static void buses_make(struct shim *shim, const struct shim_hello *hello)
 	list_for_each_entry_safe(b, next, &shim->pci_buses, node) {
 		if (!bus_show(b))
 			continue;
-		pr_shim(KERN_WARNING, "PCI bus %04x:%02x is taken\n",
+		pr_shim(KERN_WARNING,
+			"PCI bus %04x:%02x is taken; its GPUs are not in /sys\n",
 			b->sysdata.domain, (unsigned int)b->numbers.start);
 		list_del(&b->node);
 		bus_free(b);

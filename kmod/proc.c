@@ -8,7 +8,7 @@
 
 #include "shim.h"
 
-/* Directories below /proc/driver/nvidia: two for each name, at most. */
+/* The directories below /proc/driver/nvidia: at most two for each name. */
 struct proc_dirs {
 	u32 n;
 	struct {
@@ -26,7 +26,10 @@ static int text_show(struct seq_file *m, void *v)
 	return 0;
 }
 
-/* The directory of the first len bytes of name, made if it is not there. */
+/*
+ * The directory that the first len bytes of name spell, parent_len of which
+ * spell its parent; made if it is not there. NULL: it cannot be made.
+ */
 static struct proc_dir_entry *proc_dir(struct proc_dirs *dirs,
 				       struct proc_dir_entry *parent,
 				       const char *name, size_t len,
@@ -52,6 +55,7 @@ static struct proc_dir_entry *proc_dir(struct proc_dirs *dirs,
 	return entry;
 }
 
+/* Makes the file of a text, with the directories above it. */
 static void text_add(struct shim *shim, struct proc_dirs *dirs,
 		     struct iso_text *text)
 {

@@ -2,7 +2,7 @@
 /*
  * rd.h - a cursor over received bytes
  *
- * After a short read the cursor is bad for good: getters give NULL or 0, and
+ * After a short read the cursor is bad for good: rd_span() gives NULL, and
  * rd_done() says so once at the end.
  */
 #ifndef SHIM_RD_H

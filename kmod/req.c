@@ -105,7 +105,7 @@ int shim_req_room(struct shim_req *req, u32 cap)
 	return 0;
 }
 
-/* Takes a slot, and with it a tag. False: wait for one. *ret_err: 0; -ENODEV. */
+/* Takes a slot, and with it a tag. False: wait. *ret_err: 0, or -ENODEV. */
 static bool req_slot(struct shim_link *link, struct shim_req *req, int *ret_err)
 {
 	bool got = false;

@@ -27,13 +27,14 @@ static void rx_event(struct shim_link *link, u32 id, u32 events)
 /* The link is up from here on. */
 static int rx_hello(struct shim_link *link, const void *body, u32 len)
 {
+	u32 max;
 	int err;
 
 	err = shim_hello_parse(&link->hello, body, len);
-	if (!err)
-		err = shim_req_slots(link,
-				     min_t(u32, SHIM_MAX_SLOTS,
-					   le32_to_cpu(link->hello.ok->max_inflight)));
+	if (err)
+		return err;
+	max = le32_to_cpu(link->hello.ok->max_inflight);
+	err = shim_req_slots(link, min_t(u32, max, SHIM_MAX_SLOTS));
 	if (err)
 		return err;
 	spin_lock_bh(&link->lock);

@@ -80,10 +80,10 @@ struct shim {
 	bool hold;			/* make no new link */
 
 	struct task_struct *thread;
-	u8 *rx_buf;			/* ISO_MAX_FRAME bytes, of the open link */
+	u8 *rx_buf;			/* ISO_MAX_FRAME bytes, for the link */
 	spinlock_t lock;		/* guards link */
 	struct shim_link *link;		/* the one that is up, or NULL */
-	wait_queue_head_t up_wait;	/* for link to be set, or hold cleared */
+	wait_queue_head_t up_wait;	/* for a link, or the end of hold */
 
 	/* The thread's own: */
 	DECLARE_BITMAP(gpus, SHIM_MINOR_CTL);	/* nodes that exist */
@@ -242,7 +242,7 @@ struct shim_file {
 	u32 id;				/* hdr.file */
 	u32 ready;			/* EPOLL bits told and not yet read */
 	bool watched;			/* a POLL is out */
-	struct shim_frame *close;	/* made at open(), when memory may fail */
+	struct shim_frame *close;	/* made at open(), which may fail */
 };
 
 /* hello.c */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * xfer.c - ioctl: buffers out, answers in
+ * xfer.c - ioctl
  *
  * A call's buffers are numbered as in iso_wire.h: 0 the argument, then those
  * that the row's pointers name, then the ranges that the broker asks for. Each
- * is copied in once, into the frame that carries it; that frame is kept
- * until the call ends, for the broker names further pointers in these copies.
+ * is copied in once, into the frame that carries it. That frame is kept until
+ * the call ends, for the broker names further pointers in these copies.
  */
 #include <linux/err.h>
 #include <linux/file.h>
@@ -23,13 +23,13 @@
 
 struct xfer_buf {
 	void __user *user;
-	const u8 *copy;	/* what was sent; NULL where nothing was */
+	const u8 *copy;	/* the bytes that were sent, or NULL */
 	u32 len;
 	u8 dir;
-	bool null;	/* the caller's pointer */
+	bool null;	/* the caller's pointer is */
 };
 
-/* An fd field: the file is held until the call ends. */
+/* An fd field of a buffer; its file is held until the call ends. */
 struct xfer_fd {
 	u32 buf;
 	u32 off;
@@ -47,7 +47,7 @@ struct xfer {
 	struct shim_file *sf;
 	const struct iso_row *row;
 	struct shim_req *req;
-	u8 *arg;		/* the caller's, with its fds */
+	u8 *arg;		/* a copy of the caller's, with its fds */
 	size_t result_len;	/* the longest RESULT that may come */
 	u32 n_buf;
 	u32 n_fd;
@@ -119,6 +119,10 @@ static void fd_restore(const struct xfer *x, u32 buf, u8 *reply, u32 len)
 
 /* ---- the request --------------------------------------------------------- */
 
+/*
+ * Adds the buffer that a pointer of the row names. 0, or -EINVAL: too much for
+ * a frame.
+ */
 static int plan_ptr(struct xfer *x, const struct iso_ptr *ptr,
 		    u64 *frame_len)
 {
@@ -147,8 +151,8 @@ static int plan_ptr(struct xfer *x, const struct iso_ptr *ptr,
 }
 
 /*
- * The row's buffers and the length of the IOCTL's body, before anything of
- * their size is allocated.
+ * Adds the row's buffers and sums up the IOCTL's body, before anything of that
+ * size is allocated.
  */
 static int plan(struct xfer *x, u64 *ret_len)
 {
@@ -168,6 +172,8 @@ static int plan(struct xfer *x, u64 *ret_len)
 	return 0;
 }
 
+/* The put_ functions write a part of a frame's body at *p, which moves on. */
+
 static void put_span(u8 **p, const struct xfer_buf *buf)
 {
 	struct iso_span *span = (struct iso_span *)*p;
@@ -177,6 +183,7 @@ static void put_span(u8 **p, const struct xfer_buf *buf)
 	*p += sizeof(*span);
 }
 
+/* The argument, with file ids for its fds. */
 static int put_arg(struct xfer *x, u8 **p)
 {
 	u32 len = x->buf[0].len, i, id;
@@ -197,7 +204,7 @@ static int put_arg(struct xfer *x, u8 **p)
 	return 0;
 }
 
-/* Copies a buffer's bytes to where the frame wants them. */
+/* A buffer's bytes, out of the caller's memory. */
 static int put_bytes(struct xfer_buf *buf, u8 **p)
 {
 	u8 *copy = *p;
@@ -211,6 +218,7 @@ static int put_bytes(struct xfer_buf *buf, u8 **p)
 	return err;
 }
 
+/* x->frame[0]: the IOCTL. */
 static int build_ioctl(struct xfer *x)
 {
 	struct shim_frame *frame;
@@ -245,7 +253,7 @@ static int build_ioctl(struct xfer *x)
 
 /* ---- NEED ---------------------------------------------------------------- */
 
-/* What the broker got wrong ends the link. */
+/* Ends the link of a broker that breaks the protocol. */
 static int bad_peer(struct xfer *x, const char *what)
 {
 	shim_link_fail(x->sf->link, what);
@@ -271,8 +279,8 @@ static bool range_ok(const struct xfer *x, u32 n_buf,
 }
 
 /*
- * Adds the buffers of a NEED; their lengths are checked against the frame
- * limits. 0, -EPROTO, or the errno that the caller's call ends with.
+ * Adds the buffers of a NEED, within the limits of a frame. 0; -EPROTO: the
+ * broker broke the protocol; or the errno with which the call ends.
  */
 static int plan_need(struct xfer *x, const struct iso_range *range, u32 n,
 		     u64 *ret_len)
@@ -314,6 +322,7 @@ static int plan_need(struct xfer *x, const struct iso_range *range, u32 n,
 	return 0;
 }
 
+/* The file id for an fd of a range. */
 static int put_fd(struct xfer *x, const struct iso_range *range, u8 **p)
 {
 	u32 off = le32_to_cpu(range->off), id;
@@ -329,6 +338,7 @@ static int put_fd(struct xfer *x, const struct iso_range *range, u8 **p)
 	return 0;
 }
 
+/* MORE for a NEED, in *ret_frame. Returns as plan_need() does. */
 static int build_more(struct xfer *x, const struct iso_range *range, u32 n,
 		      struct shim_frame **ret_frame)
 {
@@ -362,7 +372,7 @@ static int build_more(struct xfer *x, const struct iso_range *range, u32 n,
 	return err;
 }
 
-/* Says that the caller's memory or fds are bad; RESULT ends the call. */
+/* Tells the broker that the call ends with err; its RESULT still comes. */
 static int call_failed(struct xfer *x, int err)
 {
 	struct iso_more *more;
@@ -448,6 +458,7 @@ static bool result_read(struct xfer *x, u32 *ret_err)
 	return rd_done(&r) && *ret_err < SHIM_ERRNO_END;
 }
 
+/* Ends the call with a RESULT: writes back, or gives its errno. */
 static long xfer_result(struct xfer *x)
 {
 	const struct xfer_reply *reply = &x->reply;
@@ -470,6 +481,7 @@ static long xfer_result(struct xfer *x)
 
 /* ---- the call ------------------------------------------------------------ */
 
+/* From IOCTL to RESULT. */
 static long xfer_run(struct xfer *x)
 {
 	struct shim_link *link = x->sf->link;
@@ -506,6 +518,7 @@ static void xfer_free(struct xfer *x)
 	kfree(x);
 }
 
+/* Copies the argument in. */
 static int xfer_arg(struct xfer *x, void __user *user, u32 len)
 {
 	x->arg = x->small;
@@ -526,7 +539,10 @@ static int xfer_arg(struct xfer *x, void __user *user, u32 len)
 	return 0;
 }
 
-/* The argument of an XFER row names the real number, size and argument. */
+/*
+ * The argument of an XFER row names the number, size and argument of another
+ * call, which takes its place.
+ */
 static int xfer_inner(const struct shim_file *sf, void __user **user,
 		      u32 *len, const struct iso_row **row)
 {
@@ -544,8 +560,9 @@ static int xfer_inner(const struct shim_file *sf, void __user **user,
 }
 
 /*
- * What the table does not allow fails with EINVAL, as NVIDIA's own driver says
- * for it on each of its devices (nvidia_ioctl(), RmIoctl(), uvm_ioctl()).
+ * A call that the table does not allow fails with EINVAL, as an unknown one
+ * does on each device of NVIDIA's driver (nvidia_ioctl(), RmIoctl(),
+ * uvm_ioctl()).
  */
 long shim_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
+/* credit.c - how much each side of a stream may still send */
 #include "credit.h"
 
 #include <assert.h>
 #include <errno.h>
 
+/* Forgets the packets that the guest's reader has taken. */
 static void retire_packets(struct credit *c)
 {
 	while (c->n_packets > 0) {
 		uint32_t end = c->packet_end[c->first_packet];
 
-		/* still in flight: end lies between the reader and tx_cnt */
+		/* Still in flight if it ends between the reader and tx_cnt. */
 		if (c->tx_cnt - end < c->tx_cnt - c->peer_fwd_cnt)
 			return;
 		c->first_packet = (c->first_packet + 1) % CREDIT_MAX_PACKETS;
@@ -22,8 +24,8 @@ int credit_peer(struct credit *c, uint32_t buf_alloc, uint32_t fwd_cnt)
 	uint32_t in_flight = c->tx_cnt - c->peer_fwd_cnt;
 	uint32_t claimed = c->tx_cnt - fwd_cnt;
 
-	/* Two threads of a guest may send their headers in the other order:
-	 * a count somewhat behind the known one is old, not wrong. */
+	/* Two threads of a guest may send their headers in the wrong order, so
+	 * a count that lies a little behind the known one is only old. */
 	if (claimed > in_flight &&
 	    claimed - in_flight > CREDIT_PEER_MAX_BYTES)
 		return -EPROTO;

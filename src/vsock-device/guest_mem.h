@@ -2,8 +2,8 @@
 /*
  * guest_mem.h - the guest's memory, as the VMM shares it
  *
- * The guest can write all of it at any time: whatever is read from it is copied
- * once and judged by the copy.
+ * The guest can write all of it at any time. So each value is read from it
+ * once, and only the copy is checked and used.
  */
 #ifndef VSOCK_DEVICE_GUEST_MEM_H
 #define VSOCK_DEVICE_GUEST_MEM_H
@@ -26,12 +26,12 @@ struct guest_mem {
 };
 
 /*
- * Maps a region of fd; the fd stays the caller's. A file that can still shrink
- * would kill this process with SIGBUS, so only a memfd sealed against it is
- * mapped; a region of any other file is remembered without a mapping and no
- * buffer may lie in it (1 is returned, so that the caller can say so).
- * 0, 1, -EINVAL (empty, wraps, unaligned, beyond the file), -ENOSPC (too many
- * regions) or what mmap says.
+ * Maps a region of fd; the fd stays the caller's. A file that shrinks would
+ * kill this process with SIGBUS, so only a memfd that is sealed against that is
+ * mapped. A region of any other file is remembered without a mapping, and no
+ * buffer may lie in it; then 1 is returned, for the caller to log. Otherwise 0,
+ * -EINVAL (empty, wraps, unaligned, beyond the file), -ENOSPC (too many
+ * regions) or the -errno of mmap.
  */
 int guest_mem_add(struct guest_mem *m, const struct mem_region *r, int fd);
 /* Unmaps the region with these addresses and size. 0 or -ENOENT. */

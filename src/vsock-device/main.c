@@ -153,8 +153,8 @@ int main(int argc, char **argv)
 	umask(077);
 	fds.vmm = listen_at(o.socket);
 	fds.uds = listen_at(o.uds);
-	/* Blocked in both: the monitor reads them from a signalfd of its own, and
-	 * the child ends with the monitor. */
+	/* Blocked in both: the monitor reads them from a signalfd of its own,
+	 * and the child ends with the monitor. */
 	close(loop_signalfd(signals, ARRAY_SIZE(signals)));
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 		       0, pair) < 0)

@@ -117,8 +117,8 @@ static int confine(const char *uds, const char *vmm_path)
 	char a[SOCK_PATH_MAX], b[SOCK_PATH_MAX];
 	struct sandbox_path paths[2];
 	static const struct sandbox_limit limits[] = {
-		/* Also how many fds of this user the kernel lets be on their way
-		 * in sockets: VSOCK_MAX_DIALS of each VM. */
+		/* Also how many fds of this user the kernel lets be on their
+		 * way in sockets: VSOCK_MAX_DIALS of each VM. */
 		{ RLIMIT_NOFILE, 1024 },
 		{ RLIMIT_NPROC, 0 },
 	};

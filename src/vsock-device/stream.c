@@ -509,7 +509,8 @@ static int keep(struct stream *s, const struct iovec *iov, size_t n)
 	return 0;
 }
 
-/* Bytes of the guest: into the socket, and what it does not take into the ring. */
+/* Writes bytes of the guest to the socket, and keeps those that it does not
+ * take. */
 static void guest_data(struct stream *s, uint32_t len, const struct iovec *iov,
 		       size_t n)
 {

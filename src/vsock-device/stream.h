@@ -2,20 +2,20 @@
 /*
  * stream.h - one stream: a Unix socket on the host, two ports for the guest
  *
- *   host connects           guest asks
- *        │                      │
- *        v                      v
- *      HELLO                 DIALING
- *        │ CONNECT line         │ the monitor's socket
- *        v                      │
- *    REQUESTED ────> OPEN <─────┘
- *             guest   │  │
- *            accepts  │  │ guest shut both ways
- *       host closed,  │  │ before all was written
- *          or reset   v  v
- *                GONE <── ORPHAN
- *                   │      │
- *                   └> DEAD <┘
+ *   the host connects           the guest connects
+ *           │                            │
+ *           v                            v
+ *         HELLO                       DIALING
+ *           │ CONNECT line               │ the monitor's socket
+ *           v        the guest accepts   │
+ *       REQUESTED ──────────────> OPEN <─┘
+ *                                 │  │
+ *            the host closed,     │  │  the guest closed before all
+ *            or a reset           │  │  was written to the socket
+ *                      v──────────┘  v
+ *                    GONE <─────── ORPHAN
+ *                      │             │
+ *                      └──> DEAD <───┘
  *
  * HELLO      The host connected; its CONNECT line is not whole.
  *            - hybrid.c enters it with stream_new()
@@ -33,16 +33,17 @@
  *              data of the guest is accepted
  * ORPHAN     The guest is done; what it sent before still goes to the socket.
  *            - entered by the guest's SHUTDOWN
- *            - packets of the guest are ignored, but for RST; once the guest has
- *              its RST, the stream leaves its bucket and the ports are free
+ *            - packets of the guest are ignored, but for RST; once the guest
+ *              has its RST, the stream leaves its bucket: its ports are free
  * GONE       The host's side is closed, and the guest does not know that or has
  *            not confirmed it.
- *            - anybody enters it with stream_reset(), at any time
+ *            - entered as the socket ends; stream_reset() enters it from any
+ *              state but DEAD
  *            - there is no socket; `owed` alone is sent
  * DEAD       Marked in the list.
  *            - anybody enters it with stream_die(), at any time
- *            - there is no socket, and it is in no bucket and waits for nothing;
- *              streams_reap() frees it after the batch of events
+ *            - there is no socket; it is in no bucket and waits for nothing
+ *            - streams_reap() frees it after the batch of events
  */
 #ifndef VSOCK_DEVICE_STREAM_H
 #define VSOCK_DEVICE_STREAM_H
@@ -87,16 +88,16 @@ struct stream {
 	bool hashed, is_pending;
 	uint8_t owed;		/* OWE_* */
 	uint8_t told_shut;	/* VIRTIO_VSOCK_SHUTDOWN_* the guest knows of */
-	uint8_t guest_shut;	/* and has told */
+	uint8_t guest_shut;	/* VIRTIO_VSOCK_SHUTDOWN_* it has sent */
 	bool hup;		/* the socket's peer is gone altogether */
 	bool eof;		/* the socket has nothing more to read */
 	bool tx_dead;		/* the socket takes nothing more */
 	bool bulk;		/* the last read filled all its buffers */
 	uint32_t guest_port, host_port;
 	bool asked;		/* DIALING: the monitor was asked */
-	uint32_t serial;	/* of that */
+	uint32_t serial;	/* of that dial */
 	struct credit credit;
-	struct ring out;	/* from the guest, what the socket did not take */
+	struct ring out;	/* of the guest, not yet taken by the socket */
 	char line[32];		/* HELLO: CONNECT line so far */
 	size_t line_len;
 };
@@ -123,8 +124,8 @@ void streams_reap(struct streams *in);
 /* Gives each that waits for room a turn, as long as there is room. */
 void streams_pump_waiting(struct streams *in);
 
-/* New, in `state` (HELLO or DIALING), fd (may be -1) taken over. NULL: no memory
- * or too many. */
+/* New, in `state` (HELLO or DIALING), fd (may be -1) taken over. NULL: no
+ * memory or too many. */
 struct stream *stream_new(struct streams *in, enum stream_state state, int fd);
 void stream_set_ports(struct stream *s, uint32_t guest_port,
 		      uint32_t host_port);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* vhost_user.c - the VMM's side of the device: vhost-user, one connection */
 #include "vhost_user.h"
 
 #include <errno.h>
@@ -68,7 +69,7 @@ static void on_kick(struct iso_ev *ev, uint32_t events)
 
 	(void)events;
 	if (read(ev->fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
-		log_warn("kick: %s", strerror(errno));
+		log_warn("cannot read a kick: %s", strerror(errno));
 	if (q == &u->q[VSOCK_TX])
 		more = vsock_kick_tx(u->v);
 	else
@@ -79,6 +80,7 @@ static void on_kick(struct iso_ev *ev, uint32_t events)
 		eventfd_signal(q->err_fd);
 }
 
+/* Lets go of the rings. */
 static void stop(struct vu *u)
 {
 	if (!u->running)
@@ -92,6 +94,7 @@ static void stop(struct vu *u)
 	}
 }
 
+/* Whether all is there that the device needs in order to run. */
 static bool ready(const struct vu *u)
 {
 	for (size_t i = 0; i < VSOCK_QUEUES; i++)
@@ -101,9 +104,8 @@ static bool ready(const struct vu *u)
 	return true;
 }
 
-/* Runs the device if everything is there. A driver that begins anew begins at
- * index 0 of both queues; `fresh` is false where it is known to go on. 0 or
- * -errno. */
+/* Runs the device if it is ready. `fresh`: the driver may begin anew, which it
+ * does at index 0 of both queues; false: it is known to go on. 0 or -errno. */
 static int start(struct vu *u, bool fresh)
 {
 	int r;
@@ -114,11 +116,12 @@ static int start(struct vu *u, bool fresh)
 		struct vu_queue *q = &u->q[i];
 		struct virtq *ring = &u->v->queues.q[i];
 
-		r = virtq_map(ring, &u->v->queues.mem, q->desc, q->avail, q->used);
+		r = virtq_map(ring, &u->v->queues.mem, q->desc, q->avail,
+			      q->used);
 		if (r < 0) {
 			if (log_limit_ok(&u->v->queues.log))
-				log_error("queue %zu is not in the guest's memory",
-					  i);
+				log_error("the VMM puts queue %zu outside the "
+					  "guest's memory", i);
 			return r;
 		}
 		ring->event_idx = u->features & 1ull << VIRTIO_RING_F_EVENT_IDX;
@@ -140,13 +143,12 @@ static int start(struct vu *u, bool fresh)
 
 /* ---- requests ----------------------------------------------------------- */
 
-/* One message: what came, and what goes back. A handler returns 0 or -errno;
- * the latter ends the connection unless the VMM asked for an acknowledgement,
- * which then says so. */
+/* A request with its reply. A handler returns 0 or -errno. An error ends the
+ * connection, unless the VMM asked for an acknowledgement, which tells it. */
 struct msg {
 	struct rd rd;
 	struct wr reply;
-	int *fds;		/* the handler takes what it keeps */
+	int *fds;		/* the handler takes those that it keeps */
 	size_t n_fds;
 };
 
@@ -194,6 +196,7 @@ static int get_config(struct vu *u, struct msg *m)
 
 /* ---- memory ------------------------------------------------------------- */
 
+/* As it stands in a request. */
 static struct mem_region read_region(struct rd *rd)
 {
 	struct mem_region r = { .guest_addr = rd_u64(rd) };
@@ -204,6 +207,7 @@ static struct mem_region read_region(struct rd *rd)
 	return r;
 }
 
+/* Adds it, and logs if that fails or leaves it without a mapping. */
 static int add_region(struct vu *u, const struct mem_region *r, int fd)
 {
 	int k = guest_mem_add(&u->v->queues.mem, r, fd);
@@ -211,15 +215,17 @@ static int add_region(struct vu *u, const struct mem_region *r, int fd)
 	if (k != 0 && !log_limit_ok(&u->v->queues.log))
 		return MIN(k, 0);
 	if (k > 0)
-		log_warn("memory at 0x%" PRIx64 " could shrink: left out",
+		log_warn("memory at 0x%" PRIx64 " is not sealed against "
+			 "shrinking: left out",
 			 r->guest_addr);
 	else if (k < 0)
-		log_error("memory at 0x%" PRIx64 ": %s", r->guest_addr,
-			  strerror(-k));
+		log_error("cannot map memory at 0x%" PRIx64 ": %s",
+			  r->guest_addr, strerror(-k));
 	return MIN(k, 0);
 }
 
-/* The rings may lie elsewhere now, or nowhere. */
+/* Goes on after a change of the memory, in which the rings may lie elsewhere
+ * now, or nowhere. */
 static int remap(struct vu *u, bool was_running)
 {
 	return was_running ? start(u, false) : 0;
@@ -375,7 +381,7 @@ static int set_vring_kick(struct vu *u, struct msg *m)
 	bool was;
 	struct vu_queue *q = ring_fd(u, m, &fd);
 
-	/* without a kick fd the queue would have to be polled */
+	/* Without a kick fd the queue would have to be polled. */
 	if (!q || fd < 0)
 		return -EINVAL;
 	was = u->running;
@@ -398,7 +404,7 @@ static int set_vring_call(struct vu *u, struct msg *m)
 	if (fd >= 0)
 		sock_set_nonblock(fd, true);
 	u->v->queues.q[q - u->q].call_fd = fd;
-	/* what was used while there was none must be seen */
+	/* The guest must see what was used while there was no fd. */
 	if (u->running && fd >= 0)
 		eventfd_signal(fd);
 	return 0;
@@ -420,8 +426,8 @@ static int set_vring_err(struct vu *u, struct msg *m)
 
 /* ---- messages ----------------------------------------------------------- */
 
-/* fn handles a request; `replies`: it fills m->reply; `value` is the reply of a
- * request that asks for nothing else. */
+/* `value`: the reply, and nothing else is to be done. Otherwise fn handles the
+ * request, and with `replies` fills m->reply. */
 static const struct {
 	int (*fn)(struct vu *u, struct msg *m);
 	bool replies;
@@ -463,6 +469,7 @@ static int send_reply(struct vu *u, uint32_t request, const struct wr *body)
 	return sock_send_fds(u->ev.fd, buf, sizeof(hdr) + body->len, NULL, 0);
 }
 
+/* Handles one request. 0, or the -errno with which the connection ends. */
 static int answer(struct vu *u, uint32_t request, uint32_t flags,
 		  struct msg *m)
 {
@@ -494,8 +501,8 @@ static void drop_fds(struct vu *u)
 	u->n_fds = 0;
 }
 
-/* Receives until `want` bytes are there. 1, 0 (not yet), -errno; -EPIPE: the
- * VMM closed. */
+/* Receives until `want` bytes are there. 1, 0 (not yet), or -errno; -EPIPE: the
+ * VMM has closed. */
 static int receive(struct vu *u, size_t want)
 {
 	size_t n_fds = 0;
@@ -517,7 +524,7 @@ static int receive(struct vu *u, size_t want)
 	return 1;
 }
 
-/* One message, if all of it is there. 1, 0 or -errno. */
+/* One message, if all of it is there. 1, 0 (not yet) or -errno. */
 static int one_message(struct vu *u)
 {
 	uint32_t hdr[3];

@@ -2,9 +2,9 @@
 /*
  * vhost_user.h - the VMM's side of the device: vhost-user, one connection
  *
- * Requests set up memory and queues; once both queues have memory, addresses,
- * a kick fd and are enabled, the vsock device runs. Layout and numbers are those
- * of QEMU's docs/interop/vhost-user.rst.
+ * Requests set up memory and queues. The vsock device runs while each queue is
+ * enabled and has a size, addresses within the memory and a kick fd. Layout and
+ * numbers are those of QEMU's docs/interop/vhost-user.rst.
  */
 #ifndef VSOCK_DEVICE_VHOST_USER_H
 #define VSOCK_DEVICE_VHOST_USER_H
@@ -30,12 +30,12 @@ struct vu {
 	struct vu_queue q[VSOCK_QUEUES];
 	bool running;
 	uint64_t features, protocol_features;
-	/* the message that is being received */
+	/* The message that is being received: */
 	uint8_t buf[VU_HDR_LEN + VU_MAX_PAYLOAD];
 	size_t have;
 	int fds[VU_MAX_FDS];
 	size_t n_fds;
-	int error;		/* why it ended; 0: the VMM closed it */
+	int error;		/* -errno with which it ended; 0: VMM closed */
 	void (*ended)(struct vu *u);
 };
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* virtq.c - the device's side of a split virtqueue */
 #include "virtq.h"
 
 #include <assert.h>
@@ -7,6 +8,7 @@
 
 /* #syscalls vsock-device: write */
 
+/* Breaks the queue, for a reason of static text. */
 static int broken(struct virtq *q, const char *why)
 {
 	q->broken = true;
@@ -22,7 +24,7 @@ int virtq_map(struct virtq *q, const struct guest_mem *m, uint64_t desc,
 
 	if (n == 0 || n > VIRTQ_MAX_NUM || (n & (n - 1)))
 		return -EINVAL;
-	/* behind the last entry of each ring stands the event index */
+	/* Behind the last entry of each ring comes an event index. */
 	d = guest_mem_at_user(m, desc, n * sizeof(struct vring_desc));
 	a = guest_mem_at_user(m, avail, sizeof(struct vring_avail) + n * 2 + 2);
 	u = guest_mem_at_user(m, used, sizeof(struct vring_used) +
@@ -68,6 +70,7 @@ static struct vring_desc read_desc(const struct vring_desc *d)
 	};
 }
 
+/* Copies the chain that begins at c->head. 1, or -EPROTO (broken). */
 static int walk(struct virtq *q, const struct guest_mem *m,
 		enum vchain_dir dir, struct vchain *c)
 {
@@ -136,12 +139,14 @@ void virtq_push(struct virtq *q, const struct vchain *c, uint32_t len)
 	q->used_idx++;
 }
 
-/* The event indices stand behind the last entry of the other ring. */
+/* Where the guest reads when to kick: behind the used ring, for it writes what
+ * is behind the available one. */
 static uint16_t *avail_event(struct virtq *q)
 {
 	return (uint16_t *)(void *)&q->used->ring[q->num];
 }
 
+/* Whether the guest asked for an interrupt since `old` was published. */
 static bool wants_interrupt(struct virtq *q, uint16_t old)
 {
 	uint16_t event;
@@ -161,7 +166,7 @@ void virtq_publish(struct virtq *q)
 		return;
 	q->published = q->used_idx;
 	__atomic_store_n(&q->used->idx, q->used_idx, __ATOMIC_RELEASE);
-	/* the index must be there before the guest's wish is read */
+	/* The guest must see the index before its wish is read. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (q->call_fd >= 0 && wants_interrupt(q, old))
 		eventfd_signal(q->call_fd);
@@ -174,7 +179,7 @@ bool virtq_wait(struct virtq *q)
 	if (q->event_idx)
 		__atomic_store_n(avail_event(q), q->last_avail,
 				 __ATOMIC_RELAXED);
-	/* the wish must be there before the index is read */
+	/* The guest must see the wish before its index is read. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return avail_idx(q) != q->last_avail;
 }

@@ -2,9 +2,9 @@
 /*
  * virtq.h - the device's side of a split virtqueue that the guest may corrupt
  *
- * No indirect descriptors (the feature is not offered). The first rule that the
- * guest breaks makes the queue `broken` for good: nothing more is read from or
- * written to it until the driver starts it again.
+ * There are no indirect descriptors (the feature is not offered). The first
+ * rule that the guest breaks makes the queue `broken`: nothing is read from it
+ * or written to it until the driver starts it again.
  */
 #ifndef VSOCK_DEVICE_VIRTQ_H
 #define VSOCK_DEVICE_VIRTQ_H
@@ -18,7 +18,7 @@
 #define VCHAIN_MAX_SEGS 64u
 #define VCHAIN_MAX_BYTES (1u << 20)
 
-enum vchain_dir { VCHAIN_READ, VCHAIN_WRITE }; /* what the device does */
+enum vchain_dir { VCHAIN_READ, VCHAIN_WRITE }; /* by the device */
 
 /* One descriptor chain, copied out of the ring and translated. */
 struct vchain {
@@ -48,7 +48,7 @@ int virtq_map(struct virtq *q, const struct guest_mem *m, uint64_t desc,
 	      uint64_t avail, uint64_t used);
 /* Forgets them; no pointer into guest memory is left. */
 void virtq_unmap(struct virtq *q);
-/* Goes on at `base`, as the driver left the ring. */
+/* Starts at `base` of the available ring, where the driver left it. */
 void virtq_start(struct virtq *q, uint16_t base);
 
 /* Takes the next chain. 1, 0 (none there) or -EPROTO (broken). */
@@ -64,7 +64,7 @@ void virtq_publish(struct virtq *q);
 /* Asks for a kick when the guest adds a chain. True if one is there already. */
 bool virtq_wait(struct virtq *q);
 
-/* Makes an eventfd readable; one that cannot count further is so already. */
+/* Makes an eventfd readable. The write can only fail if it is readable. */
 static inline void eventfd_signal(int fd)
 {
 	const uint64_t one = 1;
@@ -73,11 +73,13 @@ static inline void eventfd_signal(int fd)
 		return;
 }
 
-/* Segments from byte `off` on, `len` bytes in all, into ret_iov (room for
- * n). The caller knows that they are there. Returns how many. */
+/* Puts the segments from byte `off` on, `len` bytes in all, into ret_iov, which
+ * has room for n. The caller knows that there are so many bytes. Returns how
+ * many segments. */
 size_t iov_slice(const struct iovec *iov, size_t n, size_t off, size_t len,
 		 struct iovec *ret_iov);
-/* Copies to, or from, the start of iov; the caller knows that it is long enough. */
+/* Copies to the start of iov, or from there; the caller knows that it is long
+ * enough. */
 void iov_put(const struct iovec *iov, size_t n, const void *p, size_t len);
 void iov_get(const struct iovec *iov, size_t n, void *ret_p, size_t len);
 

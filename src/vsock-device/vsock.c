@@ -19,8 +19,8 @@ static void flush_resets(struct vsock *v)
 	}
 }
 
-/* Answers a packet that belongs to no stream. There is room: the tx queue is
- * not read otherwise. */
+/* Answers a packet that belongs to no stream. There is room for the answer, for
+ * without it the tx queue is not read. */
 static void reset_sender(struct vsock *v, const struct virtio_vsock_hdr *from)
 {
 	uint32_t i = (v->first_reset + v->n_resets) % VSOCK_MAX_RESETS;

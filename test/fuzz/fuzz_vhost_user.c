@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
-/* A VMM's messages: request, flags and length as they come, fds by choice. */
+/* fuzz_vhost_user.c - messages of a VMM, whatever their fields say */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
-/* Rings as a guest may leave them: the input is laid over both rings and what
- * they point at, then both are kicked. First two bytes: available indices. */
+/*
+ * fuzz_virtq.c - rings as a guest may leave them
+ *
+ * The first two bytes of the input are available indices. The rest is laid over
+ * both rings and the memory that they point at; then both are kicked.
+ */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
 /*
- * A guest's packets and a host's acts, in any order. Each step is a byte that
- * chooses and what it needs: the guest sends a packet, is given rx buffers, or
- * the host writes to, reads from, half-closes, closes or opens a connection.
+ * fuzz_vsock.c - a guest's packets and a host's acts, in any order
+ *
+ * Each step begins with a byte that chooses it: the guest sends a packet or
+ * adds rx buffers, or the host writes to, reads from, half-closes, closes or
+ * opens a connection.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -161,8 +163,8 @@ static void set_up(struct world *w)
 		uint32_t at = q == VSOCK_RX ? RX : TX;
 
 		w->v.queues.q[q].num = NUM;
-		if (virtq_map(&w->v.queues.q[q], &w->v.queues.mem, at, at + 0x1000,
-			      at + 0x2000) < 0)
+		if (virtq_map(&w->v.queues.q[q], &w->v.queues.mem, at,
+			      at + 0x1000, at + 0x2000) < 0)
 			abort();
 		virtq_start(&w->v.queues.q[q], 0);
 	}

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bare-init - the least that a guest can run as /init: says on the console that
- * it is there, and stays. What a worker's boot is measured against.
+ * bare-init.c - the least that a guest can run as /init
+ *
+ * It says on the console that it runs, and stays. A worker's boot is measured
+ * against that of a guest with this.
  */
 #include <fcntl.h>
 #include <sys/mount.h>

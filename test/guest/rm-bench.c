@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rm-bench - round trips of RM controls, against bare bytes on the same path
+ * rm-bench.c - measures RM controls against bare bytes on the same path
  *
  * usage: rm-bench ECHO [PAIRS [CALLS]]
  *
- * Runs in a worker. ECHO is the address of an echo in the GPU VM that is reached
- * as the broker is. In interleaved pairs it times CALLS round trips each of
+ * Runs in a worker. ECHO is the address of an echo in the GPU VM that is
+ * reached as the broker is. In interleaved pairs it times CALLS round trips
+ * each of
  *
  *   control  GPU_GET_INFO_V2: one buffer, 524 bytes with driver 550
  *   nested   BUS_GET_INFO: a pointer inside the buffer, which takes the broker
  *            to ask back
  *
  * against one write and read of no more bytes than such a call moves each way,
- * and prints a JSON object for each ratio, as the other benchmarks do. The calls
- * are made ready before: what a client does to put one together is not timed.
+ * and prints a JSON object for each ratio, as the other benchmarks do. The
+ * calls are put together before, so that a program's own work is not timed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@
 #define WARM_UP 20
 #define RAW_MAX 2048
 
-/* A call, ready to be made, and what it is set against. */
+/* A call, ready to be made, with the message that it is compared to. */
 struct pair {
 	struct bench_pairs p;
 	struct rm_params params;
@@ -79,7 +80,7 @@ static void make_call(struct bench *b, enum abi_r cmd, struct pair *pair)
 				 RM_LONGEST),
 		       b->rm.client, b->subdevice, pair->params.row->nr,
 		       (uintptr_t)pair->params.buf, pair->params.size);
-	/* IOCTL; RESULT is as long */
+	/* The bytes of IOCTL; RESULT is as long. */
 	pair->raw_len = sizeof(struct iso_hdr) + sizeof(struct iso_ioctl) +
 			sizeof(struct iso_span) + pair->arg.size +
 			ISO_PAD8(pair->params.size);
@@ -95,7 +96,7 @@ static void set_up(struct bench *b, struct pair *control, struct pair *nested)
 	abi_put(p->row, ABI_F_busInfoListSize, 0, p->buf, p->size, 1);
 	abi_put(p->row, ABI_F_busInfoList, 0, p->buf, p->size,
 		(uintptr_t)b->list);
-	/* MORE; NEED is as long, and RESULT brings the list back, too */
+	/* And of MORE; NEED is as long, and RESULT brings the list back too. */
 	nested->raw_len += sizeof(struct iso_hdr) + sizeof(struct iso_more) +
 			   sizeof(struct iso_span) + sizeof(b->list);
 }
@@ -143,7 +144,7 @@ static void measure_pair(struct bench *b, struct pair *pair, uint64_t n)
 	bench_add(&pair->p, ours, theirs);
 }
 
-/* The calls did what they were made for. */
+/* The call itself went well, not only the ioctl. */
 static void check(const struct pair *pair)
 {
 	uint32_t status = rm_arg_status(&pair->arg);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rm-test - NVIDIA's device files in a worker, used well and badly, for tests
+ * rm-test.c - uses NVIDIA's device files in a worker, well and badly, for tests
  *
  * usage: rm-test SCENARIO [ARG]
  *
- * A scenario is a row of the table at the end. Some print TAP, the others what
- * they learnt; the status is 0 if all was as it should be.
+ * A scenario is a row of the table at the end. Some print TAP, the others print
+ * what they learnt; the status is 0 if all was as it should be.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,15 +31,14 @@
 #define SUBDEVICE   0x81
 #define BAD_POINTER 0x10
 
-/* What calls go through: a control file and a client that need not be its. */
+/* A control file, and an RM client, which may be one of another file. */
 struct who {
 	const struct abi *abi;
 	int fd;
 	uint32_t client;
 };
 
-/* ---- calls ----------------------------------------------------------------
- */
+/* ---- calls -------------------------------------------------------------- */
 
 static const struct abi_row *escape(const struct who *w, enum abi_r id)
 {
@@ -55,7 +54,8 @@ static void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
 	abi_put(row, f, 0, arg, row->sizes[0], v);
 }
 
-/* RM's status, or -errno of the ioctl; so do the next ones. */
+/* The next functions return RM's status, or -errno of the ioctl. */
+
 static int64_t alloc_at(const struct who *w, uint32_t parent, uint32_t handle,
 			uint32_t class, void *params)
 {
@@ -66,7 +66,7 @@ static int64_t alloc_at(const struct who *w, uint32_t parent, uint32_t handle,
 	return rm_call(w->fd, &a);
 }
 
-/* With parameters of zeroes, as long as any class has them. */
+/* With parameters of zeroes, enough for any class. */
 static int64_t alloc(const struct who *w, uint32_t parent, uint32_t handle,
 		     uint32_t class)
 {
@@ -133,6 +133,7 @@ static struct who join(void)
 	return (struct who){ rm.abi, rm.ctl, rm.client };
 }
 
+/* A device with a subdevice. */
 static bool new_gpu(const struct who *w)
 {
 	const struct abi_row *row =
@@ -146,8 +147,7 @@ static bool new_gpu(const struct who *w)
 	       alloc(w, DEVICE, SUBDEVICE, NV20_SUBDEVICE_0) == NV_OK;
 }
 
-/* ---- objects --------------------------------------------------------------
- */
+/* ---- objects ------------------------------------------------------------ */
 
 static int do_objects(const char *arg)
 {
@@ -190,7 +190,7 @@ static int do_objects(const char *arg)
 	return done_testing();
 }
 
-/* The client of another file, of the same process and of another one. */
+/* Calls with the RM client of another file, in the same process and another. */
 static int do_foreign(const char *arg)
 {
 	struct who mine = join(), other = join(), thief;
@@ -218,7 +218,7 @@ static int do_foreign(const char *arg)
 	return done_testing();
 }
 
-/* Makes ARG clients, prints the last one's handle, stays until stdin ends. */
+/* Makes ARG RM clients, prints the last handle, stays until stdin ends. */
 static int do_hold(const char *arg)
 {
 	struct who w;
@@ -237,7 +237,7 @@ static int do_hold(const char *arg)
 	return use_device(&w, DEVICE) == NV_OK ? ISO_EX_OK : ISO_EX_NO;
 }
 
-/* The client ARG is another worker's. */
+/* Calls with the RM client ARG, which is another worker's. */
 static int do_steal(const char *arg)
 {
 	struct who w = join();
@@ -254,8 +254,7 @@ static int do_steal(const char *arg)
 	return done_testing();
 }
 
-/* ---- bad calls ------------------------------------------------------------
- */
+/* ---- bad calls ---------------------------------------------------------- */
 
 static void bad_ioctls(const struct who *w)
 {
@@ -333,8 +332,7 @@ static int do_bad(const char *arg)
 	return done_testing();
 }
 
-/* ---- with gpu-broker-test --driver block -----------------------------------
- */
+/* ---- with gpu-broker-test --driver block -------------------------------- */
 
 struct blocked {
 	pthread_t thread;
@@ -353,7 +351,8 @@ static void *block_main(void *p)
 	return NULL;
 }
 
-/* A call that does not come back; it is out once others have come and gone. */
+/* Makes a call that does not return. Other calls come and go meanwhile, so that
+ * it is in the driver afterwards. */
 static void block(struct blocked *b, int fd)
 {
 	*b = (struct blocked){ .fd = fd, .ret = 1 };
@@ -397,7 +396,7 @@ static int do_threads(const char *arg)
 	return done_testing();
 }
 
-/* Is killed in the middle of a call. */
+/* The test kills it, or its broker, in the middle of a call. */
 static int do_block(const char *arg)
 {
 	struct who w = join();
@@ -419,7 +418,7 @@ static int do_release(const char *arg)
 	return sys_params(w.fd, DRIVER_TEST_RELEASE) ? ISO_EX_NO : ISO_EX_OK;
 }
 
-/* Opens until it works, for a minute. */
+/* Opens a file until one works, for a minute. */
 static bool reopen(void)
 {
 	uint64_t end = now_ns() + 60000ull * MS;
@@ -434,9 +433,9 @@ static bool reopen(void)
 }
 
 /*
- * Calls without a pause, and with one call blocked, until the link is lost.
- * Times are from when the last call came back, which none could after that, so
- * what is measured is never less than what passed.
+ * Calls without a pause, with another call blocked, until the link is lost.
+ * Times count from the return of the last good call. The link was lost after
+ * that, so no time that is printed is too short.
  */
 static int do_watch(const char *arg)
 {
@@ -467,7 +466,7 @@ static int do_watch(const char *arg)
 	return ISO_EX_OK;
 }
 
-/* Calls without a pause until there is a file ARG. */
+/* Calls without a pause until the file ARG exists. */
 static int do_steady(const char *arg)
 {
 	uint64_t from, longest = 0;
@@ -486,8 +485,7 @@ static int do_steady(const char *arg)
 	return r ? ISO_EX_NO : ISO_EX_OK;
 }
 
-/* ---- main -----------------------------------------------------------------
- */
+/* ---- main --------------------------------------------------------------- */
 
 static const struct {
 	const char *name;

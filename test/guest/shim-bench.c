@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shim-bench - what the shim adds to a round trip over vsock
+ * shim-bench.c - measures what the shim adds to a round trip over vsock
  *
  * usage: shim-bench MODULE BROKER ECHO [ROUNDS [CALLS]]
  *
@@ -40,6 +40,7 @@ struct bench {
 	double ratio[WHAT_COUNT][MAX_ROUNDS];
 };
 
+/* One round trip. */
 static bool once(struct bench *b, enum what what)
 {
 	uint8_t buf[FRAME_LEN] = { 0 };
@@ -93,7 +94,7 @@ static void report(struct bench *b, uint64_t rounds)
 	}
 }
 
-/* The echo takes a moment to listen; ten seconds are enough. */
+/* Waits until the echo listens, ten seconds at most. The socket or -errno. */
 static int connect_echo(void)
 {
 	uint64_t end = now_ns() + 10000000000ull;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shim-guest.h - what the programs share that try nvidia-shim.ko in a guest
+ * shim-guest.h - shared by the programs that try nvidia-shim.ko in a guest
  *
- * Functions give -errno where their system call fails.
+ * A function whose system call fails returns -errno.
  */
 #ifndef SHIM_GUEST_H
 #define SHIM_GUEST_H
@@ -33,7 +33,7 @@ struct arg32 {
 	uint32_t len, pad;
 };
 
-/* ---- the broker and the module -------------------------------------------- */
+/* ---- the broker and the module ------------------------------------------ */
 
 /* A child that runs PATH with two arguments. */
 static inline pid_t start(const char *path, const char *a, const char *b)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shim-soak - nvidia-shim.ko with hostile ends, and what many cycles leave behind
+ * shim-soak.c - tries nvidia-shim.ko against a hostile peer on either side
  *
  * usage: shim-soak MODULE BROKER
  *
- * A hostile broker's answers and a hostile program's calls first, then cycles of
- * each way to come and go. The allocator's objects in use are counted between
- * two halves alike: an object lost in each cycle would show as one more for each.
+ * A hostile broker's answers and a hostile program's calls come first, then
+ * many cycles of each way to come and go. Each cycle runs 2n times, and the
+ * memory in use is compared after n and after 2n: an object that every cycle
+ * loses would show as n more.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -22,9 +23,9 @@
 #define RANDOM_CALLS 6000
 #define PAGE 4096
 
-/* ---- hostile calls -------------------------------------------------------- */
+/* ---- hostile calls ------------------------------------------------------ */
 
-/* xorshift: the same calls in every run. */
+/* xorshift, so that every run makes the same calls. */
 static uint32_t rnd(uint32_t n)
 {
 	static uint64_t x = 88172645463325252ull;
@@ -54,7 +55,7 @@ static uint32_t random_size(void)
 }
 
 struct places {
-	uint8_t *end;	/* the last bytes before memory ends */
+	uint8_t *end;	/* where a page ends and none follows */
 	uint8_t *ro;	/* a page that cannot be written */
 	uint8_t *rw;
 };
@@ -70,7 +71,7 @@ static uint64_t random_address(const struct places *at)
 	return where[rnd(ARRAY_SIZE(where))];
 }
 
-/* Words that an argument may hold: fds, lengths, classes, pointers, numbers. */
+/* Fills rw with fds, lengths, classes, pointers and numbers. */
 static void random_words(const struct places *at, const int *fds, size_t n_fds)
 {
 	static const uint32_t odd[] = { 0, 1, 8, 24, 4096, 65536, 1u << 20,
@@ -90,7 +91,7 @@ static void random_words(const struct places *at, const int *fds, size_t n_fds)
 	w[6] = rnd(2) ? rnd(200) : odd[rnd(ARRAY_SIZE(odd))];
 }
 
-/* Two pages of which the second is not there. */
+/* The end of a page behind which nothing is mapped. */
 static uint8_t *page_end(void)
 {
 	uint8_t *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
@@ -134,7 +135,7 @@ static void hostile_calls(void)
 			close(fds[i]);
 }
 
-/* ---- a hostile broker, a link that goes ------------------------------------- */
+/* ---- a hostile broker --------------------------------------------------- */
 
 static void test_hostile(void)
 {
@@ -174,7 +175,7 @@ static void *churn_main(void *p)
 	return NULL;
 }
 
-/* Release and link loss race. */
+/* release() races with the loss of the link. */
 static void test_race(void)
 {
 	_Atomic bool stop = false;
@@ -195,7 +196,7 @@ static void test_race(void)
 	ok(heals(), "files that close as the link goes harm nothing");
 }
 
-/* ---- cycles --------------------------------------------------------------- */
+/* ---- cycles ------------------------------------------------------------- */
 
 static void come_and_go(void)
 {
@@ -237,7 +238,7 @@ static void link_lost(void)
 	close_fd(&fd);
 }
 
-/* The sum of a column of /proc/slabinfo over kmalloc's caches. */
+/* How many objects of kmalloc's caches are in use, by /proc/slabinfo. */
 static long objects(void)
 {
 	char line[512], name[64];
@@ -253,8 +254,8 @@ static long objects(void)
 	return sum;
 }
 
-/* What there is for programs, in KiB: a link's receive buffer is too large for
- * those caches. */
+/* The memory that programs could get, in KiB. It shows the loss of a receive
+ * buffer, which is too large for those caches. */
 static long available_kib(void)
 {
 	FILE *f = fopen("/proc/meminfo", "re");
@@ -269,6 +270,7 @@ static long available_kib(void)
 	return kib;
 }
 
+/* Runs a cycle n times, counts, n times more, and counts again. */
 static void cycles(const char *what, void (*cycle)(void), int n)
 {
 	long had, kib, more, less;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shim-test - what nvidia-shim.ko promises, tried in a guest
+ * shim-test.c - tries in a guest whether nvidia-shim.ko keeps its promises
  *
  * usage: shim-test MODULE BROKER
  *
@@ -28,7 +28,7 @@
 static const char *module_path, *broker_path;
 static pid_t broker_pid;
 
-/* ---- one call ------------------------------------------------------------- */
+/* ---- one call ----------------------------------------------------------- */
 
 static void test_calls(int fd)
 {
@@ -181,7 +181,7 @@ static void test_fds(int fd)
 	close(null);
 }
 
-/* ---- devices -------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------ */
 
 static void test_devices(void)
 {
@@ -216,7 +216,7 @@ static void test_devices(void)
 	   "the GPU is a PCI device at the broker's address");
 }
 
-/* ---- many at once --------------------------------------------------------- */
+/* ---- many at once ------------------------------------------------------- */
 
 struct blocked {
 	pthread_t thread;
@@ -233,7 +233,7 @@ static void *block_main(void *p)
 	return NULL;
 }
 
-/* Releases until n calls were; false after ten seconds. */
+/* Releases blocked calls until n were released; false after ten seconds. */
 static bool release(int fd, uint32_t n)
 {
 	uint64_t end = now_ns() + 10000 * MS;
@@ -284,13 +284,14 @@ static void test_threads(int fd)
 	ok(b.ret == 0, "and returns");
 }
 
-/* ---- killed callers ------------------------------------------------------- */
+/* ---- killed callers ----------------------------------------------------- */
 
 static void on_signal(int n)
 {
 	(void)n;
 }
 
+/* A process with a call that blocks. */
 static pid_t fork_blocked(int fd)
 {
 	uint32_t w[4] = { 0 };
@@ -312,7 +313,7 @@ static bool state_becomes(unsigned int n, uint32_t v)
 	return false;
 }
 
-/* Process state by /proc: S, D ...; 0 if it is gone. */
+/* The state of a process by /proc: S, D, ...; 0 if it is gone. */
 static char proc_state(pid_t pid)
 {
 	char path[64], text[256] = "", *p;
@@ -327,6 +328,7 @@ static char proc_state(pid_t pid)
 	return p ? p[2] : '\0';
 }
 
+/* Until the process waits in its call, five seconds at most. */
 static void await_blocked(pid_t pid)
 {
 	uint64_t end = now_ns() + 5000 * MS;
@@ -368,7 +370,7 @@ static void *alarm_release(void *p)
 	return NULL;
 }
 
-/* A signal with a handler does not end a call that was sent. */
+/* A signal with a handler ends no call that was sent. */
 static void test_handled(int fd)
 {
 	struct blocked b = { .fd = fd, .ret = 1 };
@@ -382,7 +384,7 @@ static void test_handled(int fd)
 	ok(b.ret == 0, "a handled signal does not interrupt a sent call");
 }
 
-/* As many calls out as the broker takes: the next waits, interruptibly. */
+/* With as many calls out as the broker allows, the next one waits. */
 static void test_inflight(int fd)
 {
 	struct itimerval every = { { 0, 50000 }, { 0, 50000 } }, never = { 0 };
@@ -414,7 +416,7 @@ static void test_inflight(int fd)
 	ok(bad == 0, "and return");
 }
 
-/* ---- passing files around ------------------------------------------------- */
+/* ---- passing files around ----------------------------------------------- */
 
 static void test_pass(void)
 {
@@ -445,6 +447,7 @@ static void test_pass(void)
 	ok(state_becomes(0, open_before), "closed files are closed there too");
 }
 
+/* Tells an event as soon as somebody watches. */
 static void *event_main(void *p)
 {
 	int *fd = p;
@@ -472,7 +475,7 @@ static void test_poll(int fd)
 	ok(poll(&p, 1, 0) == 0, "poll: it is reported once");
 }
 
-/* ---- the end of the link -------------------------------------------------- */
+/* ---- the end of the link ------------------------------------------------ */
 
 static void test_restart(void)
 {
@@ -502,8 +505,9 @@ static void test_restart(void)
 	close(fd);
 }
 
-/* ---- held ----------------------------------------------------------------- */
+/* ---- on hold ------------------------------------------------------------ */
 
+/* Writes the module's parameter. */
 static bool hold(const char *value)
 {
 	int fd = open("/sys/module/nvidia_shim/parameters/hold",
@@ -514,6 +518,7 @@ static bool hold(const char *value)
 	return done;
 }
 
+/* open() found no broker. */
 static bool refused(void)
 {
 	return open_ctl() < 0 && errno == ENODEV;
@@ -545,7 +550,7 @@ static void test_hold(void)
 	ok(load(module_path) == 0 && heals(), "and loads without it");
 }
 
-/* ---- unload --------------------------------------------------------------- */
+/* ---- unload ------------------------------------------------------------- */
 
 static void test_unload(void)
 {
@@ -567,7 +572,7 @@ static void test_unload(void)
 	stop(broker_pid);
 }
 
-/* All on one open file. */
+/* Run on one open file, in this order. */
 static const struct {
 	const char *name;
 	void (*run)(int fd);

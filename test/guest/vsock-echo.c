@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vsock-echo - traffic from inside a guest or for it, for tests and benchmarks
+ * vsock-echo.c - echoes bytes over vsock, or talks to such an echo
  *
  *	vsock-echo serve ADDRESS [--ident]	echo every connection, for ever
  *	vsock-echo connect ADDRESS [options]	talk to an echo
  *
- * ADDRESS is vsock:CID:PORT (CID `any` to serve), unix:PATH or hybrid:PATH:PORT.
+ * ADDRESS is vsock:CID:PORT (CID `any` to serve), unix:PATH or
+ * hybrid:PATH:PORT.
  *
  *	  --size N     bytes of a message (64; at most 65536)
  *	  --count N    round trips (100)
  *	  --bulk N     then send N bytes and read them all back (0)
  *	  --json       one line for a program
- *	  --ident      not the frame with which the bridge introduces a worker
+ *	  --ident      skip the frame with which the bridge introduces a worker
  */
 #include <errno.h>
 #include <getopt.h>
@@ -34,7 +35,7 @@ struct options {
 	bool json, ident;
 };
 
-/* Says on fd what comes from it, but for the first `skip` bytes. */
+/* Writes back what it reads, except for the first `skip` bytes. */
 static void echo(int fd, size_t skip)
 {
 	static uint8_t buf[BUF_BYTES];
@@ -49,8 +50,8 @@ static void echo(int fd, size_t skip)
 	}
 }
 
-/* A process for each connection, which reads and writes and does nothing else:
- * what is measured against it is measured against the bare path. */
+/* A process for each connection, which does nothing but read and write, so that
+ * a measurement against it is one of the bare path. */
 static int serve(const struct sock_addr *a, bool ident)
 {
 	const size_t skip =
@@ -62,7 +63,7 @@ static int serve(const struct sock_addr *a, bool ident)
 		    strerror(-listener));
 	if (sock_set_nonblock(listener, false) < 0)
 		die(ISO_EX_BUG, "fcntl");
-	signal(SIGCHLD, SIG_IGN); /* none is waited for */
+	signal(SIGCHLD, SIG_IGN); /* the kernel reaps them */
 	signal(SIGPIPE, SIG_IGN);
 	printf("vsock-echo: ready\n");
 	fflush(stdout);
@@ -87,13 +88,14 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* The bytes of a stream from position `at` on. */
 static void fill(uint8_t *p, size_t n, uint64_t at)
 {
 	for (size_t i = 0; i < n; i++)
 		p[i] = (uint8_t)((at + i) * 31 >> 3);
 }
 
-/* Round trip times, sorted, ns. */
+/* The times of o->count round trips, ns, sorted; the caller frees them. */
 static uint64_t *ping(int fd, const struct options *o)
 {
 	uint64_t *t = calloc(o->count + 1, sizeof(*t));
@@ -122,7 +124,8 @@ static uint64_t *ping(int fd, const struct options *o)
 	return t;
 }
 
-/* Sends o->bulk bytes and reads them back at the same time. ns. */
+/* Sends o->bulk bytes and reads them back at the same time; how many ns that
+ * took. */
 static uint64_t bulk(int fd, const struct options *o)
 {
 	static uint8_t out[BUF_BYTES], in[BUF_BYTES], want[BUF_BYTES];
@@ -215,12 +218,12 @@ int main(int argc, char **argv)
 		else
 			r = -EINVAL;
 		if (r < 0)
-			die(ISO_EX_USAGE, "bad option");
+			die(ISO_EX_USAGE, "unknown option, or a bad value");
 	}
 	argv += optind;
 	argc -= optind;
 	if (argc == 2 && sock_parse(argv[1], &addr) < 0)
-		die(ISO_EX_USAGE, "%s: no address", argv[1]);
+		die(ISO_EX_USAGE, "%s: not an address", argv[1]);
 	if (argc == 2 && strcmp(argv[0], "serve") == 0)
 		return serve(&addr, o.ident);
 	if (argc == 2 && strcmp(argv[0], "connect") == 0)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wire-broker - a broker for the tests of the shim: the wire, and in place of
- * a driver a few calls that a test needs, hostile answers among them.
+ * wire-broker.c - a broker for the tests of the shim
  *
  * usage: wire-broker ADDRESS [SESSION]
  *
- * Listens on ADDRESS, e.g. vsock:any:9999; one loop. Its calls are in
- * test/guest/wire-test.h. It trusts its peer: it is no pattern for the real one.
+ * Listens on ADDRESS, e.g. vsock:any:9999. In place of a driver it has a few
+ * calls that tests need, hostile answers among them (wire-test.h). It trusts
+ * its peer, so nothing here is a model for the real broker.
  */
 #include <errno.h>
 #include <poll.h>
@@ -58,7 +58,7 @@ struct conn {
 static struct conn conns[MAX_CONNS];
 static uint64_t session = 1;
 
-/* ---- frames out ----------------------------------------------------------- */
+/* ---- frames out --------------------------------------------------------- */
 
 static void frame_begin(struct wr *w, uint16_t type, uint32_t tag,
 			uint32_t file)
@@ -105,6 +105,7 @@ static void call_free(struct call *call)
 	memset(call, 0, sizeof(*call));
 }
 
+/* Ends a call with RESULT. */
 static void result(struct conn *c, struct call *call, uint32_t err)
 {
 	struct wr w;
@@ -128,7 +129,7 @@ static void result(struct conn *c, struct call *call, uint32_t err)
 	call_free(call);
 }
 
-/* ---- HELLO ---------------------------------------------------------------- */
+/* ---- HELLO -------------------------------------------------------------- */
 
 /* A call of `size` bytes on the devices `on`, with or without a pointer. */
 #define ROW(call, size, on) \
@@ -203,8 +204,9 @@ static void hello_ok(struct conn *c)
 	frame_end(c, &w);
 }
 
-/* ---- calls ---------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------- */
 
+/* Asks for one range. */
 static void need(struct conn *c, struct call *call, uint8_t buf, uint8_t dir,
 		 uint32_t off, uint32_t len)
 {
@@ -217,6 +219,7 @@ static void need(struct conn *c, struct call *call, uint8_t buf, uint8_t dir,
 	send_body(c, ISO_NEED, call->tag, call->file, &body, sizeof(body));
 }
 
+/* Ends all calls that are blocked, and the one that asked for that. */
 static void release_all(struct conn *c, struct call *by)
 {
 	uint32_t n = 0;
@@ -230,7 +233,7 @@ static void release_all(struct conn *c, struct call *by)
 	result(c, by, 0);
 }
 
-/* Answers that break the protocol; the link must end, nothing else. */
+/* Breaks the protocol. The link must end, and nothing else. */
 static void hostile(struct conn *c, struct call *call)
 {
 	uint32_t tag = call->tag, huge[4] = { 0xfffffff8u, ISO_RESULT, tag, 0 };
@@ -347,7 +350,7 @@ static void run_call(struct conn *c, struct call *call)
 	result(c, call, 0);
 }
 
-/* MORE: the one range that was asked for, after the depth-one buffer. */
+/* MORE: the bytes of the one range that need() asked for. */
 static bool more(struct conn *c, struct call *call, struct rd *r)
 {
 	struct span *s = &call->span[call->n_span];
@@ -373,7 +376,7 @@ static bool more(struct conn *c, struct call *call, struct rd *r)
 	if (call->nr == WT_NEEDFD) {
 		memcpy(call->arg, s->bytes, 4);
 		call->span[0].reply_len = call->span[0].len;
-		/* What comes back in the fd's place is not the caller's. */
+		/* The file id comes back in the place of the caller's fd. */
 		memcpy(call->span[0].bytes + 4, s->bytes, 4);
 	} else {
 		invert(s->bytes, s->len);
@@ -444,6 +447,7 @@ static void open_frame(struct conn *c, uint32_t tag)
 	send_words(c, ISO_OPENED, tag, id, 0, 0);
 }
 
+/* One frame. False: it breaks the protocol. */
 static bool frame(struct conn *c, uint16_t type, uint32_t tag, uint32_t file,
 		  struct rd r)
 {
@@ -495,7 +499,7 @@ static bool frame(struct conn *c, uint16_t type, uint32_t tag, uint32_t file,
 	}
 }
 
-/* ---- connections ---------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------- */
 
 static void conn_end(struct conn *c)
 {

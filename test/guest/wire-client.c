@@ -6,8 +6,8 @@
  * usage: wire-client [--no-ident] [--secret-file FILE] [--name NAME]
  *                    [--caps N] ADDRESS SCENARIO
  *
- * A scenario is a row of the table at the end, or of wire-hostile.c's. It prints
- * what it learnt and ends with 0, or says what was wrong and ends with 1.
+ * A scenario is a row of the table at the end, or of that in wire-hostile.c. It
+ * prints what it learnt; the status is 1, with a message, if something was wrong.
  */
 #include "wire-hostile.h"
 
@@ -19,7 +19,7 @@
 
 #include "../tools/driver-test.h"
 
-/* ---- scenarios: good ------------------------------------------------------ */
+/* ---- scenarios: good ---------------------------------------------------- */
 
 static void do_hello(struct client *c)
 {
@@ -52,7 +52,8 @@ static void do_hello(struct client *c)
 	       texts);
 }
 
-/* A control without and one with nested pointers, whose bytes come by NEED. */
+/* A control without nested pointers, then one with them, which the broker asks
+ * for by NEED. */
 static void do_control(struct client *c)
 {
 	uint8_t params[1024] = { 0 };
@@ -81,7 +82,7 @@ static void do_control(struct client *c)
 	printf("driver %.64s\n", (const char *)a.need);
 }
 
-/* Far more calls in one write than the broker reads at once: all are answered. */
+/* Far more calls in one write than the broker reads at once. */
 static void do_burst(struct client *c)
 {
 	const struct abi_row *ctl;
@@ -175,9 +176,9 @@ static void do_unmap(struct client *c)
 	want_frame(c, ISO_PONG);
 }
 
-/* ---- scenarios: with gpu-broker-test --driver block ------------------------- */
+/* ---- scenarios: with gpu-broker-test --driver block --------------------- */
 
-/* The driver lists processes of all workers: one's own comes back. */
+/* The driver lists processes of all workers; only one's own comes back. */
 static void do_pids(struct client *c)
 {
 	const struct abi_row *row;
@@ -205,7 +206,7 @@ static void want_silence(struct client *c)
 	expect(poll(&p, 1, 0) == 0, "an answer before its time");
 }
 
-/* 32 calls, of which the first does not come back: the others do. */
+/* Of 32 calls the first does not come back; all others do. */
 static void do_one_blocked(struct client *c)
 {
 	uint32_t file, blocked, release;
@@ -223,7 +224,7 @@ static void do_one_blocked(struct client *c)
 	       "other answers than those two");
 }
 
-/* More of them than the broker has threads: the link stays alive. */
+/* More blocked calls than the broker has threads; the link stays alive. */
 static void do_all_blocked(struct client *c)
 {
 	const struct iso_ping ping = { .cookie = 1 };
@@ -278,7 +279,7 @@ static void do_crash(struct client *c)
 	want_closed(c);
 }
 
-/* ---- main ----------------------------------------------------------------- */
+/* ---- main --------------------------------------------------------------- */
 
 static const struct scenario scenarios[] = {
 	{ "hello", do_hello },
@@ -303,7 +304,8 @@ static void read_secret(struct client *c, const char *path)
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || read_full(fd, c->secret, sizeof(c->secret)) < 0)
-		die(ISO_EX_NOINPUT, "%s: no secret", path);
+		die(ISO_EX_NOINPUT, "%s: cannot read %d bytes of secret", path,
+		    ISO_SECRET_LEN);
 }
 
 static int parse_options(struct client *c, int argc, char **argv)
@@ -326,7 +328,8 @@ static int parse_options(struct client *c, int argc, char **argv)
 			 parse_u64(argv[i + 1], 0, UINT32_MAX, &v) == 0)
 			c->caps = (uint32_t)v;
 		else
-			die(ISO_EX_USAGE, "what is %s?", argv[i]);
+			die(ISO_EX_USAGE, "%s: unknown option, or a bad value",
+			    argv[i]);
 		i++;
 	}
 	return i;

@@ -11,7 +11,7 @@
 
 #define STRING_BYTES 4096	/* of each string of hold_strings() */
 
-/* ---- scenarios: refused, and the connection lives on ------------------------ */
+/* ---- scenarios: refused, and the connection lives on -------------------- */
 
 static void do_unknown_ioctl(struct client *c)
 {
@@ -64,7 +64,7 @@ static void do_unknown_class(struct client *c)
 		    NV_ERR_INVALID_CLASS);
 }
 
-/* Handles that were never given, or given and freed, or of a closed file. */
+/* Handles that never existed, were freed, or belonged to a closed file. */
 static void do_foreign_client(struct client *c)
 {
 	uint8_t params[1024] = { 0 };
@@ -88,7 +88,7 @@ static void do_foreign_client(struct client *c)
 			       row->sizes[0]), NV_ERR_INVALID_CLIENT);
 }
 
-/* One process of the guest takes an object out of another's client. */
+/* A process of the worker takes an object out of another one's RM client. */
 static void do_foreign_dup(struct client *c)
 {
 	const struct abi_row *row;
@@ -174,7 +174,7 @@ static void do_max_vidmem(struct client *c)
 	printf("blocks %u\n", n);
 }
 
-/* Sends a call whose answer is large, for a request of a few bytes. */
+/* Sends a call whose answer is much longer than the request. */
 static void send_strings(struct client *c, uint32_t file, uint32_t client,
 			 uint32_t bytes)
 {
@@ -194,8 +194,8 @@ static void send_strings(struct client *c, uint32_t file, uint32_t client,
 	send_ioctl(c, &a, ++c->next_tag);
 }
 
-/* The same; whether the broker has memory for it, which it then holds until it
- * gets MORE. */
+/* The same. True if the broker had memory for the call, which it then holds
+ * until MORE. */
 static bool hold_strings(struct client *c, uint32_t file, uint32_t client,
 			 uint32_t bytes)
 {
@@ -207,7 +207,8 @@ static bool hold_strings(struct client *c, uint32_t file, uint32_t client,
 	return c->in.hdr.type == ISO_NEED;
 }
 
-/* Lets results pile up; who does the same then gets memory for few calls. */
+/* While one connection lets results pile up, a second one gets memory for few
+ * calls. */
 static void do_unread(struct client *c)
 {
 	struct client slow, other;
@@ -220,7 +221,7 @@ static void do_unread(struct client *c)
 	client = new_client(&slow, none.file);
 	while (hold_strings(&slow, none.file, client, STRING_BYTES))
 		n++;
-	/* Their tags are those before that of the call that was refused. */
+	/* The last tag is that of the call that was refused. */
 	for (uint32_t i = 0; i < n; i++) {
 		const uint32_t spans[] = { 3, 0, STRING_BYTES, 0, STRING_BYTES,
 					   0, STRING_BYTES, 0 };
@@ -253,7 +254,7 @@ static int unsent(const struct client *c)
 	return n;
 }
 
-/* Who waits for memory and goes away is not kept until there is some. */
+/* A connection that waits for memory and goes away is not kept until then. */
 static void do_parked_gone(struct client *c)
 {
 	static const uint8_t junk[128 * 1024];
@@ -344,7 +345,7 @@ static void do_more_efault(struct client *c)
 	expect(rd_u32(&r) == EFAULT, "RESULT is not EFAULT");
 }
 
-/* The caller is killed, and closes, while the broker waits for MORE. */
+/* The caller is killed, and then closes, while the broker waits for MORE. */
 static void do_cancel(struct client *c)
 {
 	const struct iso_more more = { .err = EINTR };
@@ -368,7 +369,7 @@ static void do_cancel(struct client *c)
 	new_client(c, open_dev(c, ISO_DEV_CTL));
 }
 
-/* ---- scenarios: closed ---------------------------------------------------- */
+/* ---- scenarios: closed -------------------------------------------------- */
 
 static void do_no_ident(struct client *c)
 {
@@ -377,7 +378,7 @@ static void do_no_ident(struct client *c)
 	want_closed(c);
 }
 
-/* Named by the bridge, but without a word of its own. */
+/* The bridge said IDENT; the worker never says all of HELLO. */
 static void do_no_hello(struct client *c)
 {
 	const uint8_t part[20] = { 32, 0, 0, 0, ISO_HELLO };
@@ -426,7 +427,7 @@ static void do_bye(struct client *c)
 	want_closed(c);
 }
 
-/* Every way to break the framing, each on a connection of its own. */
+/* Each way to break the framing, on a connection of its own. */
 static void do_hostile_frames(struct client *c)
 {
 	static const struct {
@@ -531,7 +532,7 @@ static void do_truncated(struct client *c)
 	send_raw(c, part, sizeof(part));
 }
 
-/* ---- the table ------------------------------------------------------------ */
+/* ---- the table ---------------------------------------------------------- */
 
 const struct scenario hostile_scenarios[] = {
 	{ "unknown-ioctl", do_unknown_ioctl },

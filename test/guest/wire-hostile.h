@@ -10,6 +10,7 @@ struct scenario {
 	void (*fn)(struct client *c);
 };
 
-extern const struct scenario hostile_scenarios[];	/* the last has no name */
+/* The last has no name. */
+extern const struct scenario hostile_scenarios[];
 
 #endif /* ISO_TEST_WIRE_HOSTILE_H */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* ---- frames --------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------- */
 
 void send_raw(struct client *c, const void *p, size_t n)
 {
@@ -71,7 +71,7 @@ void want_closed(struct client *c)
 		       c->in.hdr.type);
 }
 
-/* ---- a good shim ---------------------------------------------------------- */
+/* ---- a good shim -------------------------------------------------------- */
 
 void dial(struct client *c)
 {
@@ -243,7 +243,7 @@ int ask(struct client *c, struct ask *a)
 	return take_result(c, a);
 }
 
-/* ---- RM calls ------------------------------------------------------------- */
+/* ---- RM calls ----------------------------------------------------------- */
 
 void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v)
 {

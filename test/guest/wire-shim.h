@@ -65,7 +65,7 @@ struct ask {
 			die(ISO_EX_NO, __VA_ARGS__); \
 	} while (0)
 
-/* ---- frames --------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------- */
 
 void send_raw(struct client *c, const void *p, size_t n);
 void send_frame(struct client *c, enum iso_type type, uint32_t tag,
@@ -77,7 +77,7 @@ struct rd want_frame(struct client *c, enum iso_type type);
 /* The broker closes, perhaps after a BYE. */
 void want_closed(struct client *c);
 
-/* ---- a good shim ---------------------------------------------------------- */
+/* ---- a good shim -------------------------------------------------------- */
 
 void dial(struct client *c);
 void say_ident(struct client *c);
@@ -85,7 +85,8 @@ void say_ident(struct client *c);
 struct rd say_hello(struct client *c);
 /* All of it: a new connection that is ready for calls. */
 void join(struct client *c);
-/* Opens a device as a process of the worker. The file; the errno in *ret_err. */
+/* Opens a device as a process of the worker. The file; the errno in
+ * *ret_err. */
 uint32_t open_as(struct client *c, enum iso_dev kind, uint32_t tgid,
 		 uint32_t *ret_err);
 uint32_t open_dev(struct client *c, enum iso_dev kind);
@@ -93,7 +94,7 @@ void send_ioctl(struct client *c, const struct ask *a, uint32_t tag);
 /* One whole call; a NEED is answered with zeroes. The errno. */
 int ask(struct client *c, struct ask *a);
 
-/* ---- RM calls ------------------------------------------------------------- */
+/* ---- RM calls ----------------------------------------------------------- */
 
 /* A field of an argument or of parameters, by the table. */
 void put(const struct abi_row *row, void *arg, enum abi_f f, uint64_t v);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* wire-test.h - the calls that wire-broker has for the tests of the shim */
+/* wire-test.h - the calls that wire-broker answers for the tests of the shim */
 #ifndef WIRE_TEST_H
 #define WIRE_TEST_H
 

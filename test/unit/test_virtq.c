@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
+/* test_virtq.c - tests rings, memory, credit against a hostile guest */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -164,7 +165,7 @@ static void good_chains(void)
 	guest_mem_clear(&f.mem);
 }
 
-/* Each line breaks the queue; the chain begins at descriptor 0. */
+/* Each row breaks the queue; its chain begins at descriptor 0. */
 static const struct {
 	const char *what;
 	struct vring_desc d0, d1;

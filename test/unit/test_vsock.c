@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
-/* The device's streams in this process, for what only one batch of events
- * shows. */
+/* test_vsock.c - tests streams within one batch of events */
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -33,7 +32,7 @@ static void restart_among_events(void)
 	loop_init(&f.loop);
 	vsock_init(&f.v, &f.loop, 77, socket(AF_UNIX, SOCK_STREAM, 0));
 	f.driver.fd = eventfd(1, EFD_NONBLOCK);
-	/* ready first, so handled first */
+	/* It is ready first, so it is handled first. */
 	loop_set(&f.loop, &f.driver, EPOLLIN);
 	for (int i = 0; i < N; i++) {
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0,

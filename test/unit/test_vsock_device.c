@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: test/unit/vu_guest.c */
-/* The built vsock-device, sandbox and all, against a VMM and a guest that the
- * test plays by hand. */
+/* test_vsock_device.c - tests the built vsock-device, sandbox included, against
+ * a VMM that the test plays by hand, with its guest */
 #include "tap.h"
 #include "vu_guest.h"
 
@@ -164,7 +164,7 @@ static void guest_connects(struct guest *g)
 	unlisten(g, 9000, lfd);
 }
 
-/* More connections at once than the monitor may pass on at once. */
+/* More connections at once than the monitor may have on their way. */
 static void guest_connects_often(struct guest *g)
 {
 	enum { N = 120 };
@@ -320,11 +320,11 @@ static void back_pressure(struct guest *g)
 	unlisten(g, 9000, lfd);
 }
 
-/* A host that sends small pieces to a guest that does not read: 399 packets are
- * what its buffer is good for. */
+/* A host sends small pieces to a guest that does not read; its buffer is good
+ * for 399 packets. */
 static void small_packets(struct guest *g)
 {
-	enum { N = 500 };	/* what is too much fits into the socket */
+	enum { N = 500 };	/* the excess fits into the socket */
 	int lfd = listen_port(g, 9000), fd = open_from_guest(g, lfd, 80);
 	struct virtio_vsock_hdr h = { 0 };
 	size_t sent = 0, packets = 0, bytes = 0;
@@ -379,7 +379,7 @@ static void restart(struct guest *g)
 	unlisten(g, 9000, lfd);
 }
 
-/* With no room for answers the device stops reading, and loses none. */
+/* Without room for its answers the device stops reading, and loses none. */
 static void reset_flood(struct guest *g)
 {
 	struct virtio_vsock_hdr h = g_hdr(RW, 0, 9000);

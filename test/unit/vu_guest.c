@@ -312,7 +312,7 @@ bool g_rx(struct guest *g, struct virtio_vsock_hdr *ret_h, void *ret_data)
 	return true;
 }
 
-/* Packets come in this order: op towards `port`; others are wrong. */
+/* Whether the next packet is that op towards `port`. */
 bool g_expect(struct guest *g, uint16_t op, uint32_t port)
 {
 	struct virtio_vsock_hdr h;

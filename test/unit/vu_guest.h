@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vu_guest.h - plays a VMM and its guest's vsock driver, by hand
+ * vu_guest.h - plays a VMM with its guest's vsock driver, by hand
  *
  * Starts the vsock-device that was built beside the test, speaks vhost-user to
- * it and writes both rings itself, so that a test can write what no kernel would.
+ * it and writes both rings itself, so a test can write what no kernel would.
  */
 #ifndef TEST_VU_GUEST_H
 #define TEST_VU_GUEST_H
@@ -85,7 +85,7 @@ bool g_rx_there(struct guest *g);
 /* The next packet for the guest; its buffer goes back to the device. ret_data
  * (may be NULL) has room for G_BUF bytes. False: none came. */
 bool g_rx(struct guest *g, struct virtio_vsock_hdr *ret_h, void *ret_data);
-/* Packets come in this order: op towards `port`; others are wrong. */
+/* Whether the next packet is that op towards `port`. */
 bool g_expect(struct guest *g, uint16_t op, uint32_t port);
 
 #endif /* TEST_VU_GUEST_H */
