@@ -63,6 +63,7 @@ static int set_role(const char *v, enum agent_role *ret_role)
 	return -EINVAL;
 }
 
+/* Takes KEY=v. 0, or -EINVAL (unknown key or bad value). */
 static int set_key(struct agent_boot *b, const char *key, const char *v)
 {
 	if (strcmp(key, "ROLE") == 0)

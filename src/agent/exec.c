@@ -174,6 +174,7 @@ static int make_pty(struct ends *e, const struct exec_spec *spec)
 	return exec_winsize(e->ours[0], spec->rows, spec->cols);
 }
 
+/* The new process, up to its program; an error goes to e->fail. */
 static _noreturn_ void child_main(const struct exec_spec *spec,
 				  const struct ends *e)
 {

@@ -93,6 +93,7 @@ static int make_gpu_nodes(void)
 	return r;
 }
 
+/* Makes all device nodes of NVIDIA's modules. 0 or -errno. */
 static int make_nodes(void)
 {
 	unsigned int uvm = 0;

@@ -30,6 +30,7 @@ static _noreturn_ void fail(const struct agent *a, const char *what, int err)
 	init_end_machine(a->boot.reset);
 }
 
+/* Reads boot.conf into a->boot, or ends the machine. */
 static void read_boot_conf(struct agent *a)
 {
 	static char text[4096];
@@ -58,6 +59,7 @@ static int on_adopt(struct agent *a, const struct agent_adopt *who)
 	return 0;
 }
 
+/* Starts what this kind of VM needs besides commands. */
 static void start_role(struct agent *a, const uint8_t *broker_secret)
 {
 	int r;

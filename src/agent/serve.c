@@ -21,6 +21,7 @@ static void after_events(struct loop *l, void *arg)
 	session_reap(arg);
 }
 
+/* Tells the owner of a process that it has ended. */
 static void child_ended(struct agent *a, pid_t pid, int status)
 {
 	struct agent_child *child;
@@ -91,6 +92,7 @@ void agent_fini(struct agent *a)
 	explicit_bzero(a->secret, sizeof(a->secret));
 }
 
+/* Takes connections of the host, and of nobody else. */
 static void on_listen(struct iso_ev *ev, uint32_t events)
 {
 	struct agent *a = container_of(ev, struct agent, listen);

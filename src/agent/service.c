@@ -30,6 +30,7 @@ struct agent_service {
 	bool stopping;
 };
 
+/* The new process, up to gpu-broker. */
 static _noreturn_ void broker_main(const struct agent_service *sv)
 {
 	const struct agent_boot *boot = &sv->a->boot;
@@ -90,6 +91,7 @@ static bool hopeless(int status)
 	}
 }
 
+/* Has the broker started again after a while, unless that is of no use. */
 static void on_broker_ended(struct agent_child *child, int status)
 {
 	struct agent_service *sv =
@@ -112,6 +114,7 @@ static void on_broker_ended(struct agent_child *child, int status)
 	sv->backoff_ms = MIN(sv->backoff_ms * 2, BACKOFF_MAX_MS);
 }
 
+/* The wait is over: for the next start, or for an end that does not come. */
 static void on_broker_timer(struct iso_ev *ev, uint32_t events)
 {
 	struct agent_service *sv =

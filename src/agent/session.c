@@ -78,6 +78,7 @@ static void close_ev(struct session *s, struct iso_ev *ev)
 	close_fd(&ev->fd);
 }
 
+/* Watches an fd, if there is one; ends the session if that fails. */
 static void watch_ev(struct session *s, struct iso_ev *ev, uint32_t events)
 {
 	int r;
@@ -163,6 +164,7 @@ static void end_output(struct output *o)
 	finish(s);
 }
 
+/* Sends on what the command has written. */
 static void on_output(struct iso_ev *ev, uint32_t events)
 {
 	struct output *o = container_of(ev, struct output, ev);
@@ -218,6 +220,7 @@ static void leave(struct session *s, int how, int value)
 	s->state = LEFT;
 }
 
+/* The process has ended; its outputs are sent on before EXIT. */
 static void on_ended(struct agent_child *child, int status)
 {
 	struct session *s = container_of(child, struct session, child);
@@ -272,6 +275,7 @@ static int start(struct session *s, const struct rd *body)
 
 /* ---- frames ------------------------------------------------------------- */
 
+/* The first frame: lets the host in, or not. */
 static int on_auth(struct session *s, const struct chan_frame *f)
 {
 	const struct agent_ready ready = {
@@ -316,6 +320,7 @@ static void end_others(struct session *s)
 			session_end(t);
 }
 
+/* Makes the machine the worker that ADOPT describes. */
 static int on_adopt(struct session *s, const struct chan_frame *f)
 {
 	struct agent *a = s->a;
@@ -409,6 +414,7 @@ static int on_winsize(struct session *s, const struct chan_frame *f)
 	return 0;
 }
 
+/* Takes one frame. 0, or why the session ends. */
 static int on_frame(struct session *s, const struct chan_frame *f)
 {
 	if (s->state == STRANGER)

@@ -56,6 +56,7 @@ static bool in_list(const char *v, size_t n, const char *list)
 	return false;
 }
 
+/* Whether each word of the comma list v is in `list`. */
 static bool all_in_list(const char *v, const char *list)
 {
 	for (;;) {
@@ -85,6 +86,7 @@ static bool is_number(const char *v, bool size, uint64_t min, uint64_t max)
 		       parse_u64(v, min, max, &n)) == 0;
 }
 
+/* Whether v is the UUID of a GPU, in lower case. */
 static bool is_uuid(const char *v)
 {
 	static const char form[] = "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
@@ -107,6 +109,7 @@ static bool printable(const char *v)
 	return true;
 }
 
+/* Whether v is of the type and in the range of its row. */
 static bool value_ok(const struct conf_row *row, const char *v)
 {
 	size_t n = strlen(v);
@@ -269,6 +272,7 @@ static int parse_override(struct parse *p, const char *place, int key,
 	return r;
 }
 
+/* Takes one line of the file. 0 or -EINVAL. */
 static int parse_line(struct parse *p, const char *place, char *line)
 {
 	char *eq = strchr(line, '='), *at, *v;
@@ -294,6 +298,7 @@ static int parse_line(struct parse *p, const char *place, char *line)
 	return set_value(p, place, key, v, &p->conf->value[key]);
 }
 
+/* Takes all lines of the file. 0 or -errno. */
 static int parse_file(struct parse *p, const char *path)
 {
 	char line[CONF_LINE_MAX], place[CONF_ERROR_MAX / 4];

@@ -18,6 +18,7 @@ void idmap_free(struct idmap *m)
 	idmap_init(m, m->max);
 }
 
+/* Makes room for twice as many ids. 0, -ENOSPC (max reached) or -ENOMEM. */
 static int idmap_grow(struct idmap *m)
 {
 	uint32_t n = MIN(m->n_slots ? m->n_slots * 2 : 16, m->max);

@@ -13,6 +13,7 @@ static void put(struct json *j, const char *s)
 	wr_bytes(j->out, s, strlen(s));
 }
 
+/* Writes s in quotes, as ASCII. */
 static void put_string(struct json *j, const char *s)
 {
 	put(j, "\"");

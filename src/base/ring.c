@@ -19,6 +19,7 @@ void ring_free(struct ring *r)
 	*r = (struct ring){ 0 };
 }
 
+/* The n bytes that begin at position pos, as 0..2 iovecs; returns how many. */
 static int ring_iov(const struct ring *r, size_t pos, size_t n,
 		    struct iovec iov[2])
 {

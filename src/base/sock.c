@@ -39,6 +39,7 @@ static int parse_u32(const char *s, uint32_t *ret_v)
 	return 0;
 }
 
+/* Reads `CID:PORT`. 0 or -EINVAL. */
 static int parse_vsock(const char *s, struct sock_addr *a)
 {
 	char cid[16];

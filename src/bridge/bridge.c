@@ -52,6 +52,7 @@ void bridge_starve(struct bridge *b)
 	bridge_wake(b, now_ns() + STARVED_NS);
 }
 
+/* A deadline has come, or a second without listening is over. */
 static void on_timer(struct iso_ev *ev, uint32_t events)
 {
 	struct bridge *b = container_of(ev, struct bridge, timer);
@@ -74,6 +75,7 @@ void bridge_rescan(struct bridge *b)
 	b->rescan = true;
 }
 
+/* Frees connections that have ended, then reads the registry if it changed. */
 static void after_events(struct loop *l, void *arg)
 {
 	struct bridge *b = arg;

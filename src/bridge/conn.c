@@ -376,6 +376,7 @@ static void on_setup(struct conn *c, struct side *s, uint32_t events)
 		conn_fail(c, strerror(-r));
 }
 
+/* A side can be read or written, or has ended. */
 static void on_side(struct iso_ev *ev, uint32_t events)
 {
 	struct side *s = container_of(ev, struct side, ev);

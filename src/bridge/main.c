@@ -149,6 +149,7 @@ static void open_dir(struct daemon *d)
 		    strerror(errno));
 }
 
+/* Makes the loop with all that it watches. */
 static void open_loop(struct daemon *d)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };

@@ -86,6 +86,7 @@ static const char *set_connect(struct reg_entry *e, const char *v)
 	return NULL;
 }
 
+/* `unix:PATH` or `vsock:CID`. NULL, or what is wrong. */
 static const char *set_listen(struct reg_entry *e, const char *v)
 {
 	uint64_t cid;
@@ -103,6 +104,7 @@ static const char *set_listen(struct reg_entry *e, const char *v)
 	return NULL;
 }
 
+/* A comma list of capabilities, which may be empty. NULL, or what is wrong. */
 static const char *set_caps(struct reg_entry *e, const char *v)
 {
 	while (*v) {

@@ -111,8 +111,8 @@ static int check_version(struct rm *rm)
 		return r;
 	if (abi_get(row, ABI_F_reply, 0, arg, row->sizes[0]) !=
 	    NV_RM_API_VERSION_REPLY_RECOGNIZED)
-		return fail(rm, -EPROTO, "the driver does not accept user space of version %s",
-			    rm->version);
+		return fail(rm, -EPROTO, "the driver does not accept a user "
+			    "space of version %s", rm->version);
 	return 0;
 }
 

@@ -212,6 +212,7 @@ static int drop_bounding_set(void)
 	return 0;
 }
 
+/* Gives up all capabilities, ambient ones first. 0 or -errno. */
 static int drop_capabilities(void)
 {
 	struct __user_cap_header_struct head = {
@@ -226,6 +227,7 @@ static int drop_capabilities(void)
 	return syscall(__NR_capset, &head, none) < 0 ? -errno : 0;
 }
 
+/* Becomes another user, without supplementary groups. 0 or -errno. */
 static int change_user(uid_t uid, gid_t gid)
 {
 	if (uid == 0)

@@ -202,6 +202,7 @@ static void print_list(const struct gpu *gpus, uint32_t n)
 		       gpus[i].uuid);
 }
 
+/* Prints the table, which resembles that of nvidia-smi. */
 static void print_table(const struct rm *rm, const struct gpu *gpus,
 			uint32_t n)
 {

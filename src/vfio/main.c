@@ -63,6 +63,7 @@ static uint64_t size_option(const char *name, const char *value)
 	return v;
 }
 
+/* Checks what the command takes and runs it. An exit status. */
 static int run(const char *name, const char *bdf, const struct options *o)
 {
 	struct pci_bdf parsed;

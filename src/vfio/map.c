@@ -61,6 +61,7 @@ static uint64_t memlock_limit(void)
 	return limit.rlim_cur;
 }
 
+/* Says why a mapping failed and what to do. An exit status. */
 static int fail_map(const struct map *m, uint64_t off, int r)
 {
 	if (r == -ENOMEM && memlock_limit() < m->size) {
@@ -79,6 +80,7 @@ static int fail_map(const struct map *m, uint64_t off, int r)
 	return vfio_fail(m->bdf, "VFIO_IOMMU_MAP_DMA", r);
 }
 
+/* Maps the memory chunk by chunk, and times it. An exit status. */
 static int map_all(const struct vfio_dev *d, struct map *m)
 {
 	uint64_t since = now_ns();
@@ -100,6 +102,7 @@ static int map_all(const struct vfio_dev *d, struct map *m)
 	return ISO_EX_OK;
 }
 
+/* The same for unmapping. */
 static int unmap_all(const struct vfio_dev *d, struct map *m)
 {
 	uint64_t since = now_ns();
@@ -119,6 +122,7 @@ static int unmap_all(const struct vfio_dev *d, struct map *m)
 	return ISO_EX_OK;
 }
 
+/* Makes memory, maps and unmaps it. An exit status. */
 static int measure(const struct vfio_dev *d, struct map *m)
 {
 	struct parse_iommu iommu;
@@ -155,6 +159,7 @@ static int check_memory(const struct map *m)
 	return ISO_EX_UNAVAILABLE;
 }
 
+/* Prints the times. An exit status. */
 static int print(const struct map *m)
 {
 	uint64_t limit = memlock_limit();

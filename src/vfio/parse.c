@@ -32,6 +32,7 @@ int parse_cap_next(const void *answer, size_t n, uint32_t *off,
 	return 1;
 }
 
+/* Reads the areas that may be mapped. 0, -EBADMSG or -E2BIG. */
 static int take_areas(struct rd *r, struct parse_region *region)
 {
 	uint32_t n = rd_u32(r);
@@ -51,6 +52,7 @@ static int take_areas(struct rd *r, struct parse_region *region)
 	return r->bad ? -EBADMSG : 0;
 }
 
+/* Takes a capability of a region; unknown ones are skipped. 0 or -errno. */
 static int take_region_cap(struct parse_cap *cap, struct parse_region *region)
 {
 	switch (cap->id) {
@@ -98,6 +100,7 @@ int parse_region(const void *answer, size_t n, struct parse_region *ret_region)
 	return more;
 }
 
+/* Reads the ranges of addresses. 0, -EBADMSG or -E2BIG. */
 static int take_ranges(struct rd *r, struct parse_iommu *iommu)
 {
 	uint32_t n = rd_u32(r);
@@ -115,6 +118,7 @@ static int take_ranges(struct rd *r, struct parse_iommu *iommu)
 	return r->bad ? -EBADMSG : 0;
 }
 
+/* Takes a capability of an IOMMU; unknown ones are skipped. 0 or -errno. */
 static int take_iommu_cap(struct parse_cap *cap, struct parse_iommu *iommu)
 {
 	switch (cap->id) {

@@ -102,6 +102,7 @@ int vfio_group_main(const char *bdf)
 	return r == ISO_EX_OK && !viable ? ISO_EX_NO : r;
 }
 
+/* Adds the identity in configuration space. 0 or -errno. */
 static int put_header(struct json *j, const struct vfio_dev *d)
 {
 	struct parse_header h;
@@ -147,6 +148,7 @@ static int put_hot_reset(struct json *j, const struct vfio_dev *d)
 	return 0;
 }
 
+/* Adds the limits of the IOMMU. 0 or -errno. */
 static int put_iommu(struct json *j, const struct vfio_dev *d)
 {
 	struct parse_iommu iommu;
@@ -189,6 +191,7 @@ static int device_info(const struct vfio_dev *d,
 	return 0;
 }
 
+/* The object of `info`. 0 or -errno. */
 static int show_info(struct json *j, const struct vfio_dev *d)
 {
 	struct vfio_device_info info = { 0 };
@@ -213,6 +216,7 @@ static int show_info(struct json *j, const struct vfio_dev *d)
 	return r;
 }
 
+/* Adds an object for one region. */
 static void put_region(struct json *j, const struct vfio_dev *d,
 		       uint32_t index, const struct parse_region *region)
 {
@@ -246,6 +250,7 @@ static void put_region(struct json *j, const struct vfio_dev *d,
 	json_end(j);
 }
 
+/* An object for each region that has bytes. 0 or -errno. */
 static int show_regions(struct json *j, const struct vfio_dev *d)
 {
 	struct vfio_device_info info = { 0 };
@@ -266,6 +271,7 @@ static int show_regions(struct json *j, const struct vfio_dev *d)
 	return r;
 }
 
+/* An object for each kind of interrupt. 0 or -errno. */
 static int show_irqs(struct json *j, const struct vfio_dev *d)
 {
 	struct vfio_device_info info = { 0 };

@@ -57,6 +57,7 @@ static void parse_options(int argc, char **argv, struct request *q)
 		die(ISO_EX_USAGE, "--name: '%s': not a name for a VM", q->name);
 }
 
+/* Sends ADOPT with the time of this moment. 0 or -errno. */
 static int send_adopt(int fd, const struct agent_adopt *who)
 {
 	struct {
@@ -78,6 +79,7 @@ static int send_adopt(int fd, const struct agent_adopt *who)
 	return r;
 }
 
+/* Waits for ADOPTED. 0, -EPIPE if the agent refuses, or another -errno. */
 static int read_adopted(int fd, uint64_t timeout_ms)
 {
 	const struct timeval tv = { (time_t)(timeout_ms / 1000),

@@ -45,6 +45,7 @@ static void parse_options(int argc, char **argv, struct api *a)
 	a->body = argc > 2 ? argv[2] : "";
 }
 
+/* Connects and sends the request. */
 static void ask(struct api *a)
 {
 	char request[MAX_REQUEST];

@@ -170,6 +170,7 @@ static void send_winsize(struct client *c)
 		log_warn("the window size did not reach the guest: it takes nothing");
 }
 
+/* Passes a signal of ours on to the command. */
 static void on_signal(struct client *c)
 {
 	struct signalfd_siginfo si;
@@ -228,6 +229,7 @@ static void on_writable(struct client *c, int i)
 
 /* ---- frames ------------------------------------------------------------- */
 
+/* Takes EXIT: sets the status to return. 0 or -EPROTO. */
 static int on_exit_frame(struct client *c, const char *name, struct rd r)
 {
 	uint32_t how = rd_u32(&r);
@@ -246,6 +248,7 @@ static int on_exit_frame(struct client *c, const char *name, struct rd r)
 	return 0;
 }
 
+/* Takes one frame. 0 or -EPROTO. */
 static int on_frame(struct client *c, const char *name, struct chan_frame *f)
 {
 	switch (f->type) {
@@ -266,6 +269,7 @@ static int on_frame(struct client *c, const char *name, struct chan_frame *f)
 	}
 }
 
+/* Reads what the agent sent. An error ends the run with status 125. */
 static void on_sock(struct client *c, const char *name)
 {
 	struct chan_frame f;
@@ -289,6 +293,7 @@ static void on_sock(struct client *c, const char *name)
 
 enum { P_SOCK, P_SIGNALS, P_STDIN, P_STDOUT, P_STDERR, P_COUNT };
 
+/* Waits for what can be done next, and does it. */
 static void poll_once(struct client *c, const char *name)
 {
 	bool take_stdin = c->stdin_open && !c->over && c->out.window &&

@@ -73,6 +73,7 @@ static bool begins(const char *line, const char *key)
 	return strncmp(line, key, strlen(key)) == 0;
 }
 
+/* Sends a request, the first one with the file to pass. */
 static void send_line(struct qmp *q, const char *text)
 {
 	int r;

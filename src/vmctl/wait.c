@@ -123,6 +123,7 @@ static void parse_options(int argc, char **argv, struct waiter *w)
 		die(ISO_EX_USAGE, "wait: missing or unexpected operand; see -h");
 }
 
+/* Opens the log, its watch, and the process if one was given. */
 static void open_all(struct waiter *w)
 {
 	w->log_fd = open(w->file, O_RDONLY | O_CLOEXEC);
