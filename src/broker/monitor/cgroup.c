@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* cgroup.c - puts each child into a cgroup of its own */
 #include "broker/monitor/cgroup.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 
 #include "base/base.h"
 
-#define WEIGHT "100"	/* the kernel's default: all the same */
+#define WEIGHT "100"	/* the kernel's default, the same for all */
 
 static int write_value(int dir_fd, const char *file, const char *value)
 {

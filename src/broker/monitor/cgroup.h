@@ -10,11 +10,12 @@
 
 #include <sys/types.h>
 
-/* Gives the groups below dir, a cgroup v2, weights: an fd of dir, or -errno. */
+/* Lets the groups below dir, a cgroup v2, have weights. An fd of dir, or
+ * -errno. */
 int cgroup_open(const char *dir);
 
-/* Puts a process into the group of that slot, which is made if need be and
- * stays, empty, when the process has ended. 0 or -errno. */
+/* Puts a process into the group of that slot, which is made if it is not there;
+ * the empty group stays when the process has ended. 0 or -errno. */
 int cgroup_add(int dir_fd, unsigned int slot, pid_t pid);
 
 #endif /* ISO_BROKER_CGROUP_H */

@@ -19,8 +19,8 @@
 #include "broker/monitor/monitor.h"
 
 #define BACKLOG 128
-/* Where the users of the children begin: above what distributions give out
- * and below their dynamic users. */
+/* The user of the first child: above the users that distributions give out, and
+ * below their dynamic users. */
 #define UID_BASE 60600
 #define UID_MAX 2000000000
 
@@ -40,7 +40,7 @@ static const char usage[] =
 
 struct options {
 	const char *driver, *version, *secret_file, *config, *cgroup;
-	const char *listen[MONITOR_MAX_LISTEN];
+	const char *listen[CONFIG_MAX_LISTEN];
 	unsigned int n_listen;
 	uint64_t uid_base;
 	bool verbose;
@@ -78,7 +78,7 @@ static void one_option(struct options *o, int opt)
 		o->version = optarg;
 		break;
 	case OPT_LISTEN:
-		if (o->n_listen == MONITOR_MAX_LISTEN)
+		if (o->n_listen == CONFIG_MAX_LISTEN)
 			bad_usage("too many --listen");
 		o->listen[o->n_listen++] = optarg;
 		break;
@@ -118,7 +118,7 @@ static struct options parse_options(int argc, char **argv)
 	       0)
 		one_option(&o, opt);
 	if (optind < argc)
-		bad_usage("there are no arguments");
+		bad_usage("an argument where only options are taken");
 	if (!o.driver)
 		bad_usage("--driver is missing");
 	if (!o.n_listen)
@@ -152,7 +152,7 @@ static enum log_level level_of(const char *name)
 	static const char *const names[] = { "error", "warning", "info",
 					     "debug" };
 
-	/* The configuration says `warn`. */
+	/* The configuration says `warn`, so the start of a name will do. */
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strncmp(names[i], name, strlen(name)) == 0)
 			return (enum log_level)i;
@@ -221,19 +221,21 @@ static void start_listening(struct monitor_config *config,
 	}
 }
 
-/* Equal shares of the processors: a service without them is still one. */
+/* Opens the cgroup for equal shares of the processors. -1 if there is none: the
+ * broker serves without them as well. */
 static int open_cgroup(const char *dir)
 {
 	int fd = dir ? cgroup_open(dir) : -1;
 
 	if (dir && fd < 0)
-		log_warn("--cgroup %s: %s; no shares of the processors", dir,
-			 strerror(-fd));
+		log_warn("--cgroup %s: %s; children compete for the processors",
+			 dir, strerror(-fd));
 	return MAX(fd, -1);
 }
 
-/* One fd for each connection, four for each worker, two for each stranger. As
- * far as the hard limit goes; beyond, connections are refused. */
+/* Makes room for an fd for each connection, four for each worker and two for
+ * each stranger, as far as the hard limit goes. Beyond it, connections are
+ * refused. */
 static void raise_fd_limit(const struct monitor_config *config)
 {
 	rlim_t want = 512 + (rlim_t)config->max_workers *
@@ -246,10 +248,12 @@ static void raise_fd_limit(const struct monitor_config *config)
 		r.rlim_max = MAX(r.rlim_max, want);
 	r.rlim_cur = MIN(MAX(r.rlim_cur, want), r.rlim_max);
 	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
-		log_warn("limit of open files: %s", strerror(errno));
+		log_warn("the limit of open files stays as it is: %s",
+			 strerror(errno));
 }
 
-/* The fds that a child is given must not be taken by ours. */
+/* Takes the numbers that fds have in a child, so that none of ours has one of
+ * them when spawn.c puts them there. */
 static void fill_low_fds(void)
 {
 	int fd;
@@ -276,7 +280,8 @@ int monitor_main(int argc, char **argv)
 	if (geteuid() == 0)
 		config.uid_base = (uid_t)o.uid_base;
 	else
-		log_warn("not root: children run as user %u as well", geteuid());
+		log_warn("not root, so children run as user %u, like the monitor",
+			 geteuid());
 	config.cgroup_fd = open_cgroup(o.cgroup);
 	raise_fd_limit(&config);
 	start_listening(&config, &o);

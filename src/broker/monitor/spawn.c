@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* spawn.c - starts, kills and reaps the processes of children */
 #include "broker/monitor/spawn.h"
 
 #include <errno.h>
@@ -14,10 +15,11 @@
 #include "base/log.h"
 #include "base/sock.h"
 
-/* In the forked child: only async-signal-safe calls. */
+/* ---- in the forked child: async-signal-safe calls only --------------------- */
 
-/* Where memory runs out a child goes before anything that others need; it is
- * those who can be told by their workers to take some. */
+/* Makes this process the first that the kernel kills when memory runs out. Only
+ * children take memory because a worker wants them to, so one of them should go
+ * before a process that all workers need. */
 static bool go_first(void)
 {
 	static const char most[] = "1000";
@@ -26,6 +28,7 @@ static bool go_first(void)
 	return fd >= 0 && write(fd, most, sizeof(most) - 1) > 0;
 }
 
+/* Leaves the new program nothing but descriptors 0 to 4 and its name. */
 _noreturn_ static void become_child(int sock, int opener, int log,
 				      const char *worker)
 {
@@ -39,7 +42,7 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 	memcpy(name, worker, sizeof(name));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* Never the same numbers: main() has filled the low ones. */
+	/* None of ours has such a number: monitor_main() has filled them. */
 	if (!go_first() || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
 	    dup2(sock, PROTO_CONTROL) < 0 ||
@@ -51,6 +54,8 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 	_exit(ISO_EX_UNAVAILABLE);
 }
 
+/* ---- in the monitor ------------------------------------------------------- */
+
 static int pidfd_open_(pid_t pid)
 {
 	long r = syscall(SYS_pidfd_open, pid, 0);
@@ -58,7 +63,7 @@ static int pidfd_open_(pid_t pid)
 	return r < 0 ? -errno : (int)r;
 }
 
-/* The monitor's half of a new child, whose setup it has not been sent yet. */
+/* Takes hold of a new child and sends it the setup. 0 or -errno. */
 static int adopt(struct spawned *s, const struct proto_setup *setup)
 {
 	int r;
@@ -109,7 +114,7 @@ int spawn_child(const struct proto_setup *setup, bool opener,
 	close_fd(&s.sock);
 	close_fd(&s.opener);
 	close_fd(&s.log);
-	/* Without its setup it ends by itself. */
+	/* A child that gets no setup ends by itself. */
 	if (s.pid > 0)
 		waitpid(s.pid, NULL, 0);
 	close_fd(&s.pidfd);
@@ -120,7 +125,7 @@ void spawn_kill(int pidfd)
 {
 	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
 	    errno != ESRCH)
-		log_error("kill: %s", strerror(errno));
+		log_error("a child cannot be killed: %s", strerror(errno));
 }
 
 bool spawn_wait(int pidfd, int timeout_ms)

@@ -10,11 +10,11 @@ struct spawned {
 	int pidfd;
 	int sock;	/* to its PROTO_CONTROL; non-blocking */
 	int opener;	/* to its PROTO_OPENER, likewise; -1: it has none */
-	int log;	/* what it writes to stderr; non-blocking */
+	int log;	/* from its stderr; non-blocking */
 };
 
-/* Executes this program anew as the worker's child and sends it the setup.
- * opener: whether it may ask for device nodes. 0, or -errno. */
+/* Executes this program anew as a child, and sends it the setup. opener: whether
+ * it may ask for device nodes. 0, or -errno. */
 int spawn_child(const struct proto_setup *setup, bool opener,
 		struct spawned *ret);
 

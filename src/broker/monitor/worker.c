@@ -1,4 +1,31 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * worker.c - gives each worker its child, one at a time
+ *
+ *	  worker_new(), with the first connection
+ *	      |
+ *	      v         start_child()
+ *	 +---------+-------------------->+--------+
+ *	 |  RESTS  |                     |  RUNS  |
+ *	 +---------+<--------------------+--------+
+ *	   |     ^     child_gone()          |
+ *	   |     |                           | the last connection is over
+ *	   |     |    child_gone()           v
+ *	   |     |                       +--------+
+ *	   |     +-----------------------|  ENDS  |
+ *	   |                             +--------+
+ *	   | no connection, and no start to wait for; or no child can be made
+ *	   v
+ *	 +--------+
+ *	 |  DEAD  |   freed by workers_reap(); a connection that comes now makes a
+ *	 +--------+   worker of the same name anew
+ *
+ * RESTS: there is no child; pidfd, sock, opener and log are -1. Connections wait,
+ * and the timer is set to the next start. RUNS: the child takes each connection
+ * as it comes. ENDS: sock is closed, which tells the child to end, and the timer
+ * is set to the moment at which it is killed; connections wait. worker_rest()
+ * alone enters RUNS and DEAD, and child_gone() alone leaves a child behind.
+ */
 #include "broker/monitor/worker.h"
 
 #include <errno.h>
@@ -6,86 +33,66 @@
 #include <sys/socket.h>
 
 #include "abi/iso_wire.h"
-#include "base/log.h"
+#include "base/bucket.h"
 #include "base/sock.h"
 #include "broker/monitor/cgroup.h"
+#include "broker/monitor/child_log.h"
 #include "broker/monitor/opener.h"
 #include "broker/monitor/spawn.h"
 
-/* A child that was told to end has no work left; this is for one that does not
- * want to. */
+/* A child that was told to end has no work left, so one that takes longer than
+ * this does not want to end. */
 #define END_MS 1000
-/* A worker may have this many children at once after a rest, then one in this
- * time: starting them takes the machine's time, which is not its own. */
-#define STARTS 8
-#define START_MS 500
+/* After a rest a worker may have this many children at once, then one in this
+ * time: starting one takes processor time that is not the worker's own. */
+static const struct bucket_rate starts = {
+	.burst = 8, .each_ns = UINT64_C(500) * 1000 * 1000,
+};
 
-/* Bytes of a child's line; longer ones are broken. */
-#define LINE_MAX_ 500
-
-/* A connection that a child serves. */
-struct guest {
-	struct iso_ev ev;	/* fd is -1 once it is over */
+/* One connection of a worker. */
+struct worker_conn {
+	struct list_item item;
+	struct iso_ev ev;	/* fd: the monitor's own, for EPOLLHUP */
 	struct worker *w;
-	struct guest *next;
 	uint32_t caps;
 	bool handed;		/* the child has it */
 };
 
-enum worker_state {
-	WORKER_RUNS,
-	WORKER_ENDS,	/* its child was told to */
-	WORKER_RESTS,	/* no child; guests wait, or it is forgotten soon */
-	WORKER_DEAD,	/* to be freed */
-};
+enum worker_state { WORKER_RESTS, WORKER_RUNS, WORKER_ENDS, WORKER_DEAD };
 
 struct worker {
-	struct iso_ev pidfd;	/* -1 without a child */
-	struct iso_ev timer;	/* ENDS: for END_MS; RESTS: for a start */
+	struct list_item item;
 	struct workers *ws;
-	struct worker *next;
 	enum worker_state state;
-	char name[33];
+	char name[sizeof(((struct proto_setup *)0)->worker)];
 	unsigned int slot;	/* gives its uid */
+	struct list conns;
+	struct iso_ev timer;	/* ENDS: to kill; RESTS: to start or forget */
+	struct bucket starts;
+	/* Of its child: */
 	pid_t pid;
-	int sock;		/* to the child; -1: it is told to end */
-	struct iso_ev opener;	/* it asks for device nodes; -1: it cannot */
-	struct iso_ev log;	/* what the child says; -1: nothing more */
-	char line[LINE_MAX_];
-	size_t line_len;
-	struct log_limit said;	/* for what the child says */
-	uint64_t rested_ns;	/* when all STARTS are there again */
-	struct guest *guests;
-	uint32_t n_guests;
+	struct iso_ev pidfd;
+	int sock;		/* to its PROTO_CONTROL */
+	struct iso_ev opener;	/* to its PROTO_OPENER; -1: it has none */
+	struct child_log log;
 };
 
-/* ---- connections ---------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------- */
 
-static void guest_end(struct guest *g)
+static void conn_over(struct worker_conn *c)
 {
-	if (g->ev.fd < 0)
+	if (!list_end(&c->w->conns, &c->item))
 		return;
-	loop_del(g->w->ws->loop, &g->ev);
-	close_fd(&g->ev.fd);
-	g->w->n_guests--;
+	loop_del(c->w->ws->loop, &c->ev);
+	close_fd(&c->ev.fd);
 }
 
-/* Frees the guests that are over, or all of them. */
-static void guests_free(struct worker *w, bool all)
+static void conn_release(struct list_item *item)
 {
-	for (struct guest **p = &w->guests; *p;) {
-		struct guest *g = *p;
-
-		if (!all && g->ev.fd >= 0) {
-			p = &g->next;
-			continue;
-		}
-		*p = g->next;
-		guest_end(g);
-		free(g);
-	}
+	free(container_of(item, struct worker_conn, item));
 }
 
+/* Tells the child to end. */
 static void worker_finish(struct worker *w)
 {
 	w->state = WORKER_ENDS;
@@ -93,100 +100,41 @@ static void worker_finish(struct worker *w)
 	loop_timer_set(w->timer.fd, END_MS);
 }
 
-/* Closed on both sides: the worker has gone, or the child shut it down. */
-static void guest_event(struct iso_ev *ev, uint32_t events)
+/* Both directions are shut: the worker has gone, or the child has ended the
+ * connection. */
+static void conn_event(struct iso_ev *ev, uint32_t events)
 {
-	struct guest *g = container_of(ev, struct guest, ev);
-	struct worker *w = g->w;
+	struct worker_conn *c = container_of(ev, struct worker_conn, ev);
+	struct worker *w = c->w;
 
 	(void)events;
-	guest_end(g);
-	if (w->n_guests == 0 && w->state == WORKER_RUNS)
+	conn_over(c);
+	if (list_live(&w->conns) == 0 && w->state == WORKER_RUNS)
 		worker_finish(w);
 }
 
-static void guest_hand(struct guest *g)
+/* Gives the connection to the child. */
+static void conn_hand(struct worker_conn *c)
 {
-	struct proto_msg msg = { .type = PROTO_CONN, .caps = g->caps };
-	struct worker *w = g->w;
-	int r = sock_send_fds(w->sock, &msg, sizeof(msg), &g->ev.fd, 1);
+	struct proto_msg msg = { .type = PROTO_CONN, .caps = c->caps };
+	struct worker *w = c->w;
+	int r = sock_send_fds(w->sock, &msg, sizeof(msg), &c->ev.fd, 1);
 
-	g->handed = true;
+	c->handed = true;
 	if (r < 0) {
 		if (log_limit_ok(w->ws->log))
-			log_warn("%s: its child takes no connection: %s",
+			log_warn("%s: connection closed, its child takes none: %s",
 				 w->name, strerror(-r));
-		shutdown(g->ev.fd, SHUT_RDWR);
+		shutdown(c->ev.fd, SHUT_RDWR);
 	}
-	/* Just EPOLLHUP, which always comes. EPOLLMSG never does, nor does any
-	 * byte of a socket wake who waits for it. */
-	r = loop_set(w->ws->loop, &g->ev, EPOLLMSG);
+	/* For EPOLLHUP alone, which always comes. Sockets never have EPOLLMSG, so
+	 * no byte of the worker's wakes the monitor. */
+	r = loop_set(w->ws->loop, &c->ev, EPOLLMSG);
 	if (r < 0)
-		guest_end(g);
+		conn_over(c);
 }
 
-/* ---- what a child says ------------------------------------------------------ */
-
-/* Its text is no better than itself: named, limited, at the level it claims. */
-static void say_line(struct worker *w)
-{
-	if (w->line_len == 0 || !log_limit_ok(&w->said))
-		return;
-	w->line[w->line_len] = 0;
-	if (strncmp(w->line, "child: error: ", 14) == 0)
-		log_error("%s: %s", w->name, w->line + 14);
-	else if (strncmp(w->line, "child: info: ", 13) == 0)
-		log_info("%s: %s", w->name, w->line + 13);
-	else if (strncmp(w->line, "child: debug: ", 14) == 0)
-		log_debug("%s: %s", w->name, w->line + 14);
-	else if (strncmp(w->line, "child: warning: ", 16) == 0)
-		log_warn("%s: %s", w->name, w->line + 16);
-	else
-		log_warn("%s: %s", w->name, w->line);
-}
-
-/* False when there is nothing now. */
-static bool read_log(struct worker *w)
-{
-	char buf[4096];
-	ssize_t n = read(w->log.fd, buf, sizeof(buf));
-
-	for (ssize_t i = 0; i < n; i++) {
-		if (buf[i] != '\n')
-			w->line[w->line_len++] = buf[i];
-		if (buf[i] == '\n' || w->line_len == LINE_MAX_ - 1) {
-			say_line(w);
-			w->line_len = 0;
-		}
-	}
-	return n > 0;
-}
-
-static void log_event(struct iso_ev *ev, uint32_t events)
-{
-	struct worker *w = container_of(ev, struct worker, log);
-
-	if (!read_log(w) && events & (EPOLLHUP | EPOLLERR))
-		loop_del(w->ws->loop, ev);
-}
-
-/* The child is gone: what it said last, but no more than a pipe holds. */
-static void close_log(struct worker *w)
-{
-	for (int i = 0; i < 16 && w->log.fd >= 0 && read_log(w); i++)
-		;
-	loop_del(w->ws->loop, &w->log);
-	close_fd(&w->log.fd);
-	w->line_len = 0;
-}
-
-/* ---- children ------------------------------------------------------------- */
-
-static void close_opener(struct worker *w)
-{
-	loop_del(w->ws->loop, &w->opener);
-	close_fd(&w->opener.fd);
-}
+/* ---- children -------------------------------------------------------------- */
 
 static void opener_event(struct iso_ev *ev, uint32_t events)
 {
@@ -199,25 +147,24 @@ static void opener_event(struct iso_ev *ev, uint32_t events)
 	loop_del(w->ws->loop, ev);
 	if (r == -EPROTO) {
 		if (log_limit_ok(w->ws->log))
-			log_warn("%s: child %d asks for devices in a way of its own; killed",
+			log_warn("%s: killed child %d, which asked for a device node against the rules",
 				 w->name, w->pid);
 		spawn_kill(w->pidfd.fd);
 	}
 }
 
-/* 0 and a start is taken, or the milliseconds until there is one. */
-static uint64_t take_start(struct worker *w)
+/* Without a group the child runs all the same, with no share of its own. */
+static void add_to_cgroup(const struct worker *w)
 {
-	const uint64_t each = START_MS * UINT64_C(1000000);
-	uint64_t now = now_ns(), from = MAX(w->rested_ns, now);
+	int dir = w->ws->config->cgroup_fd;
+	int r = dir < 0 ? 0 : cgroup_add(dir, w->slot, w->pid);
 
-	if (from + each > now + STARTS * each)
-		return (from + each - now - STARTS * each) / 1000000 + 1;
-	w->rested_ns = from + each;
-	return 0;
+	if (r < 0 && log_limit_ok(w->ws->log))
+		log_warn("%s: child %d has no cgroup: %s", w->name, w->pid,
+			 strerror(-r));
 }
 
-/* 0 or -errno. */
+/* 0, and it RUNS; or -errno, and there may be a child nevertheless. */
 static int start_child(struct worker *w)
 {
 	const struct monitor_config *config = w->ws->config;
@@ -236,20 +183,15 @@ static int start_child(struct worker *w)
 	w->pid = s.pid;
 	w->pidfd.fd = s.pidfd;
 	w->sock = s.sock;
-	w->log.fd = s.log;
 	w->opener.fd = s.opener;
 	w->state = WORKER_RUNS;
 	w->ws->metrics->children_started++;
-	/* It has no connection yet, so nothing of the worker's runs. */
-	if (config->cgroup_fd >= 0)
-		r = cgroup_add(config->cgroup_fd, w->slot, w->pid);
-	if (r < 0 && log_limit_ok(w->ws->log))
-		log_warn("%s: no share of the processors for its child: %s",
-			 w->name, strerror(-r));
+	/* It has no connection yet, so nothing of the worker's runs before this. */
+	add_to_cgroup(w);
 	if (log_limit_ok(w->ws->log))
 		log_info("%s: child %d, uid %u", w->name, w->pid,
 			 setup.uid ? setup.uid : getuid());
-	r = loop_set(w->ws->loop, &w->log, EPOLLIN);
+	r = child_log_open(&w->log, s.log);
 	if (r == 0 && w->opener.fd >= 0)
 		r = loop_set(w->ws->loop, &w->opener, EPOLLIN);
 	if (r == 0)
@@ -257,39 +199,40 @@ static int start_child(struct worker *w)
 	return r;
 }
 
-/* Without a child: starts one if guests wait for it and it may be. */
+/* There is no child: starts one if connections wait for it and it may have one
+ * now; else it is called again in time, or the worker is forgotten. */
 static void worker_rest(struct worker *w)
 {
-	uint64_t ms, now = now_ns();
+	uint64_t now = now_ns(), wait_ns = 0;
+	struct worker_conn *c;
 	int r;
 
 	w->state = WORKER_RESTS;
-	if (w->n_guests == 0) {
-		if (w->rested_ns <= now)
-			w->state = WORKER_DEAD;
+	if (list_live(&w->conns) == 0) {
+		/* A worker that was forgotten too soon could start anew. */
+		if (w->starts.full_ns > now)
+			wait_ns = w->starts.full_ns - now;
 		else
-			loop_timer_set(w->timer.fd,
-				       (w->rested_ns - now) / 1000000 + 1);
-		return;
+			w->state = WORKER_DEAD;
+	} else {
+		wait_ns = bucket_take(&w->starts, &starts, now);
 	}
-	ms = take_start(w);
-	if (ms) {
-		loop_timer_set(w->timer.fd, ms);
+	loop_timer_set(w->timer.fd, wait_ns ? wait_ns / 1000000 + 1 : 0);
+	if (wait_ns || w->state == WORKER_DEAD)
 		return;
-	}
-	loop_timer_set(w->timer.fd, 0);
 	r = start_child(w);
 	if (r < 0) {
-		log_error("%s: no child for it: %s", w->name, strerror(-r));
+		log_error("%s: no child can be started for it: %s", w->name,
+			  strerror(-r));
 		w->state = WORKER_DEAD;
 		return;
 	}
-	for (struct guest *g = w->guests; g; g = g->next)
-		if (!g->handed && g->ev.fd >= 0)
-			guest_hand(g);
+	list_each(c, &w->conns, item)
+		if (!c->handed)
+			conn_hand(c);
 }
 
-static void worker_timer(struct iso_ev *ev, uint32_t events)
+static void timer_event(struct iso_ev *ev, uint32_t events)
 {
 	struct worker *w = container_of(ev, struct worker, timer);
 
@@ -298,48 +241,61 @@ static void worker_timer(struct iso_ev *ev, uint32_t events)
 	if (w->state == WORKER_RESTS) {
 		worker_rest(w);
 	} else if (w->state == WORKER_ENDS) {
-		log_warn("%s: child %d does not end; killed", w->name, w->pid);
+		log_warn("%s: killed child %d, which did not end within %u ms",
+			 w->name, w->pid, END_MS);
 		spawn_kill(w->pidfd.fd);
 	}
 }
 
-/* The child is gone. */
-static void worker_event(struct iso_ev *ev, uint32_t events)
+/* Closes all that belongs to the child. */
+static void close_child(struct worker *w)
+{
+	loop_del(w->ws->loop, &w->pidfd);
+	close_fd(&w->pidfd.fd);
+	close_fd(&w->sock);
+	loop_del(w->ws->loop, &w->opener);
+	close_fd(&w->opener.fd);
+	child_log_close(&w->log);
+}
+
+/* Its pidfd is readable: the child has ended. */
+static void child_gone(struct iso_ev *ev, uint32_t events)
 {
 	struct worker *w = container_of(ev, struct worker, pidfd);
+	struct worker_conn *c;
 	char how[64];
 
 	(void)events;
 	if (spawn_reap(w->pid, how, sizeof(how)) == -EAGAIN)
 		return;
-	loop_del(w->ws->loop, ev);
-	close_fd(&ev->fd);
-	close_fd(&w->sock);
-	close_opener(w);
-	close_log(w);
+	close_child(w);
 	if (w->state == WORKER_RUNS) {
 		w->ws->metrics->children_died++;
 		if (log_limit_ok(w->ws->log))
 			log_warn("%s: child %d %s; its connections are closed",
 				 w->name, w->pid, how);
 	}
-	for (struct guest *g = w->guests; g; g = g->next)
-		if (g->handed)
-			guest_end(g);
+	list_each(c, &w->conns, item)
+		if (c->handed)
+			conn_over(c);
 	worker_rest(w);
 }
 
-/* ---- workers -------------------------------------------------------------- */
+/* ---- workers --------------------------------------------------------------- */
 
+/* The lowest slot that no worker has: each slot is a uid. */
 static unsigned int free_slot(const struct workers *ws)
 {
+	const struct list_item *item;
 	unsigned int slot = 0;
 	bool taken;
 
 	do {
 		taken = false;
-		for (struct worker *w = ws->list; w; w = w->next)
-			if (w->slot == slot)
+		/* A worker that has ended, too, until it is freed. */
+		for (item = ws->list.first; item; item = item->next)
+			if (container_of(item, struct worker, item)->slot ==
+			    slot)
 				taken = true;
 		slot += taken;
 	} while (taken);
@@ -356,23 +312,24 @@ static struct worker *worker_new(struct workers *ws, const char *name)
 	w->slot = free_slot(ws);
 	w->state = WORKER_RESTS;
 	w->sock = -1;
-	w->pidfd = (struct iso_ev){ .fd = -1, .fn = worker_event };
+	w->pidfd = (struct iso_ev){ .fd = -1, .fn = child_gone };
 	w->opener = (struct iso_ev){ .fd = -1, .fn = opener_event };
-	w->log = (struct iso_ev){ .fd = -1, .fn = log_event };
-	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = worker_timer };
+	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = timer_event };
+	w->log = (struct child_log){ .loop = ws->loop, .worker = w->name,
+				     .ev.fd = -1 };
 	memcpy(w->name, name, strnlen(name, sizeof(w->name) - 1));
 	if (w->timer.fd < 0 || loop_set(ws->loop, &w->timer, EPOLLIN) < 0) {
 		close_fd(&w->timer.fd);
 		free(w);
 		return NULL;
 	}
-	w->next = ws->list;
-	ws->list = w;
-	ws->n++;
+	list_add(&ws->list, &w->item);
 	return w;
 }
 
-static void say_bye(int fd, enum iso_bye_reason reason)
+/* Tells a peer why it is closed next. A peer that does not take this misses
+ * nothing, so a failure is no matter. */
+static void send_bye(int fd, enum iso_bye_reason reason)
 {
 	const struct {
 		struct iso_hdr hdr;
@@ -382,91 +339,98 @@ static void say_bye(int fd, enum iso_bye_reason reason)
 		.bye = { .reason = reason },
 	};
 
-	/* It is closed next; a peer that does not take this misses nothing. */
 	if (send(fd, &frame, sizeof(frame), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		(void)errno;
 }
 
+static struct worker *worker_find(const struct workers *ws, const char *name)
+{
+	struct worker *w;
+
+	list_each(w, &ws->list, item)
+		if (w->state != WORKER_DEAD && strcmp(w->name, name) == 0)
+			break;
+	return w;
+}
+
 void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps)
 {
-	struct guest *g = NULL;
-	struct worker *w = ws->list;
+	struct worker *w = worker_find(ws, name);
+	struct worker_conn *c = NULL;
 
-	while (w && (w->state == WORKER_DEAD || strcmp(w->name, name) != 0))
-		w = w->next;
-	if (!w && ws->n < ws->config->max_workers)
+	if (!w && ws->list.n < ws->config->max_workers)
 		w = worker_new(ws, name);
-	if (w && w->n_guests < ws->config->setup.quota.max_conns)
-		g = calloc(1, sizeof(*g));
-	if (!g) {
+	if (w && list_live(&w->conns) < ws->config->setup.quota.max_conns)
+		c = calloc(1, sizeof(*c));
+	if (!c) {
 		ws->metrics->conn_refused++;
 		if (log_limit_ok(ws->log))
 			log_warn("%s: connection refused: too many", name);
-		say_bye(fd, ISO_BYE_QUOTA);
+		send_bye(fd, ISO_BYE_QUOTA);
 		close(fd);
 		if (w && w->state == WORKER_RESTS)
 			worker_rest(w);
 		return;
 	}
 	ws->metrics->connections++;
-	*g = (struct guest){ .ev = { .fd = fd, .fn = guest_event }, .w = w,
-			     .caps = caps, .next = w->guests };
-	w->guests = g;
-	w->n_guests++;
+	c->ev = (struct iso_ev){ .fd = fd, .fn = conn_event };
+	c->w = w;
+	c->caps = caps;
+	list_add(&w->conns, &c->item);
 	if (w->state == WORKER_RUNS)
-		guest_hand(g);
+		conn_hand(c);
 	else if (w->state == WORKER_RESTS)
 		worker_rest(w);
-	/* else worker_event() comes first */
+	/* else it ENDS, and child_gone() comes */
 }
 
-static void worker_free(struct worker *w)
+static void worker_release(struct list_item *item)
 {
-	guests_free(w, true);
-	close_opener(w);
-	close_log(w);
-	loop_del(w->ws->loop, &w->pidfd);
+	struct worker *w = container_of(item, struct worker, item);
+	struct worker_conn *c;
+
+	list_each(c, &w->conns, item)
+		conn_over(c);
+	list_reap(&w->conns, conn_release);
+	close_child(w);
 	loop_del(w->ws->loop, &w->timer);
-	close_fd(&w->pidfd.fd);
 	close_fd(&w->timer.fd);
-	close_fd(&w->sock);
-	w->ws->n--;
 	free(w);
 }
 
 void workers_reap(struct workers *ws)
 {
-	for (struct worker **p = &ws->list; *p;) {
-		struct worker *w = *p;
+	struct worker *w;
 
-		guests_free(w, false);
-		if (w->state != WORKER_DEAD) {
-			p = &w->next;
-			continue;
-		}
-		*p = w->next;
-		worker_free(w);
+	list_each(w, &ws->list, item) {
+		list_reap(&w->conns, conn_release);
+		if (w->state == WORKER_DEAD)
+			list_end(&ws->list, &w->item);
 	}
+	list_reap(&ws->list, worker_release);
 }
 
 void workers_log_metrics(struct workers *ws)
 {
 	const struct proto_msg msg = { .type = PROTO_METRICS };
+	struct worker *w;
 
-	for (struct worker *w = ws->list; w; w = w->next)
+	list_each(w, &ws->list, item)
 		if (w->sock >= 0 &&
 		    sock_send_fds(w->sock, &msg, sizeof(msg), NULL, 0) < 0)
-			log_warn("%s: its child is not listening", w->name);
+			log_warn("%s: child %d takes no message", w->name,
+				 w->pid);
 }
 
 void workers_end(struct workers *ws)
 {
+	struct worker *w;
 	char how[64];
 
 	/* All of them see the end of their sockets before any is waited for. */
-	for (struct worker *w = ws->list; w; w = w->next)
+	list_each(w, &ws->list, item)
 		close_fd(&w->sock);
-	for (struct worker *w = ws->list; w; w = w->next) {
+	list_each(w, &ws->list, item) {
 		if (w->pidfd.fd >= 0) {
 			if (!spawn_wait(w->pidfd.fd, END_MS))
 				spawn_kill(w->pidfd.fd);

@@ -2,26 +2,25 @@
 /*
  * worker.h - the monitor's side of workers: their connections and children
  *
- * A worker has at most one child. It ends with the last connection and is gone,
- * and reaped, before the next one starts; connections that come meanwhile
- * wait. A worker that needs one child after the other waits longer.
+ * A worker has at most one child, which serves all its connections. The child
+ * ends with the last of them, and it is gone, and reaped, before the next one
+ * starts; connections that come in between wait.
  */
 #ifndef ISO_BROKER_WORKER_H
 #define ISO_BROKER_WORKER_H
 
+#include "base/list.h"
+#include "base/log.h"
 #include "broker/metrics.h"
-#include "broker/monitor/monitor.h"
+#include "broker/monitor/config.h"
 #include "loop/loop.h"
 
-struct worker;
-
 struct workers {
-	struct loop *loop;			/* borrowed, like the next two */
+	struct loop *loop;			/* all borrowed */
 	const struct monitor_config *config;
 	struct metrics *metrics;
 	struct log_limit *log;			/* for what workers provoke */
-	struct worker *list;
-	unsigned int n;
+	struct list list;
 };
 
 /* A connection whose IDENT was good. Takes over fd. */
