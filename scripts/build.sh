@@ -141,7 +141,7 @@ need_tools()
 work()
 {
 	wanted "$@"
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	assets_init
 	if [ "$list" -eq 1 ]; then
 		show

@@ -29,7 +29,7 @@ option()
 work()
 {
 	opt_none "$@"
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 
 	# shellcheck disable=SC2086 # no word if empty
 	opt_pass '' "$TOP/scripts/setup.sh" @ $nonfree check ||

@@ -21,7 +21,7 @@ work()
 	name=${1:-}
 	[ $# -eq 0 ] || shift
 	opt_none "$@"
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	conf_print "$name"
 }
 

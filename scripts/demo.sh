@@ -313,7 +313,7 @@ option()
 	--keep) keep=1 ;;
 	--nvidia)
 		opt_need "$@"
-		conf_set_flag NVIDIA_BRANCH "$2"
+		conf_set_flag NVIDIA_BRANCH "$2" || die $? "$why"
 		asked=$2
 		opt_n=2 ;;
 	--no-nonfree)
@@ -338,7 +338,7 @@ work()
 	for n in $(seq "$workers"); do
 		names="$names w$n"
 	done
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	conf_get nonfree NONFREE
 	conf_get branch NVIDIA_BRANCH
 	# For the commands that we run; checked by now, as what it is: a flag.

@@ -118,7 +118,7 @@ work()
 	esac
 	[ "$opt_json" -eq 0 ] || command -v jq >/dev/null ||
 		die 69 '--json needs jq; isospin setup demo installs it'
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	assets_init
 	if [ -z "$doctor_target" ]; then
 		doctor_target=demo

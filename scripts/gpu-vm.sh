@@ -178,7 +178,7 @@ option()
 	--name) opt_need "$@"; name=$2 opt_n=2 ;;
 	--driver)
 		opt_need "$@"
-		conf_set_flag GPU_DRIVER "$2"
+		conf_set_flag GPU_DRIVER "$2" || die $? "$why"
 		opt_n=2 ;;
 	--device)
 		opt_need "$@"

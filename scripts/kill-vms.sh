@@ -54,7 +54,7 @@ stop_bridge()
 
 work()
 {
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	proc_where "$opt_instance"
 	if [ -d "$proc_dir" ]; then
 		# Who else could write there would have us end, and overwrite, anything.

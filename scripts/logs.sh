@@ -86,7 +86,7 @@ option()
 
 work()
 {
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	proc_where "$opt_instance"
 	if [ $# -gt 0 ]; then
 		for name; do

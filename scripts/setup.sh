@@ -84,7 +84,7 @@ work()
 	demo | build | lab | check) ;;
 	*) die 64 "'$set_name': demo, build, lab or check" ;;
 	esac
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	conf_get nonfree NONFREE
 	conf_get vmms LAB_VMMS
 	assets_init

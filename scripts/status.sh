@@ -44,7 +44,7 @@ nothing_runs()
 work()
 {
 	opt_none "$@"
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	proc_where "$opt_instance"
 	show_bridge
 	running=1

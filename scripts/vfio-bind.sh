@@ -29,75 +29,79 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
 use opt conf pci users judge vfio
 
-# check BDF: what stands in the way of it (judge_list) refuses the command, but
-# for what has no meaning here or is overridden. Sets refused to the status that
-# the first refusal gives.
+# check RECORD: refuses the command for each problem of the device, unless it has no
+# meaning here or is overridden. Sets refused to the status of the first refusal.
 check()
 {
-	local tab code severity message remedy
+	local bdf driver tab code severity message remedy
 
+	base_fields "$1" bdf driver
 	tab=$(printf '\t')
 	while IFS="$tab" read -r code severity message remedy; do
-		case $severity:$code in
-		error:*) ;;
-		warning:override)
-			log_warn "$message"
-			continue ;;
-		*) continue ;;
-		esac
-		weigh "$1" "$code"
-		case $weight in
-		ignore) continue ;;
-		force)
-			log_warn "--force overrides $code: $message"
-			continue ;;
-		esac
-		log_error "$message${remedy:+; $remedy}"
-		[ "$refused" -eq 0 ] || continue
-		case $code in
-		bridge) refused=64 ;;
-		in_use | console | group_member_in_use) refused=75 ;;
-		*) refused=69 ;;
+		case $code:$severity in
+		problem=*:error)
+			consider "$bdf" "$driver" "${code#*=}" "$message" "$remedy" ;;
+		problem=override:warning) log_warn "$message" ;;
 		esac
 	done <<-EOT
-	$judge_list
+	$1
 	EOT
 }
 
-# weigh BDF CODE: sets weight to ignore, force or refuse.
+# consider BDF DRIVER CODE MESSAGE REMEDY: refuses the command, or does not.
+consider()
+{
+	weigh "$1" "$2" "$3"
+	case $weight in
+	ignore) return 0 ;;
+	force)
+		log_warn "--force overrides $3: $4"
+		return 0 ;;
+	esac
+	log_error "$4${5:+; $5}"
+	[ "$refused" -eq 0 ] || return 0
+	case $3 in
+	bridge) refused=64 ;;
+	in_use | console | group_member_in_use) refused=75 ;;
+	*) refused=69 ;;
+	esac
+}
+
+# weigh BDF DRIVER CODE: sets weight to ignore, force or refuse.
 weigh()
 {
 	weight=refuse
-	case $2 in
+	case $3 in
 	absent | stuck | bridge | group_member_stuck) return 0 ;;
 	esac
-	# What is vfio-pci's already is none of a bind's business, but for what
-	# it would take along.
-	case $pci_driver:$2 in
+	# For a device that vfio-pci has already only that matters which the bind
+	# would take along.
+	case $2:$3 in
 	vfio-pci:group_member_foreign | vfio-pci:group_member_in_use) ;;
 	vfio-pci:*)
 		weight=ignore
 		return 0 ;;
 	esac
-	case $function_only:$2 in
+	case $function_only:$3 in
 	1:group_*) weight=ignore ;;
 	esac
-	# Of a member of its group it was said with the device that was named.
-	case $named:$2 in
+	# For a member of the group, the device that was named has said it.
+	case $named:$3 in
 	*" $1 "*) ;;
 	*:group_* | *:in_use | *:console) weight=ignore ;;
 	esac
 	[ "$weight" = refuse ] || return 0
-	case $force:$2 in
+	case $force:$3 in
 	1:in_use | 1:console | 1:boot_display | 1:group_member_in_use | \
 	1:group_member_foreign | 1:bar_unassigned | 1:saved)
 		weight=force ;;
 	esac
 }
 
+# check_all: ends the command if any device is refused.
 check_all()
 {
-	local bdf driver cards=''
+	local bdf record driver cards=''
 
 	refused=0
 	for bdf in $named; do
@@ -109,19 +113,29 @@ check_all()
 	for bdf in $vfio_devices; do
 		# shellcheck disable=SC2086 # the same
 		judge_load "$bdf" $cards
-		driver=
-		[ "$persist" -eq 0 ] || vfio_saved driver "$bdf"
-		case $driver in
-		'' | vfio-pci) ;;
-		*) judge_say saved error "driverctl gives $bdf to $driver at boot" \
-			"driverctl unset-override $bdf" ;;
-		esac
-		check "$bdf"
+		record=$judge_record
+		check "$record"
+		[ "$persist" -eq 0 ] || check_saved "$record"
 	done
 	[ "$refused" -eq 0 ] || {
 		log_error 'nothing was changed'
 		leave "$refused"
 	}
+}
+
+# check_saved RECORD: driverctl's file for the device must not name another driver.
+check_saved()
+{
+	local bdf driver saved
+
+	base_fields "$1" bdf driver
+	vfio_saved saved "$bdf"
+	case $saved in
+	'' | vfio-pci) ;;
+	*) consider "$bdf" "$driver" saved \
+		"driverctl gives $bdf to $saved at boot" \
+		"driverctl unset-override $bdf" ;;
+	esac
 }
 
 # plan_all: plans every device; targets are those for which there is something
@@ -132,16 +146,16 @@ plan_all()
 
 	targets=
 	for bdf in $vfio_devices; do
-		pci_load "$bdf" || die 69 "$bdf: it has just gone"
+		pci_load "$bdf" || die 69 "$bdf: the device has just disappeared"
 		before=$vfio_plan
-		vfio_plan_bind "$bdf"
+		vfio_plan_bind "$pci_record"
 		[ "$vfio_plan" != "$before" ] || continue
 		targets="$targets $bdf"
 	done
 }
 
-# remember_all: records what is there, and what --persist adds to it. What this
-# makes is forgotten if the command ends before anything else is written.
+# remember_all: records how the devices are, and what --persist adds. The records made
+# here are forgotten if the command ends before anything else is written.
 remember_all()
 {
 	local bdf saved
@@ -154,11 +168,12 @@ remember_all()
 			vfio_saved saved "$bdf"
 			[ "$saved" = vfio-pci ] && saved='' || saved=new
 		fi
-		pci_load "$bdf" || die 69 "$bdf: it has just gone"
+		pci_load "$bdf" || die 69 "$bdf: the device has just disappeared"
 		case "$targets $saved " in
 		*" $bdf "* | *' new ')
 			[ -f "$vfio_dir/$bdf" ] || made="$made $bdf"
-			vfio_remember "$bdf" "$saved" ;;
+			vfio_remember "$pci_record" "$saved" ||
+				die $? "$why" ;;
 		esac
 	done
 }
@@ -175,24 +190,32 @@ forget_made()
 # bind_all: from here on a signal waits until all is done or undone.
 bind_all()
 {
-	local bdf
+	local bdf driver rc=0
 
 	base_hold
 	remember_all
 	# shellcheck disable=SC2086 # lists of addresses
-	if { [ "$persist" -eq 0 ] || vfio_save $vfio_devices; } &&
-		made='' && vfio_bind $targets
-	then
-		vfio_settle $vfio_devices
-		base_go
-	else
-		vfio_revoke $vfio_devices
-		base_go
-		leave 74
-	fi
+	{
+		[ "$persist" -eq 0 ] || vfio_save $vfio_devices || {
+			log_error "$why"
+			rc=74
+		}
+		[ "$rc" -ne 0 ] || {
+			made=
+			vfio_bind $targets || rc=$?
+		}
+		if [ "$rc" -eq 0 ]; then
+			vfio_settle $vfio_devices || die $? "$why"
+		else
+			vfio_revoke $vfio_devices
+		fi
+	}
+	base_go
+	[ "$rc" -eq 0 ] || leave 74
 	for bdf in $targets; do
 		vfio_recall "$bdf" || :
-		log_info "$bdf: bound to vfio-pci (was: ${vfio_was_driver:-no driver})"
+		base_fields "$vfio_was" driver
+		log_info "$bdf: bound to vfio-pci (was: ${driver:-no driver})"
 	done
 	[ -n "$targets" ] || log_info "bound to vfio-pci already: $vfio_devices"
 }
@@ -219,26 +242,26 @@ option()
 
 work()
 {
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	vfio_init
 	if [ "$all" -eq 1 ]; then
 		opt_none "$@"
-		vfio_name_nvidia
+		vfio_name_nvidia || die $? "$why"
 	else
-		vfio_name_devices "$@"
+		vfio_name_devices "$@" || die $? "$why"
 	fi
 	named=" $vfio_devices "
 	[ "$function_only" -eq 1 ] || vfio_add_groups
 	# shellcheck disable=SC2086 # a list of addresses
-	[ "$DRY_RUN" -eq 1 ] || vfio_permitted $vfio_devices
-	vfio_lock
+	[ "$DRY_RUN" -eq 1 ] || vfio_permitted $vfio_devices || die $? "$why"
+	vfio_lock || die $? "$why"
 	clock begun
 	check_all
-	vfio_module
+	vfio_module || die $? "$why"
 	plan_all
 	if [ "$DRY_RUN" -eq 1 ]; then
 		# shellcheck disable=SC2086 # a list of addresses
-		[ "$persist" -eq 0 ] || vfio_save $vfio_devices
+		[ "$persist" -eq 0 ] || vfio_save $vfio_devices || die $? "$why"
 		vfio_show
 		leave 0
 	fi

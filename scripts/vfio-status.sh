@@ -19,7 +19,8 @@
 # Exit status: 0 ready, all of them; 1 not; 69 there is no such device.
 set -eu
 
-# As quick as lspci: no process here, and below no configuration where none counts.
+# As quick as lspci: no process is started here, and below no configuration is read
+# unless it counts.
 here=$PWD
 case $0 in
 */*) CDPATH='' cd -P -- "${0%/*}/.." ;;
@@ -48,6 +49,7 @@ resolve()
 	done
 }
 
+# add BDF: to `devices`, once.
 add()
 {
 	case $base_nl$devices in
@@ -56,7 +58,7 @@ add()
 	esac
 }
 
-# ask: reads what may block, for all devices and the others of their groups.
+# ask: reads at once what may block, for all devices and the others of their groups.
 ask()
 {
 	local bdf group link named="$devices"
@@ -72,68 +74,26 @@ ask()
 	devices=$named
 }
 
-# field KEY VALUE [KEY VALUE...]: adds to the record.
-field()
-{
-	while [ $# -gt 0 ]; do
-		rec=$rec$1$tab$2$base_nl
-		shift 2
-	done
-}
-
-# fields KEY LINES: adds each of the lines to the record.
-fields()
-{
-	local rest="$2"
-
-	while [ -n "$rest" ]; do
-		rec=$rec$1$tab${rest%%"$base_nl"*}$base_nl
-		rest=${rest#*"$base_nl"}
-	done
-}
-
-# record BDF: judges a device and sets `rec`, what is known of it: a line "KEY
-# TAB VALUE" each. Text and JSON are both made from it.
+# record BDF: judges a device and sets `rec` to its record, with what holds for the
+# host. Text and JSON are both made from it.
 record()
 {
-	local link class driver
-
-	rec=
 	judge_load "$1"
-	field bdf "$1" state "$judge_state"
-	if [ "$judge_state" != absent ]; then
-		field vendor "$pci_vendor" device "$pci_device" \
-			subsystem "$pci_subsystem" class "$pci_class" \
-			driver "$pci_driver" driver_override "$pci_override" \
-			iommu "$pci_iommu" iommu_why "$pci_iommu_why" \
-			iommu_group "$pci_group"
-		for link in "$SYSFS_ROOT/kernel/iommu_groups/${pci_group:--}/devices"/*; do
-			pci_class_of "${link##*/}" class || continue
-			pci_driver_of "${link##*/}" driver
-			field member "${link##*/} $class $driver"
-		done
-		fields bar "$pci_bar_list"
-		field reset_methods "$pci_resets" power_state "$pci_power" \
-			runtime_status "$pci_runtime" \
-			power_control "$pci_control" \
-			d3cold_allowed "$pci_d3cold" numa_node "$pci_numa" \
-			boot_display "$pci_boot_vga"
-		if [ "$users_skip" -eq 0 ]; then
-			fields user "$users_list"
-			field users_complete "$users_complete"
-		fi
-	fi
-	fields problem "$judge_list"
+	rec=$judge_record
+	case $rec in
+	state=absent*) ;;
+	*) rec=${rec}iommu=$pci_iommu${base_nl}iommu_why=$pci_iommu_why$base_nl ;;
+	esac
 }
 
-# show_json: an object of each of the records.
+# show_json: prints an object for each of the records in `recs`; a line "=" ends each.
 show_json()
 {
 	printf '%s' "$recs" | jq -cRn '
 	def text: if . == "" then null else . end;
 	def number: if . == "" then null else tonumber end;
 	def part: split(" ");
-	def records: reduce inputs as $line ([[]]; ($line | index("\t")) as $at |
+	def records: reduce inputs as $line ([[]]; ($line | index("=")) as $at |
 		if $at == 0 then . + [[]] else .[-1] += [{key: $line[:$at],
 			value: $line[$at + 1:]}] end) | .[:-1][];
 	records |
@@ -188,19 +148,19 @@ human()
 	base_set "$2" "$n$unit"
 }
 
-# line NAME TEXT
+# line NAME TEXT: prints a line of a device.
 line()
 {
 	printf '    %-8s %s\n' "$1" "$2"
 }
 
-# item_member BDF CLASS DRIVER, item_bar INDEX START SIZE FLAGS, item_user PID
-# KIND NAME: one of several on a line.
+# item_member BDF CLASS DRIVER: adds to `members`.
 item_member()
 {
 	members="$members${members:+, }$1${3:+ ($3)}"
 }
 
+# item_bar INDEX START SIZE FLAGS: adds to `bars`.
 item_bar()
 {
 	local size name="$1"
@@ -211,6 +171,7 @@ item_bar()
 	bars="$bars${bars:+; }$name: $size $4"
 }
 
+# item_user PID KIND NAME: adds to `users`.
 item_user()
 {
 	local pid="$1" kind="$2"
@@ -228,60 +189,83 @@ show_problem()
 	line '' "-> ${1##*"$tab"}"
 }
 
-# show_text: the record for people.
+# show_text RECORD: prints it for people.
 show_text()
 {
-	local rest="$rec" key head='' group='' members='' bars='' power='' users=''
+	local bdf state vendor device class driver override group resets power runtime
+	local control d3cold numa boot complete='' members='' bars='' users=''
+	local problems=''
+
+	read_record "$1"
+	if [ "$state" != absent ]; then
+		printf '%s %s:%s class %s: %s\n' "$bdf" "$vendor" "$device" \
+			"$class" "$state"
+		line driver "${driver:-none}"
+		[ -z "$override" ] || line override "$override"
+		line group "${group:-none}${members:+: $members}"
+		line BARs "${bars:-none}"
+		line reset "${resets:-none}"
+		show_power "${power:-unknown}" "$runtime" "$control" "$d3cold"
+		line NUMA "${numa:-none}"
+		[ "$boot" -eq 0 ] || line display 'boot display'
+		[ "$complete" != 0 ] ||
+			users="${users:-none} (root sees those of other users)"
+		[ -z "$complete" ] || line users "${users:-none}"
+	fi
+	while [ -n "$problems" ]; do
+		show_problem "${problems%%"$base_nl"*}"
+		problems=${problems#*"$base_nl"}
+	done
+}
+
+# read_record RECORD: sets the variables of show_text, in one pass: to ask for the
+# fields by base_fields would take twice as long.
+read_record()
+{
+	local rest="$1" field value
 
 	set -f
 	while [ -n "$rest" ]; do
-		key=${rest%%"$tab"*}
-		rest=${rest#*"$tab"}
-		show_field "$key" "${rest%%"$base_nl"*}"
+		field=${rest%%"$base_nl"*}
 		rest=${rest#*"$base_nl"}
+		value=${field#*=}
+		# shellcheck disable=SC2086 # the words of a value
+		case $field in
+		bdf=*) bdf=$value ;;
+		state=*) state=$value ;;
+		vendor=*) vendor=$value ;;
+		device=*) device=$value ;;
+		class=*) class=$value ;;
+		driver=*) driver=$value ;;
+		driver_override=*) override=$value ;;
+		iommu_group=*) group=$value ;;
+		member=*) item_member $value ;;
+		bar=*) item_bar $value ;;
+		reset_methods=*) resets=$value ;;
+		power_state=*) power=$value ;;
+		runtime_status=*) runtime=$value ;;
+		power_control=*) control=$value ;;
+		d3cold_allowed=*) d3cold=$value ;;
+		numa_node=*) numa=$value ;;
+		boot_display=*) boot=$value ;;
+		user=*) item_user $value ;;
+		users_complete=*) complete=$value ;;
+		problem=*) problems=$problems$value$base_nl ;;
+		esac
 	done
 	set +f
 }
 
-# show_field KEY VALUE: a line of the text, or a part of a later one.
-show_field()
+# show_power STATE RUNTIME CONTROL D3COLD
+show_power()
 {
-	local value="$2"
+	local text="$1${2:+, runtime $2}${3:+, control $3}"
 
-	# shellcheck disable=SC2086 # the words of a value
-	case $1 in
-	bdf) head=$value ;;
-	state) state=$value ;;
-	vendor) head="$head $value" ;;
-	device) head="$head:$value" ;;
-	class) printf '%s class %s: %s\n' "$head" "$value" "$state" ;;
-	driver) line driver "${value:-none}" ;;
-	driver_override) [ -z "$value" ] || line override "$value" ;;
-	iommu_group) group=$value ;;
-	member) item_member $value ;;
-	bar) item_bar $value ;;
-	reset_methods)
-		line group "${group:-none}${members:+: $members}"
-		line BARs "${bars:-none}"
-		line reset "${value:-none}" ;;
-	power_state) power=${value:-unknown} ;;
-	runtime_status) power="$power${value:+, runtime $value}" ;;
-	power_control) power="$power${value:+, control $value}" ;;
-	d3cold_allowed)
-		[ "$value" != 1 ] || power="$power, D3cold allowed"
-		line power "$power" ;;
-	numa_node) line NUMA "${value:-none}" ;;
-	boot_display) [ "$value" -eq 0 ] || line display 'boot display' ;;
-	user) item_user $value ;;
-	users_complete)
-		[ "$value" -eq 1 ] ||
-			users="${users:-none} (root sees those of other users)"
-		line users "${users:-none}" ;;
-	problem) show_problem "$value" ;;
-	esac
+	[ "$4" != 1 ] || text="$text, D3cold allowed"
+	line power "$text"
 }
 
-# show: each of `devices`. Sets `verdict`: 0 if each that counts is ready.
+# show: prints each of `devices`. Sets `verdict`: 0 if each that counts is ready.
 show()
 {
 	local bdf on=off
@@ -292,22 +276,22 @@ show()
 	for bdf in $devices; do
 		record "$bdf"
 		if [ "$opt_json" -eq 1 ]; then
-			recs=$recs$rec$tab$base_nl
+			recs=$recs$rec=$base_nl
 		else
 			echo
-			show_text
+			show_text "$rec"
 		fi
 		[ -z "$counts" ] || [ "$counts" = "$bdf" ] || continue
-		case $judge_state in
-		ready) ;;
-		absent) verdict=69 ;;
+		case $rec in
+		state=ready*) ;;
+		state=absent*) verdict=69 ;;
 		*) [ "$verdict" -ne 0 ] || verdict=1 ;;
 		esac
 	done
 	[ -z "$recs" ] || show_json
 }
 
-# all_gpus: sets `devices` where none was named; only the configured one counts.
+# all_gpus: sets `devices` if none was named; only the configured one counts.
 all_gpus()
 {
 	local bdf
@@ -322,7 +306,7 @@ all_gpus()
 option()
 {
 	case $1 in
-	--no-users) users_skip=1 ;;
+	--no-users) scan=0 ;;
 	*) opt_unknown "$1" ;;
 	esac
 }
@@ -330,7 +314,7 @@ option()
 work()
 {
 	if [ $# -eq 0 ] || [ -n "$opt_conf" ]; then
-		conf_load "$opt_conf"
+		conf_load "$opt_conf" || die $? "$why"
 	fi
 	if [ $# -gt 0 ]; then
 		resolve "$@"
@@ -338,7 +322,7 @@ work()
 		all_gpus
 	fi
 	pci_iommu_load
-	users_scan
+	[ "$scan" -eq 0 ] || users_scan
 	ask
 	show
 	if [ -n "$counts" ] && ! pci_exists "$counts"; then
@@ -349,7 +333,7 @@ work()
 
 main()
 {
-	tab='	' devices='' counts='' recs=''
+	tab='	' devices='' counts='' recs='' scan=1
 	base_init "$0"
 	opt_flags='json'
 	opt_parse option work "$@"

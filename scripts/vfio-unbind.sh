@@ -32,38 +32,53 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
 use opt conf poll sysfs pci users vfio
 
-# choose: of vfio_devices those that vfio-pci has, or that are recorded. Each
-# must answer.
+# choose: sets targets to those of vfio_devices that vfio-pci has, or that are recorded.
+# Each must answer.
 choose()
 {
-	local bdf
+	local bdf class driver stuck rc
 
 	targets=
 	pci_ask '' "$vfio_devices"
 	for bdf in $vfio_devices; do
-		pci_load "$bdf" || die 69 "$bdf: no such device"
-		[ "$pci_is_bridge" -eq 0 ] ||
-			die 64 "$bdf is a bridge; vfio-pci takes none"
-		[ "$pci_driver" = vfio-pci ] || vfio_recall "$bdf" || continue
-		[ "$pci_stuck" -eq 0 ] ||
+		pci_load "$bdf" || die 69 "$bdf: there is no such device"
+		base_fields "$pci_record" class driver stuck
+		case $class in
+		06*) die 64 "$bdf is a bridge; vfio-pci takes none" ;;
+		esac
+		[ "$driver" = vfio-pci ] || {
+			recall "$bdf"
+			[ -n "$was" ] || continue
+		}
+		[ "$stuck" -eq 0 ] ||
 			die 69 "$bdf: hangs in the kernel; only a reboot heals it"
 		targets="$targets $bdf"
 	done
 }
 
+# recall BDF: sets was to how the device was, or to nothing.
+recall()
+{
+	local rc=0
+
+	vfio_recall "$1" || rc=$?
+	[ "$rc" -le 1 ] || die "$rc" "$why"
+	was=$vfio_was
+}
+
 # free: no process has the group of a target open.
 free()
 {
-	local bdf pid kind name held=0
+	local bdf user kind name held=0
 
 	users_scan
 	for bdf in $targets; do
 		pci_driver_of "$bdf" name
 		[ "$name" = vfio-pci ] || continue
 		users_load "$bdf"
-		while read -r pid kind name; do
+		while read -r user kind name; do
 			[ "$kind" = vfio ] || continue
-			log_error "$bdf: process $pid ($name) has it; stop that VM first"
+			log_error "$bdf: process ${user#user=} ($name) has it; stop that VM first"
 			held=1
 		done <<-EOT
 		$users_list
@@ -73,9 +88,9 @@ free()
 	[ "$DRY_RUN" -eq 1 ] || settle
 }
 
-# settle: the kernel too has let go of the group of each target. For a VM that has
-# ended it may do so later (KVM's reference to the group, which a workqueue puts); until
-# then no other driver can have a device of the group.
+# settle: waits until the kernel too has let go of the group of each target. After the
+# end of a VM that may take a moment (a workqueue puts KVM's reference to the group);
+# until then no other driver can have a device of the group.
 settle()
 {
 	local bdf group
@@ -83,40 +98,48 @@ settle()
 	for bdf in $targets; do
 		sysfs_link "$SYSFS_ROOT/bus/pci/devices/$bdf/iommu_group" group ||
 			continue
-		! group_free || continue
+		! group_free "$group" || continue
 		step_begin "waiting for the kernel to let go of group $group"
-		poll_until "$vfio_timeout" group_free || {
+		poll_until "$vfio_timeout" group_free "$group" || {
 			step_stop
-			die 75 "$bdf: its group $group is still open, by no process \
-that is to be seen; is a VM about to end? Try again"
+			die 75 "$bdf: its group $group is still open, but no process \
+with it can be seen; a VM may be about to end: try again"
 		}
 		step_end
 	done
 }
 
-# group_free: nobody has `group` open, or there is no node for it.
+# group_free GROUP: the group is not open, or has no node.
 group_free()
 {
-	local node="$DEV_ROOT/vfio/$group"
+	local node="$DEV_ROOT/vfio/$1"
 
 	[ ! -e "$node" ] || (: <>"$node") 2>/dev/null
 }
 
-# aim BDF: sets wanted to the driver it shall have: a name, none, or any.
+# aim BDF: sets wanted to the driver that the device shall have, a name, none, or any,
+# and was to the record of the settings that it shall have.
 aim()
 {
-	if vfio_recall "$1" && [ "$vfio_was_driver" != vfio-pci ]; then
-		wanted=${vfio_was_driver:-none}
+	local driver override d3cold_allowed
+
+	recall "$1"
+	base_fields "$was" driver override d3cold_allowed
+	if [ -n "$was" ] && [ "$driver" != vfio-pci ]; then
+		wanted=${driver:-none}
 		return 0
 	fi
-	# A setting recorded while vfio-pci had it was that of vfio-pci, which
-	# takes it back itself.
-	wanted=any vfio_was_control=
-	[ -n "$vfio_was_override" ] || vfio_saved vfio_was_override "$1"
-	[ "$vfio_was_override" != vfio-pci ] || vfio_was_override=
+	# power/control as it was while vfio-pci had the device was set by
+	# vfio-pci, which sets it back by itself.
+	wanted=any
+	[ -n "$override" ] || vfio_saved override "$1"
+	[ "$override" != vfio-pci ] || override=
+	was="override=$override
+d3cold_allowed=$d3cold_allowed
+"
 }
 
-# has_wanted BDF
+# has_wanted BDF: true if the device has the driver that aim chose.
 has_wanted()
 {
 	local now
@@ -129,26 +152,26 @@ has_wanted()
 	esac
 }
 
-# try BDF [RESET]: makes the way back. 1 if that fails, 75 if it hangs.
+# try BDF [RESET]: gives the device back. 1 if that fails, 75 if it hangs.
 try()
 {
 	local rc=0
 
 	vfio_plan=
-	vfio_plan_restore "$1" "$wanted" "${2:-}"
+	vfio_plan_restore "$1" "$wanted" "$was" "${2:-}"
 	vfio_execute "$1" || rc=$?
-	[ "$rc" -ne 75 ] || vfio_explain 75 "$1" "$before"
+	[ "$rc" -ne 75 ] || vfio_explain 75 "$1" "$before" || log_error "$why"
 	[ "$rc" -eq 75 ] || has_wanted "$1" || rc=1
 	return "$rc"
 }
 
-# try_rescan BDF: the same, with the device found anew.
+# try_rescan BDF: the same, after the device was removed and found again.
 try_rescan()
 {
 	vfio_plan=
 	vfio_plan_rescan "$1"
 	vfio_execute "$1" || {
-		vfio_explain "$?" "$1" "$before"
+		vfio_explain "$?" "$1" "$before" || log_error "$why"
 		return 75
 	}
 	pci_exists "$1" || {
@@ -158,7 +181,7 @@ try_rescan()
 	try "$1"
 }
 
-# give_back BDF: 1 if that fails, in whatever way.
+# give_back BDF: tries in turn what may help; 1 if nothing does.
 give_back()
 {
 	local rc=0 dev="$SYSFS_ROOT/bus/pci/devices/$1"
@@ -193,8 +216,8 @@ give_back()
 	return 1
 }
 
-# claimed BDF: true if the driver that the kernel picks is vfio-pci, which no
-# reset changes; says so.
+# claimed BDF: true, and logs it, if the driver that the kernel picks is vfio-pci, which
+# no reset changes.
 claimed()
 {
 	local now vendor device
@@ -210,6 +233,7 @@ $vendor:$device: take it from ids= of vfio-pci (kernel command line, \
 $SYSFS_ROOT/bus/pci/drivers/vfio-pci/remove_id"
 }
 
+# show: prints what would be written.
 show()
 {
 	local bdf
@@ -219,14 +243,15 @@ show()
 		if [ "$rescan" -eq 1 ]; then
 			vfio_plan_rescan "$bdf"
 		fi
-		vfio_plan_restore "$bdf" "$wanted" "$reset"
+		vfio_plan_restore "$bdf" "$wanted" "$was" "$reset"
 	done
 	vfio_show
 }
 
+# give_back_all: a signal waits until the device at hand is done.
 give_back_all()
 {
-	local bdf driver failed=0
+	local bdf failed=0
 
 	base_hold
 	for bdf in $targets; do
@@ -238,14 +263,15 @@ give_back_all()
 	[ -n "$targets" ] || log_info "vfio-pci has none of them: $vfio_devices"
 }
 
-# saved_all: what --persist of vfio-bind has written.
+# saved_all: with --persist, removes what vfio-bind --persist has written; without,
+# mentions it.
 saved_all()
 {
 	local bdf driver
 
 	if [ "$persist" -eq 1 ]; then
 		# shellcheck disable=SC2086 # a list of addresses
-		vfio_unsave $vfio_devices || leave 74
+		vfio_unsave $vfio_devices || die $? "$why"
 		return
 	fi
 	for bdf in $vfio_devices; do
@@ -269,18 +295,18 @@ option()
 
 work()
 {
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	vfio_init
 	if [ "$all" -eq 1 ]; then
 		opt_none "$@"
-		vfio_name_nvidia
+		vfio_name_nvidia || die $? "$why"
 	else
-		vfio_name_devices "$@"
+		vfio_name_devices "$@" || die $? "$why"
 	fi
 	[ "$function_only" -eq 1 ] || vfio_add_groups
 	# shellcheck disable=SC2086 # a list of addresses
-	[ "$DRY_RUN" -eq 1 ] || vfio_permitted $vfio_devices
-	vfio_lock
+	[ "$DRY_RUN" -eq 1 ] || vfio_permitted $vfio_devices || die $? "$why"
+	vfio_lock || die $? "$why"
 	choose
 	free
 	if [ "$DRY_RUN" -eq 1 ]; then show; else give_back_all; fi

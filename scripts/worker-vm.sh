@@ -121,7 +121,7 @@ option()
 	--name) opt_need "$@"; name=$2 opt_n=2 ;;
 	--gpu)
 		opt_need "$@"
-		conf_set_flag GPU_VM "$2"
+		conf_set_flag GPU_VM "$2" || die $? "$why"
 		opt_n=2 ;;
 	--from-snapshot) conf_set_flag WORKER_SNAPSHOT yes ;;
 	--tty) tty=1 ;;

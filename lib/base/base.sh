@@ -119,7 +119,7 @@ on_exit()
 	for word; do
 		case $word in
 		*"$base_nl"* | *"$base_us"*)
-			die 70 "on_exit: control character in '$word'" ;;
+			base_bug "on_exit: control character in '$word'" ;;
 		esac
 		entry=$entry$word$base_us
 	done
@@ -196,6 +196,45 @@ base_set()
 	IFS= read -r "$1" <<-EOT
 	$2
 	EOT
+}
+
+# base_fields RECORD [VAR=]KEY...: sets the variables VAR, or KEY, which the caller has
+# local, to the fields of a record, a text of KEY=value lines; empty for a field that
+# is not there. Forks nothing; one read, which is what takes time, assigns all.
+base_fields()
+{
+	local base_text="$1" base_key base_line base_vars='' base_values=''
+	local base_flags="$-" IFS="$base_nl"
+
+	shift
+	set -f
+	for base_key; do
+		base_vars=$base_vars${base_key%=*}$base_nl
+		for base_line in $base_text; do
+			case $base_line in
+			"${base_key#*=}="*)
+				base_values=$base_values${base_line#*=}
+				break ;;
+			esac
+		done
+		base_values=$base_values$base_us
+	done
+	# shellcheck disable=SC2086 # names, a word each
+	set -- $base_vars
+	case $base_flags in
+	*f*) ;;
+	*) set +f ;;
+	esac
+	IFS="$base_us" read -r "$@" <<-EOT
+	${base_values%"$base_us"}
+	EOT
+}
+
+# base_bug TEXT...: ends the command with 70: a library was called in a way that no
+# input can bring about.
+base_bug()
+{
+	die 70 "bug: $*"
 }
 
 # base_quote WORD...: prints the words so that a shell reads them back.

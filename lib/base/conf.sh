@@ -7,17 +7,18 @@
 conf_data=
 conf_flags=
 
-# conf_set_flag KEY VALUE: what the command line says. Call before conf_load.
+# conf_set_flag KEY VALUE: what the command line says; call it before conf_load. 64, and
+# why, if VALUE is more than a line.
 conf_set_flag()
 {
 	case $2 in
-	*"$base_nl"*) die 64 "$1: newline in '$2'" ;;
+	*"$base_nl"*) fail 64 "$1: newline in '$2'" || return ;;
 	esac
 	conf_flags=$conf_flags$1=$2$base_nl
 }
 
-# conf_load [FILE]: reads the configuration, or ends the command with 78. FILE
-# was named by the user and must be there; without it etc/isospin.conf is read
+# conf_load [FILE]: reads the configuration. 78, and why, if something is wrong in it.
+# FILE was named by the user and must be there; without it etc/isospin.conf is read
 # if it is there.
 conf_load()
 {
@@ -29,14 +30,15 @@ conf_load()
 		file=$TOP/$shown
 		[ -e "$file" ] || file=
 	elif [ ! -e "$file" ]; then
-		die 78 "$file: no such file"
+		fail 78 "$file: no such file" || return
 	fi
 	if [ -n "$file" ] && { [ ! -r "$file" ] || [ -d "$file" ]; }; then
-		die 78 "$shown: cannot be read"
+		fail 78 "$shown: cannot be read" || return
 	fi
 	conf_data=$(CONF_TBL=$TOP/share/conf.tbl CONF_FILE=$file \
 		CONF_SHOWN=$shown CONF_FLAGS=$conf_flags LC_ALL=C \
-		awk -f "$TOP/lib/base/conf.awk") || die 78 "$conf_data"
+		awk -f "$TOP/lib/base/conf.awk") ||
+		fail 78 "$conf_data" || return
 	conf_data=$base_nl$conf_data$base_nl
 	if [ "${opt_verbose:-0}" -eq 0 ]; then
 		conf_get conf_level LOG_LEVEL
@@ -44,7 +46,8 @@ conf_load()
 	fi
 }
 
-# conf_get VAR KEY [NAME]: sets VAR to KEY's value, for the VM NAME if given.
+# conf_get VAR KEY [NAME]: sets VAR to KEY's value, for the VM NAME if given. KEY is one
+# of share/conf.tbl.
 conf_get()
 {
 	local conf_rest
@@ -52,7 +55,7 @@ conf_get()
 	case $conf_data in
 	*"$base_nl$2@${3:-@}="*) conf_rest=${conf_data#*"$base_nl$2@$3="} ;;
 	*"$base_nl$2="*) conf_rest=${conf_data#*"$base_nl$2="} ;;
-	*) die 70 "conf_get: no key $2" ;;
+	*) base_bug "conf_get: no key $2" ;;
 	esac
 	base_set "$1" "${conf_rest%%"$base_nl"*}"
 }

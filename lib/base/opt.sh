@@ -131,7 +131,7 @@ opt_command()
 # was given in place of the word @: -c and -v, and of those that the command called
 # TAKES, listed as in opt_flags, --instance and -n:
 #
-#	opt_pass instance child "$TOP/scripts/gpu-vm.sh" @ --detach
+#	opt_pass instance child "$gpu_vm" @ --detach
 opt_pass()
 {
 	local opt_takes=" $1 " opt_left opt_at=''

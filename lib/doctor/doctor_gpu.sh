@@ -9,13 +9,14 @@ use conf sysfs pci users judge assets gpu doctor
 # doctor_gpu_device: sets doctor_bdf, empty if GPU_BDF is not there.
 doctor_gpu_device()
 {
-	local found
+	local found vendor device class driver
 
 	conf_get doctor_bdf GPU_BDF
 	if pci_load "$doctor_bdf"; then
-		case $pci_vendor:$pci_class in
-		10de:03*) doctor_say ok gpu "$doctor_bdf is there: NVIDIA $pci_vendor:$pci_device, driver ${pci_driver:-none}" ;;
-		*) doctor_say fail gpu "$doctor_bdf is no NVIDIA display device ($pci_vendor:$pci_device, class ${pci_class%??})" \
+		base_fields "$pci_record" vendor device class driver
+		case $vendor:$class in
+		10de:03*) doctor_say ok gpu "$doctor_bdf is there: NVIDIA $vendor:$device, driver ${driver:-none}" ;;
+		*) doctor_say fail gpu "$doctor_bdf is no NVIDIA display device ($vendor:$device, class ${class%??})" \
 			'set GPU_BDF; isospin vfio-status shows what there is' ;;
 		esac
 		return 0
@@ -57,29 +58,33 @@ doctor_gpu_iommu()
 	fi
 }
 
-# doctor_gpu_rules: what vfio-status and vfio-bind say of the device and its
-# group; that the IOMMU is off was said.
+# doctor_gpu_rules: what vfio-status and vfio-bind say of the device and its group,
+# except that the IOMMU is off, which has a check of its own. Sets doctor_device to
+# the device's record.
 doctor_gpu_rules()
 {
-	local code severity message remedy
+	local code severity message remedy state driver iommu_group users_complete
 
 	users_scan
 	judge_load "$doctor_bdf"
+	doctor_device=$judge_record
 	while IFS='	' read -r code severity message remedy; do
 		case $code:$severity in
-		: | iommu_off:*) ;;
-		*:error) doctor_say fail "$code" "$message" "$remedy" ;;
-		*) doctor_say warn "$code" "$message" "$remedy" ;;
+		problem=iommu_off:*) ;;
+		problem=*:error)
+			doctor_say fail "${code#*=}" "$message" "$remedy" ;;
+		problem=*) doctor_say warn "${code#*=}" "$message" "$remedy" ;;
 		esac
 	done <<-EOT
-	$judge_list
+	$doctor_device
 	EOT
-	case $judge_state in
-	ready) doctor_say ok bind "$doctor_bdf is bound to vfio-pci, group $pci_group" ;;
-	bindable) doctor_say fail bind "$doctor_bdf is not bound to vfio-pci (driver ${pci_driver:-none}, group $pci_group)" \
+	base_fields "$doctor_device" state driver iommu_group users_complete
+	case $state in
+	ready) doctor_say ok bind "$doctor_bdf is bound to vfio-pci, group $iommu_group" ;;
+	bindable) doctor_say fail bind "$doctor_bdf is not bound to vfio-pci (driver ${driver:-none}, group $iommu_group)" \
 		"isospin vfio-bind $doctor_bdf" ;;
 	esac
-	[ "$users_complete" -eq 1 ] || doctor_unknown users \
+	[ "$users_complete" != 0 ] || doctor_unknown users \
 		'whether processes of other users use it' 'as root doctor sees them'
 }
 
@@ -326,8 +331,9 @@ doctor_gpu_bars()
 		bits=46
 	fi
 	end=$((doctor_mem + (4 << 30)))
-	for size in $(pci_bars | awk -v vmm="$vmm" -v table="$doctor_table" '
-		$1 < 6 && $3 > 0 && $4 ~ /mem64/ {
+	for size in $(printf '%s' "$doctor_device" | awk -v vmm="$vmm" \
+		-v table="$doctor_table" '
+		sub(/^bar=/, "") && $1 < 6 && $3 > 0 && $4 ~ /mem64/ {
 			doubled = vmm == "cloud-hypervisor" && $1 == table
 			printf "%.0f\n", $3 * (doubled ? 2 : 1)
 		}' | sort -rn); do

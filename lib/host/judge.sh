@@ -1,120 +1,132 @@
 # shellcheck shell=sh
 # judge.sh - what stands in the way of handing a device to a VM
 #
-# The only place where such rules are written; vfio-status, vfio-bind and doctor
-# ask here. Needs sysfs.sh, pci.sh and users.sh. isospin-vfio-status(1) lists
-# the codes.
+# The rules are written only here; vfio-status, vfio-bind, gpu-vm and doctor ask
+# for them. isospin-vfio-status(1) lists the codes. A rule is passed the device's
+# record and adds its finding by judge_say.
 
 use sysfs pci users
 
-judge_list=
-judge_state=
+judge_record=
+judge_problems=
+judge_group=
 judge_modprobe=
 
-# judge_say CODE SEVERITY MESSAGE REMEDY: SEVERITY error means that it cannot be
-# bound, or not be used once bound; warning, that it can.
+# judge_load BDF [OTHER...]: makes the device's record in judge_record: that of
+# pci_load with its regions, and
+#
+#	state=WORD		first: ready, used (by a VM), bindable, blocked, stuck, absent
+#	member=BDF CLASS DRIVER	for each device of its IOMMU group
+#	user=PID KIND NAME	for each of users_load
+#	users_complete=0|1	none if users_scan was not called
+#	problem=CODE TAB SEVERITY TAB MESSAGE TAB REMEDY
+#
+# OTHER are devices that are to be bound together with it. Call pci_iommu_load
+# first, and users_scan if users count.
+judge_load()
+{
+	local dev rc=0 driver vendor stuck iommu_group users='' state=blocked
+
+	judge_problems='' judge_group='' judge_errors=0 judge_busy=0
+	pci_load "$1" bars || rc=$?
+	dev=$pci_record
+	if [ "$rc" -ne 0 ]; then
+		judge_say absent error "$1: there is no such device" \
+			'isospin vfio-status shows what there is'
+		judge_record=state=absent$base_nl$dev$judge_problems
+		return 0
+	fi
+	base_fields "$dev" driver vendor stuck iommu_group
+	judge_device "$dev"
+	if [ "$stuck:$vendor" = 1:10de ]; then
+		# While its removal hangs, the device has no driver in sysfs.
+		users_load "$1" nvidia
+	else
+		users_load "$1"
+	fi
+	users=$users_list
+	judge_users "$1" in_use "$1" "$users"
+	[ -z "$iommu_group" ] || judge_members "$iommu_group" "$driver" "$@"
+	case $stuck:$judge_errors:$judge_busy:$driver in
+	1:*) state=stuck ;;
+	0:0:0:vfio-pci) state=ready ;;
+	0:0:1:vfio-pci) state=used ;;
+	0:0:0:*) state=bindable ;;
+	esac
+	[ -z "$users_complete" ] ||
+		users=${users}users_complete=$users_complete$base_nl
+	judge_record=state=$state$base_nl$dev$judge_group$users$judge_problems
+}
+
+# judge_say CODE SEVERITY MESSAGE REMEDY: adds a finding to judge_problems. The
+# severity error means that the device cannot be bound, or not be used once it is
+# bound; warning, that it can.
 judge_say()
 {
-	judge_list=$judge_list"$1	$2	$3	$4"$base_nl
+	judge_problems=$judge_problems"problem=$1	$2	$3	$4"$base_nl
 	case $2:$1 in
 	error:in_use) judge_busy=1 ;;
 	error:*) judge_errors=1 ;;
 	esac
 }
 
-# vfio_judge BDF [OTHER...]: prints what stands in its way, a line "CODE TAB
-# SEVERITY TAB MESSAGE TAB REMEDY" each; nothing if nothing does. OTHER are
-# devices that are to be bound together with it.
-vfio_judge()
-{
-	pci_iommu_load
-	users_scan
-	judge_load "$@"
-	printf '%s' "$judge_list"
-}
-
-# judge_load BDF [OTHER...]: the same into judge_list, and one word for all of it
-# into judge_state: ready, used (by a VM), bindable, blocked, stuck, absent. The
-# device is loaded afterwards (pci_*), users_list is its. Call pci_iommu_load
-# and users_scan first.
-judge_load()
-{
-	local own
-
-	judge_list='' judge_errors=0 judge_busy=0 users_list=''
-	judge_state=blocked
-	if ! pci_load "$1"; then
-		judge_state=absent
-		judge_say absent error "$1: there is no such device" \
-			'isospin vfio-status shows what there is'
-		return 0
-	fi
-	pci_bars_load
-	judge_device
-	users_load "$1"
-	own=$users_list
-	judge_users "$1" in_use "$1"
-	judge_members "$@"
-	users_list=$own
-	case $pci_stuck:$judge_errors:$judge_busy:$pci_driver in
-	1:*) judge_state=stuck ;;
-	0:0:0:vfio-pci) judge_state=ready ;;
-	0:0:1:vfio-pci) judge_state=used ;;
-	0:0:0:*) judge_state=bindable ;;
-	esac
-}
-
-# judge_device: the rules for the loaded device by itself.
+# judge_device RECORD: the rules for the device by itself.
 judge_device()
 {
-	local hung
+	local bdf class driver driver_override iommu_group stuck boot_display
+	local reset_methods
 
-	if [ "$pci_stuck" -eq 1 ]; then
-		# Who hangs has let go of its driver, or not yet.
-		users_unbinding hung
-		case $pci_driver in
-		'' | "${hung#* }") ;;
-		*) hung= ;;
-		esac
-		judge_say stuck error "$pci_bdf does not answer: its driver hangs${hung:+ (${hung#* }, pid ${hung%% *})}" \
-			'end what uses it; if nothing does, only a reboot helps'
-	fi
-	if [ "$pci_is_bridge" -eq 1 ]; then
-		judge_say bridge error "$pci_bdf is a bridge (class ${pci_class%??})" \
+	base_fields "$1" bdf class driver driver_override iommu_group stuck \
+		boot_display reset_methods
+	[ "$stuck" -eq 0 ] || judge_stuck "$bdf" "$driver"
+	case $class in
+	06*)
+		judge_say bridge error "$bdf is a bridge (class ${class%??})" \
 			'name the device behind it'
-		return 0
-	fi
+		return 0 ;;
+	esac
 	if [ "$pci_iommu" -eq 0 ]; then
 		judge_say iommu_off error "the IOMMU is off: $pci_iommu_why" \
 			"$pci_iommu_remedy"
-	elif [ -z "$pci_group" ]; then
-		judge_say no_group error "$pci_bdf is in no IOMMU group" \
+	elif [ -z "$iommu_group" ]; then
+		judge_say no_group error "$bdf is in no IOMMU group" \
 			'no IOMMU serves this slot: try another one'
 	fi
-	if [ "$pci_driver" != vfio-pci ]; then
-		judge_host
-	elif [ -n "$pci_override" ] && [ "$pci_override" != vfio-pci ]; then
-		judge_override
-	fi
-	judge_hardware
+	[ "$driver" = vfio-pci ] || judge_host "$bdf" "$boot_display"
+	case $driver_override in
+	'' | vfio-pci) ;;
+	*) judge_say override warning "driver_override of $bdf is $driver_override" \
+		'somebody reserved it for that driver: see driverctl list-overrides' ;;
+	esac
+	judge_hardware "$bdf" "$reset_methods" "$1"
 }
 
-# judge_host: the loaded device is not vfio-pci's yet. Could it be?
+# judge_stuck BDF DRIVER: the device does not answer. Names the process that hangs in
+# the unbind of its driver, or of any driver if it has none any more.
+judge_stuck()
+{
+	local hung
+
+	users_unbinding hung
+	case $2 in
+	'' | "${hung#* }") ;;
+	*) hung= ;;
+	esac
+	judge_say stuck error "$1 does not answer: its driver hangs${hung:+ (${hung#* }, pid ${hung%% *})}" \
+		'end what uses it; if nothing does, only a reboot helps'
+}
+
+# judge_host BDF BOOT-DISPLAY: whether vfio-pci could have the device, which it has not.
 judge_host()
 {
 	judge_vfio
-	if [ "$pci_boot_vga" -eq 1 ]; then
-		judge_say boot_display error "$pci_bdf is the boot display: its console would go dark" \
+	[ "$2" -ne 1 ] ||
+		judge_say boot_display error "$1 is the boot display: its console would go dark" \
 			'set another card as primary in the firmware setup, or use a serial console or ssh and --force'
-	fi
-	case $pci_override in
-	'' | vfio-pci) ;;
-	*) judge_override ;;
-	esac
 }
 
-# judge_vfio: the driver is there, or can be loaded. Of a module that modprobe.d
-# forbids modprobe -n says what it would run in its place.
+# judge_vfio: whether vfio-pci is there, or can be loaded. For a module that modprobe.d
+# forbids, modprobe -n prints what it would run in its place.
 judge_vfio()
 {
 	[ ! -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] || return 0
@@ -133,41 +145,34 @@ judge_vfio()
 	esac
 }
 
-judge_override()
-{
-	judge_say override warning "driver_override of $pci_bdf is $pci_override" \
-		'somebody reserved it for that driver: see driverctl list-overrides'
-}
-
-# judge_hardware: what would go wrong later, in the VM.
+# judge_hardware BDF RESET-METHODS RECORD: what would go wrong later, in the VM.
 judge_hardware()
 {
-	local rest line
+	local rest="$3" line
 
-	if judge_boot_framebuffer; then
-		judge_say boot_framebuffer warning "the firmware's framebuffer lies in a BAR of $pci_bdf" \
+	if judge_boot_framebuffer "$1"; then
+		judge_say boot_framebuffer warning "the firmware's framebuffer lies in a BAR of $1" \
 			"if the VM cannot map the BAR: add video=efifb:off or initcall_blacklist=sysfb_init to the kernel's command line"
 	fi
-	if [ -z "$pci_resets" ] &&
-		[ ! -e "$SYSFS_ROOT/bus/pci/devices/$pci_bdf/reset" ]; then
-		judge_say no_reset warning "$pci_bdf has no way to be reset" \
+	if [ -z "$2" ] && [ ! -e "$SYSFS_ROOT/bus/pci/devices/$1/reset" ]; then
+		judge_say no_reset warning "$1 has no way to be reset" \
 			'a VM finds it as the last one left it; reboot the host if it does not start'
 	fi
-	rest=$pci_bar_list
 	while [ -n "$rest" ]; do
 		line=${rest%%"$base_nl"*}
 		rest=${rest#*"$base_nl"}
 		case $line in
-		6\ *) ;; # the ROM is mapped on demand
-		*unassigned)
-			judge_say bar_unassigned error "BAR ${line%% *} of $pci_bdf has no address" \
+		bar=6\ *) ;; # the ROM is mapped on demand
+		bar=*unassigned)
+			line=${line#bar=}
+			judge_say bar_unassigned error "BAR ${line%% *} of $1 has no address" \
 				'switch Above 4G Decoding on in the firmware setup' ;;
 		esac
 	done
 }
 
-# judge_boot_framebuffer: true if the kernel keeps a part of a BAR for the
-# firmware's framebuffer, whoever the boot display is.
+# judge_boot_framebuffer BDF: true if the kernel keeps a part of a BAR of it for the
+# firmware's framebuffer; boot_vga does not tell.
 judge_boot_framebuffer()
 {
 	local node found=1
@@ -176,7 +181,7 @@ judge_boot_framebuffer()
 		[ ! -e "$node" ] || found=0
 	done
 	[ "$found" -eq 0 ] || return 1
-	awk -v bdf="$pci_bdf" '
+	awk -v bdf="$1" '
 	{
 		indent = match($0, /[^ ]/)
 		if ($NF == bdf)
@@ -189,30 +194,30 @@ judge_boot_framebuffer()
 	END { exit !found }' "$PROCFS_ROOT/iomem" 2>/dev/null
 }
 
-# judge_members BDF [OTHER...]: the other devices of its IOMMU group.
+# judge_members GROUP DRIVER BDF [OTHER...]: the devices of the IOMMU group of BDF, which
+# DRIVER has; OTHER as in judge_load. Sets judge_group to their lines of the record.
 judge_members()
 {
 	local link member class driver
 
-	[ -n "$pci_group" ] || return 0
-	for link in "$SYSFS_ROOT/kernel/iommu_groups/$pci_group/devices"/*; do
+	for link in "$SYSFS_ROOT/kernel/iommu_groups/$1/devices"/*; do
 		member=${link##*/}
-		[ "$member" != "$pci_bdf" ] || continue
 		pci_class_of "$member" class || continue
-		case $class in
-		06*) continue ;;
-		esac
 		pci_driver_of "$member" driver
-		judge_member "$member" "$driver" "$@"
+		judge_group=${judge_group}member="$member $class $driver"$base_nl
+		case $class:$member in
+		06* | *:"$3") ;;
+		*) judge_member "$member" "$driver" "$@" ;;
+		esac
 	done
 }
 
-# judge_member MEMBER DRIVER BDF [OTHER...]
+# judge_member MEMBER ITS-DRIVER GROUP DRIVER BDF [OTHER...]: another endpoint of the group.
 judge_member()
 {
-	local member="$1" driver="$2" other own=0
+	local member="$1" driver="$2" bound="$4" bdf="$5" other own=0
 
-	shift 2
+	shift 4
 	if sysfs_asked_for "$SYSFS_ROOT/bus/pci/devices/$member/driver_override" &&
 		! sysfs_answer "$SYSFS_ROOT/bus/pci/devices/$member/driver_override" other
 	then
@@ -223,7 +228,7 @@ judge_member()
 	case $driver in
 	vfio-pci)
 		users_load "$member"
-		judge_users "$member" group_member_in_use "$pci_bdf"
+		judge_users "$member" group_member_in_use "$bdf" "$users_list"
 		return 0 ;;
 	'' | pci-stub)
 		return 0 ;;
@@ -231,29 +236,31 @@ judge_member()
 	for other; do
 		[ "$other" != "$member" ] || own=1
 	done
-	[ "${member%.*}" != "${pci_bdf%.*}" ] || own=1
+	[ "${member%.*}" != "${bdf%.*}" ] || own=1
 	if [ "$own" -eq 0 ]; then
 		judge_say group_member_foreign error "$member of its group belongs to $driver and is another card" \
 			"name it too if the VM may have it; else put one of the two in another slot"
 		return 0
 	fi
-	if [ "$pci_driver" = vfio-pci ]; then
+	if [ "$bound" = vfio-pci ]; then
 		judge_say group_member_bound error "$member of its group still belongs to $driver: no VM can open the group" \
-			"isospin vfio-bind $pci_bdf"
+			"isospin vfio-bind $bdf"
 	fi
 	users_load "$member"
-	judge_users "$member" group_member_in_use "$pci_bdf"
+	judge_users "$member" group_member_in_use "$bdf" "$users_list"
 }
 
-# judge_users BDF CODE OF: what users_list says of BDF, which OF needs.
+# judge_users BDF CODE OF USERS: what the lines of users_list say of BDF, which OF
+# needs.
 judge_users()
 {
-	local rest="$users_list" line pid kind name what="$1"
+	local rest="$4" line pid kind name what="$1"
 
 	[ "$1" = "$3" ] || what="$1 of the group of $3"
 	while [ -n "$rest" ]; do
 		line=${rest%%"$base_nl"*}
 		rest=${rest#*"$base_nl"}
+		line=${line#user=}
 		pid=${line%% *}
 		name=${line#* }
 		kind=${name%% *}
@@ -264,7 +271,7 @@ judge_users()
 				"echo 0 >/sys/class/vtconsole/$name/bind" ;;
 		vfio)
 			# One open group is all of its functions.
-			case $judge_list in
+			case $judge_problems in
 			*" is in a VM: pid $pid ("*) continue ;;
 			esac
 			judge_say in_use error "$what is in a VM: pid $pid ($name)" \

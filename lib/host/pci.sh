@@ -1,12 +1,16 @@
 # shellcheck shell=sh
-# pci.sh - PCI devices as sysfs shows them; needs sysfs.sh
+# pci.sh - PCI devices as sysfs shows them
 #
-# Devices are written dddd:bb:dd.f, in lower case. Nothing here changes a device
-# or waits for one longer than sysfs_deadline.
+# A device is named by its address dddd:bb:dd.f, in lower case. What is known of it
+# is a record, a text of KEY=value lines, which pci_load makes and which functions
+# are passed; base_fields reads fields of it. Nothing here changes a device or waits for
+# one longer than sysfs_deadline.
 
 use sysfs
 
 pci_hex='[0-9a-f]'
+pci_record=
+pci_bar_list=
 
 # pci_normal ARG VAR: a full or short address (bb:dd.f), in any case, as sysfs
 # spells it; 64 if it is none.
@@ -59,14 +63,6 @@ pci_find()
 	[ -n "$pci_found" ] || return 69
 }
 
-# pci_resolve ARG: prints them, one a line.
-pci_resolve()
-{
-	pci_find "$1" || return
-	# shellcheck disable=SC2086 # addresses, a word each
-	printf '%s\n' $pci_found
-}
-
 # pci_gpus: prints every display device and every function made by NVIDIA that
 # is no bridge.
 pci_gpus()
@@ -86,9 +82,9 @@ pci_gpus()
 	done
 }
 
-# pci_ask BDFS [BDFS]: asks at once for what pci_load and pci_bars_load would ask for one
-# by one; of the second list, words as the first, only for what pci_load would. The
-# answers hold until the next sysfs_ask.
+# pci_ask BDFS [BDFS]: asks at once for what pci_load would ask for one by one: of
+# the first list, words, with the regions, of the second without. The answers hold
+# until the next sysfs_ask.
 pci_ask()
 {
 	local bdf named="$1" others="${2:-}"
@@ -104,47 +100,60 @@ pci_ask()
 	sysfs_ask "$@"
 }
 
-# pci_load BDF: sets pci_bdf, pci_vendor, pci_device, pci_class (hexadecimal,
-# without 0x), pci_subsystem (VENDOR:DEVICE), pci_driver, pci_override,
-# pci_group (empty if there is none), pci_is_bridge, pci_boot_vga, pci_stuck
-# (0 or 1), pci_power (D0...), pci_runtime, pci_control, pci_d3cold, pci_numa
-# (empty if unknown), pci_resets (words). 69 if there is no such device.
+# pci_load BDF [bars]: makes the device's record in pci_record, which the caller
+# passes on and which nothing here reads. 69 if there is no such device; then bdf
+# is the only field. The fields are vendor, device, class (hexadecimal, without 0x),
+# subsystem (VENDOR:DEVICE), driver, driver_override, iommu_group (empty if there is
+# none), stuck, boot_display (0 or 1), reset_methods (words), power_state (D0...),
+# runtime_status, power_control, d3cold_allowed, numa_node (empty if unknown), and
+# with the word bars those of pci_bars.
 pci_load()
 {
-	local dev="$SYSFS_ROOT/bus/pci/devices/$1" rc=0
+	local dev="$SYSFS_ROOT/bus/pci/devices/$1" vendor device class subvendor
+	local subdevice driver override group boot power runtime control d3cold
+	local numa resets stuck=0 rc=0
 
-	sysfs_get "$dev/vendor" pci_vendor || return 69
-	pci_bdf=$1
-	pci_vendor=${pci_vendor#0x}
-	sysfs_get "$dev/device" pci_device || return 69
-	pci_device=${pci_device#0x}
-	sysfs_get "$dev/class" pci_class || return 69
-	pci_class=${pci_class#0x}
-	pci_is_bridge=0
-	case $pci_class in
-	06*) pci_is_bridge=1 ;;
-	esac
-	sysfs_get "$dev/subsystem_vendor" pci_subsystem || :
-	sysfs_get "$dev/subsystem_device" pci_numa || :
-	pci_subsystem=${pci_subsystem#0x}:${pci_numa#0x}
-	sysfs_link "$dev/driver" pci_driver || :
-	sysfs_link "$dev/iommu_group" pci_group || :
-	sysfs_get "$dev/boot_vga" pci_boot_vga || pci_boot_vga=0
-	sysfs_get "$dev/power_state" pci_power || :
-	sysfs_get "$dev/power/runtime_status" pci_runtime || :
-	sysfs_get "$dev/power/control" pci_control || :
-	sysfs_get "$dev/d3cold_allowed" pci_d3cold || :
-	sysfs_get "$dev/numa_node" pci_numa || :
-	[ "$pci_numa" != -1 ] || pci_numa=
-	sysfs_get "$dev/reset_method" pci_resets || :
+	pci_record=bdf=$1$base_nl
+	sysfs_get "$dev/vendor" vendor && sysfs_get "$dev/device" device &&
+		sysfs_get "$dev/class" class || return 69
+	sysfs_get "$dev/subsystem_vendor" subvendor || :
+	sysfs_get "$dev/subsystem_device" subdevice || :
+	sysfs_link "$dev/driver" driver || :
+	sysfs_link "$dev/iommu_group" group || :
+	sysfs_get "$dev/boot_vga" boot || boot=0
+	sysfs_get "$dev/power_state" power || :
+	sysfs_get "$dev/power/runtime_status" runtime || :
+	sysfs_get "$dev/power/control" control || :
+	sysfs_get "$dev/d3cold_allowed" d3cold || :
+	sysfs_get "$dev/numa_node" numa || :
+	[ "$numa" != -1 ] || numa=
+	sysfs_get "$dev/reset_method" resets || :
 	if sysfs_asked_for "$dev/driver_override"; then
-		sysfs_answer "$dev/driver_override" pci_override || rc=$?
+		sysfs_answer "$dev/driver_override" override || rc=$?
 	else
-		sysfs_read "$dev/driver_override" pci_override || rc=$?
+		sysfs_read "$dev/driver_override" override || rc=$?
 	fi
-	[ "$pci_override" != '(null)' ] || pci_override=
-	pci_stuck=0
-	[ "$rc" -ne 75 ] || pci_stuck=1
+	[ "$override" != '(null)' ] || override=
+	[ "$rc" -ne 75 ] || stuck=1
+	pci_bar_list=
+	[ -z "${2:-}" ] || pci_bars "$1"
+	pci_record="bdf=$1
+vendor=${vendor#0x}
+device=${device#0x}
+class=${class#0x}
+driver=$driver
+driver_override=$override
+iommu_group=$group
+stuck=$stuck
+boot_display=$boot
+reset_methods=$resets
+${pci_bar_list}power_state=$power
+runtime_status=$runtime
+power_control=$control
+d3cold_allowed=$d3cold
+numa_node=$numa
+subsystem=${subvendor#0x}:${subdevice#0x}
+"
 }
 
 # pci_driver_of BDF VAR: its driver, empty if none.
@@ -182,16 +191,16 @@ pci_slot_functions()
 	done
 }
 
-# pci_bars_load: sets pci_bar_list, of the loaded device a line "INDEX START SIZE
-# FLAGS" for each region that it has: 0 to 5 are BARs, 6 is the ROM. SIZE in
-# bytes, 0 if unknown; FLAGS a comma list: io, mem32 or mem64, pref, unassigned.
+# pci_bars BDF: sets pci_bar_list, a line "bar=INDEX START SIZE FLAGS" for each region
+# of the device: 0 to 5 are BARs, 6 is the ROM. SIZE in bytes, 0 if unknown; FLAGS a
+# comma list: io, mem32 or mem64, pref, unassigned.
 #
 # Of a BAR for which it found no room Linux forgets all (drivers/pci/setup-bus.c,
 # reset_resource). What its register says of its kind is left: see pci_bars_doubtful.
-pci_bars_load()
+pci_bars()
 {
 	local i=0 start end flags words upper=-1
-	local dev="$SYSFS_ROOT/bus/pci/devices/$pci_bdf" config=''
+	local dev="$SYSFS_ROOT/bus/pci/devices/$1" config=''
 
 	! sysfs_asked_for "$dev/config" ||
 		sysfs_answer "$dev/config" config || :
@@ -209,11 +218,11 @@ pci_bars_load()
 			[ $((flags & 0x2000)) -eq 0 ] || words=$words,pref
 			[ $((flags & 0x20000000)) -eq 0 ] ||
 				words=$words,unassigned
-			pci_bar_list=$pci_bar_list"$i $start $((end - start + 1)) $words"$base_nl
+			pci_bar_list=$pci_bar_list"bar=$i $start $((end - start + 1)) $words"$base_nl
 		elif [ "$i" -ne "$upper" ]; then
 			pci_bar_kind words "${1:-}"
 			[ -z "$words" ] ||
-				pci_bar_list=$pci_bar_list"$i 0x0 0 $words,unassigned"$base_nl
+				pci_bar_list=$pci_bar_list"bar=$i 0x0 0 $words,unassigned"$base_nl
 		fi
 		case $words in
 		mem64*) upper=$((i + 1)) ;;
@@ -260,13 +269,6 @@ pci_bar_kind()
 	?8) base_set "$1" mem32,pref ;;
 	*) base_set "$1" '' ;;
 	esac
-}
-
-# pci_bars: prints them.
-pci_bars()
-{
-	pci_bars_load
-	printf '%s' "$pci_bar_list"
 }
 
 # pci_iommu_load: sets pci_iommu (0 or 1), pci_iommu_why, and pci_iommu_remedy

@@ -1,23 +1,22 @@
 # shellcheck shell=sh
-# users.sh - who uses a PCI device; needs sysfs.sh and pci.sh
+# users.sh - find the processes that use a PCI device
 #
-# Users are found by their open files. What a process has only mapped, its file
-# closed, is not seen: /proc/PID/maps and cmdline take a lock that a stuck
-# process may hold for ever, fd and comm do not.
+# Users are found by their open files. A mapping whose file is closed is not seen:
+# to read /proc/PID/maps or cmdline takes a lock that a stuck process may hold for
+# ever; to read fd and comm takes none.
 
 use sysfs pci
 
 users_seen=
-users_complete=1
-users_skip=0
+users_complete=
 users_list=
 users_names=
 
-# users_scan: looks once at the open files of every process. users_complete is 0
-# if some of them are not ours to see.
+# users_scan: looks once at the open files of every process; without it no device
+# has users. Sets users_complete, empty before: 0 if this user may not see the files
+# of some processes, else 1.
 users_scan()
 {
-	[ "$users_skip" -eq 0 ] || return 0
 	users_complete=1
 	[ "$(id -u)" -eq 0 ] || users_complete=0
 	# A name of a file may hold a newline and forge a line: users_load
@@ -44,8 +43,8 @@ users_scan()
 		}')$base_nl
 }
 
-# users_nodes BDF: sets users_names, the names below /dev that lead to the
-# device; some are patterns. Needs pci_load of this or another device.
+# users_nodes BDF [DRIVER]: sets users_names, the names below /dev that lead to the
+# device; some are patterns. DRIVER stands in for the one that sysfs names.
 users_nodes()
 {
 	local dev="$SYSFS_ROOT/bus/pci/devices/$1" node group driver
@@ -62,9 +61,8 @@ users_nodes()
 			users_names="$users_names snd/*C$node snd/*C${node}D*" ;;
 		esac
 	done
-	pci_driver_of "$1" driver
-	# A device whose driver hangs in its removal has no driver any more.
-	[ "$1:$pci_stuck:$pci_vendor" != "$pci_bdf:1:10de" ] || driver=nvidia
+	driver=${2:-}
+	[ -n "$driver" ] || pci_driver_of "$1" driver
 	case $driver in
 	vfio-pci)
 		! sysfs_link "$dev/iommu_group" group ||
@@ -96,17 +94,17 @@ users_nvidia_minor()
 	esac
 }
 
-# users_load BDF: sets users_list, a line "PID KIND NAME" for each process and
-# kind of use: nvidia, drm, fb, sound, vfio, and for the kernel itself, as pid
-# 0, console. Call users_scan first.
+# users_load BDF [DRIVER]: sets users_list, a line "user=PID KIND NAME" for each
+# process that users_scan found and each kind of use: nvidia, drm, fb, sound, vfio,
+# and for the kernel itself, as pid 0, console. DRIVER as in users_nodes.
 users_load()
 {
 	local line rest node pid fd kind name
 
 	users_list=
-	[ "$users_skip" -eq 0 ] || return 0
-	users_nodes "$1"
-	users_console "$1"
+	[ -n "$users_complete" ] || return 0
+	users_nodes "$@"
+	users_console
 	rest=${users_seen#"$base_nl"}
 	while [ -n "$rest" ]; do
 		line=${rest%%"$base_nl"*}
@@ -124,14 +122,14 @@ users_load()
 		*) kind=vfio ;;
 		esac
 		case $base_nl$users_list in
-		*"$base_nl$pid $kind "*) continue ;;
+		*"${base_nl}user=$pid $kind "*) continue ;;
 		esac
 		users_holds "$pid" "$fd" "$node" || continue
 		sysfs_get "$PROCFS_ROOT/$pid/comm" name || continue
 		case $name in
 		*[!\ -~]*) name=$(printf '%s' "$name" | tr -c ' -~' '?') ;;
 		esac
-		users_list=$users_list"$pid $kind $name"$base_nl
+		users_list=$users_list"user=$pid $kind $name"$base_nl
 	done
 }
 
@@ -152,7 +150,8 @@ users_is_node()
 	return 1
 }
 
-# users_holds PID FD NODE: true if the file really is that node.
+# users_holds PID FD NODE: true if that open file is NODE, and not a file whose name
+# forged a line of ls.
 users_holds()
 {
 	local link
@@ -165,9 +164,9 @@ users_holds()
 	esac
 }
 
-# users_console BDF: the kernel's text console, if it is drawn by this device.
-# That is the first framebuffer, as long as nobody moved it by an ioctl; sysfs
-# does not tell.
+# users_console: adds the kernel's text console to users_list if one of users_names
+# draws it. The first framebuffer does, unless an ioctl moved the console, which
+# sysfs does not show.
 users_console()
 {
 	local con name bound fb
@@ -186,12 +185,12 @@ users_console()
 		*) continue ;;
 		esac
 		sysfs_read "$con/bind" bound || continue
-		[ "$bound" != 1 ] || users_list="0 console ${con##*/}$base_nl"
+		[ "$bound" != 1 ] || users_list="user=0 console ${con##*/}$base_nl"
 	done
 }
 
-# users_unbinding VAR: "PID DRIVER" of a process that has the unbind file of a
-# driver open, empty if there is none. One that never ends has hung there.
+# users_unbinding VAR: "PID DRIVER" of a process that has the unbind file of a driver
+# open, empty if there is none. If the process stays, the driver hangs there.
 users_unbinding()
 {
 	local users_line
@@ -205,12 +204,4 @@ users_unbinding()
 		base_set "$1" "${users_line%% *} ${2%%/*}" ;;
 	*) base_set "$1" '' ;;
 	esac
-}
-
-# users_of BDF: prints users_list after a scan of its own.
-users_of()
-{
-	users_scan
-	users_load "$1"
-	printf '%s' "$users_list"
 }

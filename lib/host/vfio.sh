@@ -1,39 +1,38 @@
 # shellcheck shell=sh
 # vfio.sh - hand PCI devices to vfio-pci, and give them back
 #
-# What a device was is recorded in $RUN_DIR/pci/BDF before the first write, and
-# forgotten after the last one that restores it: whoever is killed in between
-# leaves a device that vfio-unbind brings back. The writes are planned as lines
-# "BDF VALUE PATH"; the same list is shown by --dry-run and executed otherwise.
+# How a device was is recorded in $RUN_DIR/pci/BDF before the first write, and
+# forgotten after the last one that restores it: if a command is killed in between,
+# vfio-unbind brings the device back. The writes are planned as lines "BDF VALUE
+# PATH"; --dry-run shows that list, else it is executed.
 #
 # The writes of a device are made in a child, since a driver may hang in the
 # kernel where no signal gets at it. The child has VFIO_TIMEOUT seconds; then it
 # is left where it is.
-#
-# Needs proc.sh, poll.sh, sysfs.sh and pci.sh.
 
 use conf poll proc sysfs pci
 
 vfio_rule=$ETC_ROOT/udev/rules.d/04-isospin-vfio.rules
+vfio_plan=
+vfio_was=
 
-# vfio_init: sets vfio_dir and vfio_timeout. Needs conf_load. A device is the
-# machine's, not a user's.
+# vfio_init: sets vfio_dir and vfio_timeout. Needs conf_load. The directory is in
+# RUN_DIR itself: a device belongs to the machine, not to a user.
 vfio_init()
 {
 	conf_get vfio_dir RUN_DIR
 	vfio_dir=${vfio_dir:-/run/isospin}/pci
 	conf_get vfio_timeout VFIO_TIMEOUT
-	vfio_plan=
 }
 
-# vfio_lock: one command of this machine at a time changes bindings, or 75.
+# vfio_lock: one command of this machine at a time changes bindings. 75, and why, if
+# another is at work.
 vfio_lock()
 {
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	proc_own "${vfio_dir%/pci}"
-	proc_mkdir "$vfio_dir"
+	proc_own "${vfio_dir%/pci}" && proc_mkdir "$vfio_dir" || return
 	proc_lock "$vfio_dir/lock" ||
-		die 75 'another vfio-bind or vfio-unbind is at work; try again'
+		fail 75 'another vfio-bind or vfio-unbind is at work; try again'
 }
 
 # vfio_add_device BDF: to vfio_devices, once.
@@ -45,11 +44,12 @@ vfio_add_device()
 	esac
 }
 
-# vfio_name_devices ARG...: sets vfio_devices to what the operands name, which
-# is the configured GPU if there are none, or ends the command.
+# vfio_name_devices ARG...: sets vfio_devices to the addresses of what the operands
+# name; without operands, of the configured GPU. 64 or 69, and why, if one names
+# nothing.
 vfio_name_devices()
 {
-	local arg found bdf rc
+	local arg bdf rc
 
 	vfio_devices=
 	[ $# -gt 0 ] || {
@@ -58,19 +58,24 @@ vfio_name_devices()
 	}
 	for arg; do
 		rc=0
-		found=$(pci_resolve "$arg") || rc=$?
+		pci_find "$arg" || rc=$?
 		case $rc in
 		0) ;;
-		64) die 64 "'$arg' is neither a PCI address nor VENDOR:DEVICE" ;;
-		*) die 69 "$arg: no such device; see isospin vfio-status" ;;
+		64)
+			fail 64 "'$arg' is neither a PCI address nor VENDOR:DEVICE" ||
+				return ;;
+		*)
+			fail 69 "$arg: no such device; see isospin vfio-status" ||
+				return ;;
 		esac
-		for bdf in $found; do
+		for bdf in $pci_found; do
 			vfio_add_device "$bdf"
 		done
 	done
 }
 
-# vfio_name_nvidia: sets vfio_devices to every NVIDIA function but bridges.
+# vfio_name_nvidia: sets vfio_devices to every function made by NVIDIA except bridges.
+# 69, and why, if there is none.
 vfio_name_nvidia()
 {
 	local bdf vendor
@@ -80,7 +85,7 @@ vfio_name_nvidia()
 		sysfs_get "$SYSFS_ROOT/bus/pci/devices/$bdf/vendor" vendor || :
 		[ "$vendor" != 0x10de ] || vfio_add_device "$bdf"
 	done
-	[ -n "$vfio_devices" ] || die 69 'this host has no NVIDIA device'
+	[ -n "$vfio_devices" ] || fail 69 'this host has no NVIDIA device'
 }
 
 # vfio_add_groups: adds the other endpoints of their IOMMU groups.
@@ -108,7 +113,7 @@ vfio_writable()
 	{ true >>"$SYSFS_ROOT/bus/pci/devices/$1/driver_override"; } 2>/dev/null
 }
 
-# vfio_permitted BDF...: ends the command if one of them cannot be written.
+# vfio_permitted BDF...: 77, and why, if one of them cannot be written.
 vfio_permitted()
 {
 	local bdf
@@ -116,70 +121,84 @@ vfio_permitted()
 	for bdf; do
 		! vfio_writable "$bdf" || continue
 		[ "$(id -u)" -eq 0 ] ||
-			die 77 "$bdf: only root may change it; use sudo"
-		die 77 "$bdf: cannot be changed: $SYSFS_ROOT is read-only"
+			fail 77 "$bdf: only root may change it; use sudo" || return
+		fail 77 "$bdf: cannot be changed: $SYSFS_ROOT is read-only" ||
+			return
 	done
 }
 
-# vfio_recall BDF: sets vfio_was_* to what is recorded; 1 if nothing is.
-# vfio_was_saved is `new` if a bind that has not ended wrote the file that
-# binds the device at every boot.
+# vfio_recall BDF: sets vfio_was to the record of how the device was, or to nothing.
+# 1 if there is none, 65, and why, if the file is damaged. Its fields are driver,
+# override, power_control, d3cold_allowed, and saved, which is `new` if a bind that
+# has not ended wrote the file that binds the device at every boot.
 vfio_recall()
 {
-	local key value
+	local line value
 
-	vfio_was_driver='' vfio_was_override='' vfio_was_control=''
-	vfio_was_d3cold='' vfio_was_saved=''
+	vfio_was=
 	[ -f "$vfio_dir/$1" ] || return 1
-	while IFS='=' read -r key value; do
-		case $key=$value in
-		*=*[!A-Za-z0-9_.-]*) die 65 "$vfio_dir/$1: '$value'" ;;
-		driver=*) vfio_was_driver=$value ;;
-		override=*) vfio_was_override=$value ;;
-		power_control=auto | power_control=on)
-			vfio_was_control=$value ;;
-		d3cold_allowed=[01]) vfio_was_d3cold=$value ;;
-		saved=new) vfio_was_saved=$value ;;
-		power_control= | d3cold_allowed= | saved=) ;;
-		*) die 65 "$vfio_dir/$1: '$key'" ;;
+	while IFS= read -r line; do
+		value=${line#*=}
+		case $line in
+		*=*[!A-Za-z0-9_.-]*)
+			fail 65 "$vfio_dir/$1: damaged: '$value'" || return ;;
+		driver=* | override=* | power_control=auto | power_control=on | \
+		power_control= | d3cold_allowed=[01] | d3cold_allowed= | \
+		saved=new | saved=)
+			vfio_was=$vfio_was$line$base_nl ;;
+		*)
+			fail 65 "$vfio_dir/$1: damaged: '${line%%=*}'" || return ;;
 		esac
 	done <"$vfio_dir/$1"
 }
 
-# vfio_note BDF: records vfio_was_*.
+# vfio_note BDF DRIVER OVERRIDE CONTROL D3COLD SAVED: writes the record of how the
+# device was. 74, and why, if that fails.
 vfio_note()
 {
 	(trap '' HUP INT TERM
 	dd conv=fsync of="$vfio_dir/$1.new" && mv -f -- "$vfio_dir/$1.new" \
-		"$vfio_dir/$1") 2>/dev/null <<-EOT || die 74 "$vfio_dir/$1: cannot be written"
-	driver=$vfio_was_driver
-	override=$vfio_was_override
-	power_control=$vfio_was_control
-	d3cold_allowed=$vfio_was_d3cold
-	saved=$vfio_was_saved
+		"$vfio_dir/$1") 2>/dev/null <<-EOT || fail 74 "$vfio_dir/$1: cannot be written"
+	driver=$2
+	override=$3
+	power_control=$4
+	d3cold_allowed=$5
+	saved=$6
 	EOT
 }
 
-# vfio_remember BDF SAVED: records the loaded device as it is. A record of one
-# that was bound by half stays; it is out of date if somebody has since bound a
-# driver that neither it nor we know.
+# vfio_note_saved BDF WAS SAVED: writes the record WAS again, with another `saved`.
+vfio_note_saved()
+{
+	local driver override power_control d3cold_allowed
+
+	base_fields "$2" driver override power_control d3cold_allowed
+	vfio_note "$1" "$driver" "$override" "$power_control" "$d3cold_allowed" \
+		"$3"
+}
+
+# vfio_remember RECORD SAVED: writes down how the device is. What was written down of
+# one that was bound by half stays; it is out of date if the device has since got a
+# driver that neither it nor vfio-bind knows. 65 or 74, and why, if that fails.
 vfio_remember()
 {
-	if vfio_recall "$1"; then
-		case $pci_driver in
-		'' | vfio-pci | "$vfio_was_driver")
-			[ "$vfio_was_saved" != "$2" ] || return 0
-			vfio_was_saved=$2
-			vfio_note "$1"
+	local bdf driver driver_override power_control d3cold_allowed rc=0
+	local was_driver was_saved
+
+	base_fields "$1" bdf driver driver_override power_control d3cold_allowed
+	vfio_recall "$bdf" || rc=$?
+	[ "$rc" -le 1 ] || return "$rc"
+	if [ "$rc" -eq 0 ]; then
+		base_fields "$vfio_was" was_driver=driver was_saved=saved
+		case $driver in
+		'' | vfio-pci | "$was_driver")
+			[ "$was_saved" != "$2" ] || return 0
+			vfio_note_saved "$bdf" "$vfio_was" "$2"
 			return ;;
 		esac
 	fi
-	vfio_was_driver=$pci_driver
-	vfio_was_override=$pci_override
-	vfio_was_control=$pci_control
-	vfio_was_d3cold=$pci_d3cold
-	vfio_was_saved=$2
-	vfio_note "$1"
+	vfio_note "$bdf" "$driver" "$driver_override" "$power_control" \
+		"$d3cold_allowed" "$2"
 }
 
 # vfio_run COMMAND [ARG...]: run, and a Ctrl-C does not end it: between base_hold
@@ -196,39 +215,46 @@ vfio_forget()
 	vfio_run rm -f -- "$vfio_dir/$1"
 }
 
+# vfio_plan_write BDF PATH [VALUE]: adds a write to the plan.
 vfio_plan_write()
 {
 	vfio_plan=$vfio_plan"$1 ${3:--} $SYSFS_ROOT/bus/pci/$2$base_nl"
 }
 
-# vfio_plan_bind BDF: plans what is missing for the loaded device to be
-# vfio-pci's. The override comes before the unbind, or a driver that is loaded
-# at this moment could take the device. What a guest has must not be powered
-# off; vfio-pci sets power/control to auto when it takes a device.
+# vfio_plan_bind RECORD: plans what is missing for the device to be vfio-pci's. The
+# override comes before the unbind, or a driver that is loaded at this moment could
+# take the device. What a VM has must not be powered off; vfio-pci sets power/control
+# to auto when it takes a device.
 vfio_plan_bind()
 {
-	[ "$pci_d3cold" != 1 ] ||
-		vfio_plan_write "$1" "devices/$1/d3cold_allowed" 0
-	[ "$pci_override" = vfio-pci ] ||
-		vfio_plan_write "$1" "devices/$1/driver_override" vfio-pci
-	if [ "$pci_driver" != vfio-pci ]; then
-		[ -z "$pci_driver" ] ||
-			vfio_plan_write "$1" "devices/$1/driver/unbind" "$1"
-		vfio_plan_write "$1" drivers/vfio-pci/bind "$1"
-	elif [ "$pci_control" = on ]; then
+	local bdf driver driver_override power_control d3cold_allowed
+
+	base_fields "$1" bdf driver driver_override power_control d3cold_allowed
+	[ "$d3cold_allowed" != 1 ] ||
+		vfio_plan_write "$bdf" "devices/$bdf/d3cold_allowed" 0
+	[ "$driver_override" = vfio-pci ] ||
+		vfio_plan_write "$bdf" "devices/$bdf/driver_override" vfio-pci
+	if [ "$driver" != vfio-pci ]; then
+		[ -z "$driver" ] ||
+			vfio_plan_write "$bdf" "devices/$bdf/driver/unbind" "$bdf"
+		vfio_plan_write "$bdf" drivers/vfio-pci/bind "$bdf"
+	elif [ "$power_control" = on ]; then
 		return 0
 	fi
-	[ -z "$pci_control" ] ||
-		vfio_plan_write "$1" "devices/$1/power/control" on
+	[ -z "$power_control" ] ||
+		vfio_plan_write "$bdf" "devices/$bdf/power/control" on
 }
 
-# vfio_plan_restore BDF DRIVER [RESET]: plans the way from whatever is there to
-# DRIVER, which may be `none` or `any`, and to what else vfio_was_* says. With
-# RESET the device is reset while nobody has it.
+# vfio_plan_restore BDF DRIVER WAS [RESET]: plans the way from whatever is there to
+# DRIVER, which may be `none` or `any`, and to the settings of the record WAS. With
+# RESET the device is reset while no driver has it.
 vfio_plan_restore()
 {
-	local bdf="$1" want="$2" now override="$vfio_was_override"
+	local bdf="$1" want="$2" now override was_override power_control
+	local d3cold_allowed
 
+	base_fields "$3" override power_control d3cold_allowed
+	was_override=$override
 	# The driver that it had need not be the one that its override names.
 	case $want:$override in
 	none:* | any:* | *: | *:"$want") ;;
@@ -241,17 +267,19 @@ vfio_plan_restore()
 		now=
 	fi
 	if [ -z "$now" ]; then
-		[ -z "${3:-}" ] || vfio_plan_write "$bdf" "devices/$bdf/reset" 1
+		[ -z "${4:-}" ] || vfio_plan_write "$bdf" "devices/$bdf/reset" 1
 		vfio_plan_attach "$bdf" "$want"
 	fi
-	[ "$override" = "$vfio_was_override" ] || vfio_plan_write "$bdf" \
-		"devices/$bdf/driver_override" "$vfio_was_override"
-	[ -z "$vfio_was_control" ] || vfio_plan_write "$bdf" \
-		"devices/$bdf/power/control" "$vfio_was_control"
-	[ -z "$vfio_was_d3cold" ] || vfio_plan_write "$bdf" \
-		"devices/$bdf/d3cold_allowed" "$vfio_was_d3cold"
+	[ "$override" = "$was_override" ] || vfio_plan_write "$bdf" \
+		"devices/$bdf/driver_override" "$was_override"
+	[ -z "$power_control" ] || vfio_plan_write "$bdf" \
+		"devices/$bdf/power/control" "$power_control"
+	[ -z "$d3cold_allowed" ] || vfio_plan_write "$bdf" \
+		"devices/$bdf/d3cold_allowed" "$d3cold_allowed"
 }
 
+# vfio_plan_attach BDF DRIVER: plans to give a device that has no driver to DRIVER; if
+# there is none of that name, or it is `any`, to the one that the kernel picks.
 vfio_plan_attach()
 {
 	if [ "$2" = none ]; then
@@ -263,7 +291,7 @@ vfio_plan_attach()
 	fi
 }
 
-# vfio_plan_rescan BDF: plans to have the device found anew.
+# vfio_plan_rescan BDF: plans to remove the device from the bus and have it found again.
 vfio_plan_rescan()
 {
 	local now
@@ -275,8 +303,8 @@ vfio_plan_rescan()
 	vfio_plan_write "$1" rescan 1
 }
 
-# vfio_writer BDF: makes the device's planned writes, and says how far it is:
-# the path of each before it is made, then `done` or `failed`.
+# vfio_writer BDF: makes the device's planned writes and prints its progress: `at PATH`
+# before each, then `done` or `failed`.
 vfio_writer()
 {
 	local bdf value path
@@ -295,7 +323,7 @@ vfio_writer()
 	echo 'done'
 }
 
-# vfio_show: what --dry-run shows of the plan.
+# vfio_show: prints the plan as --dry-run does.
 vfio_show()
 {
 	local bdf value path
@@ -336,6 +364,7 @@ vfio_execute()
 	return 1
 }
 
+# vfio_ended PID: no such process runs.
 vfio_ended()
 {
 	local start
@@ -343,17 +372,18 @@ vfio_ended()
 	! proc_start_time start "$1"
 }
 
-# vfio_module: vfio-pci is there, loaded if need be.
+# vfio_module: loads vfio-pci unless it is there. 69, and why, if that fails.
 vfio_module()
 {
 	[ ! -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] || return 0
 	run modprobe vfio-pci ||
-		die 69 'vfio-pci cannot be loaded; see dmesg and modprobe -v vfio-pci'
+		fail 69 'vfio-pci cannot be loaded; see dmesg and modprobe -v vfio-pci' ||
+		return
 	[ "$DRY_RUN" -eq 1 ] || [ -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] ||
-		die 69 "the kernel has no vfio-pci, though modprobe was content"
+		fail 69 'modprobe reports success, but no driver vfio-pci has appeared; see dmesg'
 }
 
-# vfio_driver_module DRIVER: loads it if it has gone, if there is such a module.
+# vfio_driver_module DRIVER: loads the module of that name if the driver is gone.
 vfio_driver_module()
 {
 	case $1 in
@@ -363,8 +393,9 @@ vfio_driver_module()
 		log_warn "driver '$1' is not there any more"
 }
 
-# vfio_bind BDF...: makes what is planned for them, all or nothing. 0, or 74
-# after everything is as it was, or as near as a device that hangs allows.
+# vfio_bind BDF...: makes what is planned for them, all or nothing. 74 if a write failed
+# and everything is as it was, or as near as a device that hangs allows; what failed is
+# logged before it is undone.
 vfio_bind()
 {
 	local bdf driver moving='' rc=0
@@ -374,90 +405,91 @@ vfio_bind()
 		[ "$driver" = vfio-pci ] || moving="$bdf $moving"
 	done
 	for bdf; do
-		vfio_bind_one "$bdf" || rc=$?
-		[ "$rc" -eq 0 ] || break
-		[ -z "$base_held" ] || rc=74
+		vfio_bind_one "$bdf" || {
+			rc=$?
+			log_error "$why"
+			break
+		}
+		[ -z "$base_held" ] || {
+			rc=74
+			break
+		}
 	done
 	[ "$rc" -ne 0 ] || return 0
 	log_warn 'undoing what was done'
 	[ "$rc" -eq 75 ] || bdf=
 	for driver in $moving; do
-		[ "$driver" = "$bdf" ] || vfio_undo "$driver"
+		[ "$driver" = "$bdf" ] || vfio_undo "$driver" || log_error "$why"
 	done
 	return 74
 }
 
-# vfio_bind_one BDF: 0; 74; 75 if it hangs.
+# vfio_bind_one BDF: 74, and why; 75 if the device hangs.
 vfio_bind_one()
 {
-	local driver now rc=0
+	local driver now
 
 	pci_driver_of "$1" driver
-	vfio_execute "$1" || rc=$?
-	if [ "$rc" -ne 0 ]; then
-		vfio_explain "$rc" "$1" "$driver"
-		return "$rc"
-	fi
+	vfio_execute "$1" || vfio_explain "$?" "$1" "$driver" || return
 	pci_driver_of "$1" now
-	[ "$now" != vfio-pci ] || return 0
-	log_error "$1: the kernel does not bind it to vfio-pci; see dmesg"
-	return 74
+	[ "$now" = vfio-pci ] ||
+		fail 74 "$1: the kernel does not bind it to vfio-pci; see dmesg"
 }
 
-# vfio_explain RC BDF DRIVER: why vfio_execute failed.
+# vfio_explain STATUS BDF DRIVER: returns the status that vfio_execute failed with,
+# 74 for a failed write, and sets why.
 vfio_explain()
 {
 	case $1:$vfio_at in
 	75:*/unbind)
-		log_error "$2: driver '$3' does not let go of it: process \
+		fail 75 "$2: driver '$3' does not let go of it: process \
 $vfio_pid hangs in the kernel after $vfio_timeout s and cannot be killed. It is \
 left there; vfio-status shows the device as stuck; only a reboot heals it" ;;
 	75:*)
-		log_error "$2: the write to $vfio_at hangs in the kernel after \
+		fail 75 "$2: the write to $vfio_at hangs in the kernel after \
 $vfio_timeout s (process $vfio_pid) and cannot be killed. It is left there; \
 vfio-status shows the device as stuck; only a reboot heals it" ;;
 	*)
-		log_error "$2: the write to $vfio_at failed, or did not end \
+		fail 74 "$2: the write to $vfio_at failed, or did not end \
 within $vfio_timeout s; see dmesg" ;;
 	esac
 }
 
-# vfio_undo BDF: back to what is recorded.
+# vfio_undo BDF: makes the device what is recorded, and forgets the record. 65 or 74,
+# and why, if that fails.
 vfio_undo()
 {
-	local now
+	local now driver rc=0
 
-	vfio_recall "$1" || return 0
+	vfio_recall "$1" || rc=$?
+	[ "$rc" -ne 1 ] || return 0
+	[ "$rc" -eq 0 ] || return "$rc"
+	base_fields "$vfio_was" driver
 	vfio_plan=
-	vfio_plan_restore "$1" "${vfio_was_driver:-none}"
-	vfio_execute "$1" || {
-		log_error "$1: cannot be brought back; vfio-unbind $1 tries again"
-		return 0
-	}
+	vfio_plan_restore "$1" "${driver:-none}" "$vfio_was"
+	vfio_execute "$1" || fail 74 "$1: cannot be brought back; vfio-unbind $1 \
+tries again" || return
 	pci_driver_of "$1" now
-	if [ "$now" != "$vfio_was_driver" ]; then
-		log_error "$1: its driver '$vfio_was_driver' does not take it back; \
-vfio-unbind $1 tries again"
-		return 0
-	fi
+	[ "$now" = "$driver" ] || fail 74 "$1: its driver '$driver' does not take \
+it back; vfio-unbind $1 tries again" || return
 	vfio_revoke "$1"
 	vfio_forget "$1"
 }
 
-# vfio_saved VAR BDF: the driver that driverctl's file gives the device at boot.
+# vfio_saved VAR BDF: sets VAR to the driver that driverctl's file gives the device at
+# boot, or to nothing.
 vfio_saved()
 {
 	sysfs_get "$ETC_ROOT/driverctl.d/pci-$2" "$1" || :
 }
 
-# vfio_save BDF...: they are vfio-pci's after every boot. 1 if that cannot be
-# written.
+# vfio_save BDF...: writes the files by which vfio-pci gets the devices at every boot.
+# 74, and why, if that fails.
 vfio_save()
 {
 	vfio_save_files "$@" 2>/dev/null || {
 		umask 077
-		log_error "$ETC_ROOT: cannot be written; it may be read-only, or full"
-		return 1
+		fail 74 "$ETC_ROOT: cannot be written; it may be read-only, or full"
 	}
 }
 
@@ -479,42 +511,58 @@ vfio_save_files()
 	umask 077
 }
 
-# vfio_settle BDF...: what was saved for them is meant to stay.
+# vfio_new BDF: true if a bind that has not ended saved the device; vfio_was is its
+# record. 65, and why, if the record is damaged.
+vfio_new()
+{
+	local saved
+
+	vfio_recall "$1" || return
+	base_fields "$vfio_was" saved
+	[ "$saved" = new ]
+}
+
+# vfio_settle BDF...: what was saved for them stays. 65 or 74, and why, if a record
+# cannot be changed.
 vfio_settle()
 {
-	local bdf
+	local bdf rc
 
 	for bdf; do
-		if ! vfio_recall "$bdf" || [ "$vfio_was_saved" != new ]; then
-			continue
-		fi
-		vfio_was_saved=
-		vfio_note "$bdf"
+		rc=0
+		vfio_new "$bdf" || rc=$?
+		case $rc in
+		0) vfio_note_saved "$bdf" "$vfio_was" '' || return ;;
+		1) ;;
+		*) return "$rc" ;;
+		esac
 	done
 }
 
-# vfio_revoke BDF...: what a bind that has not ended saved for them goes.
+# vfio_revoke BDF...: removes what a bind that has not ended saved for them. What cannot
+# be removed is logged.
 vfio_revoke()
 {
-	local bdf
+	local bdf rc
 
 	for bdf; do
-		if ! vfio_recall "$bdf" || [ "$vfio_was_saved" != new ]; then
-			continue
-		fi
-		vfio_unsave "$bdf" || continue
-		vfio_settle "$bdf"
+		rc=0
+		vfio_new "$bdf" || rc=$?
+		[ "$rc" -ne 1 ] || continue
+		[ "$rc" -ne 0 ] || vfio_unsave "$bdf" || rc=$?
+		[ "$rc" -ne 0 ] || vfio_settle "$bdf" || rc=$?
+		[ "$rc" -eq 0 ] || log_error "$why"
 	done
 }
 
-# vfio_unsave BDF...: they are not. The rule goes with the last of them. 1 if that
-# cannot be done.
+# vfio_unsave BDF...: removes the files by which vfio-pci gets the devices at every boot,
+# and with the last of them the rule. 74, and why, if that fails.
 vfio_unsave()
 {
 	local bdf file
 
 	for bdf; do
-		vfio_remove "$ETC_ROOT/driverctl.d/pci-$bdf" || return 1
+		vfio_remove "$ETC_ROOT/driverctl.d/pci-$bdf" || return
 	done
 	for file in "$ETC_ROOT"/driverctl.d/pci-*; do
 		[ ! -e "$file" ] || return 0
@@ -522,12 +570,10 @@ vfio_unsave()
 	vfio_remove "$vfio_rule"
 }
 
-# vfio_remove FILE: 1, and says so, if it cannot be removed.
+# vfio_remove FILE: 74, and why, if it is there and cannot be removed.
 vfio_remove()
 {
 	[ -e "$1" ] || return 0
-	vfio_run rm -f -- "$1" 2>/dev/null || {
-		log_error "$1: cannot be removed; $ETC_ROOT may be read-only"
-		return 1
-	}
+	vfio_run rm -f -- "$1" 2>/dev/null ||
+		fail 74 "$1: cannot be removed; $ETC_ROOT may be read-only"
 }

@@ -12,13 +12,14 @@ gpu_cards=
 # what they are.
 gpu_devices()
 {
-	local bdf
+	local bdf vendor device
 
 	gpu_look
 	for bdf in $(pci_slot_functions "$1"); do
 		gpu_device "$bdf"
+		base_fields "$judge_record" vendor device
 		vm_devices="$vm_devices${vm_devices:+ }$bdf"
-		gpu_cards="$gpu_cards${gpu_cards:+, }$bdf ($pci_vendor:$pci_device)"
+		gpu_cards="$gpu_cards${gpu_cards:+, }$bdf ($vendor:$device)"
 	done
 	[ -n "$gpu_cards" ] || die 69 "GPU_BDF: there is no device $1; isospin \
 vfio-status shows what there is"
@@ -34,21 +35,23 @@ gpu_look()
 # gpu_device BDF: ends the command unless a VM can have it.
 gpu_device()
 {
-	local code severity message remedy driver
+	local code severity message remedy driver state
 
 	pci_driver_of "$1" driver
 	[ "$driver" = vfio-pci ] || die 69 "$1 is not bound to vfio-pci, but to \
 ${driver:-no driver}; bind it: isospin vfio-bind $1"
 	judge_load "$1"
-	[ "$judge_state" != ready ] || return 0
+	base_fields "$judge_record" state
+	[ "$state" != ready ] || return 0
 	while IFS='	' read -r code severity message remedy; do
-		[ "$severity" = error ] || continue
-		log_error "$message${remedy:+; $remedy}"
+		case $code:$severity in
+		problem=*:error) log_error "$message${remedy:+; $remedy}" ;;
+		esac
 	done <<-EOT
-	$judge_list
+	$judge_record
 	EOT
-	[ "$judge_state" != used ] || die 75 "$1 is in use"
-	die 69 "$1 cannot be handed to a VM ($judge_state)"
+	[ "$state" != used ] || die 75 "$1 is in use"
+	die 69 "$1 cannot be handed to a VM ($state)"
 }
 
 # gpu_image_find RELEASE VERSION: sets vm_disk to the image with that driver, which

@@ -30,7 +30,7 @@ vm_shell=/bin/sh
 # vm_init: reads configuration and state, after the options were parsed.
 vm_init()
 {
-	conf_load "$opt_conf"
+	conf_load "$opt_conf" || die $? "$why"
 	if [ "$DRY_RUN" -eq 1 ]; then
 		proc_where "$opt_instance"
 	else

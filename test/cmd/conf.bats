@@ -144,9 +144,11 @@ bad_sh() { reader=read_sh check_bad; }
 }
 
 @test "a bad flag is an error that names the key" {
+	# shellcheck disable=SC2016 # the inner shell's
 	bad_flag()
 	{
-		run -78 --separate-stderr sh_lib 'conf_set_flag ACCEL xen; conf_load'
+		run -78 --separate-stderr sh_lib 'conf_set_flag ACCEL xen
+			conf_load || die $? "$why"'
 		has "$stderr" "command line: ACCEL: bad value 'xen'"
 	}
 	with_shells bad_flag

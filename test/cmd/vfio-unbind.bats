@@ -134,7 +134,7 @@ $audio: snd_hda_intel (null) on 1" "$(pci_state)"
 	cp /bin/sleep "$DEV_ROOT/vfio/7"
 	"$DEV_ROOT/vfio/7" 1000 3>&- &
 	ISOSPIN_VFIO_TIMEOUT=1 run -75 --separate-stderr unbind $gpu
-	has "$stderr" "its group 7 is still open, by no process that is to be seen"
+	has "$stderr" "its group 7 is still open, but no process with it can be seen"
 	equal '' "$(writes)"
 	(unbind $gpu 2>"$BATS_TEST_TMPDIR/said" 3>&-) &
 	until grep -q 'let go of group 7' "$BATS_TEST_TMPDIR/said"; do :; done
