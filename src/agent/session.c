@@ -11,15 +11,15 @@
  *	                   +-- on_adopt() -----------------------------------+
  *
  *	state		what is there, and what may be touched in it
- *	STRANGER	a channel that takes AUTH alone; the timer ends the session
- *			if AUTH does not come in time
+ *	STRANGER	a channel that takes AUTH alone; the timer ends the
+ *			session if AUTH does not come in time
  *	READY		the whole channel; EXEC, ADOPT or POWEROFF is awaited
  *	RUNNING		`child`, `fail_fd`, stdin and both outputs; stdin and an
  *			output may end before the process does
- *	LEFT		`exit` is set, `child` and `fail_fd` are gone; outputs stay
- *			open until what the process wrote has been sent
- *	OVER		EXIT or ADOPTED is queued; the host closes, or the timer ends
- *			the session
+ *	LEFT		`exit` is set, `child` and `fail_fd` are gone; outputs
+ *			stay open until what the process wrote has been sent
+ *	OVER		EXIT or ADOPTED is queued; the host closes, or the timer
+ *			ends the session
  *
  * Any function may end the session with session_end(), whatever its state. The
  * process gets SIGKILL, and nothing of the session may be touched until

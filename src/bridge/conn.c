@@ -17,8 +17,8 @@
  *	CONNECTING	conn_start()	the GPU VM's fd, which becomes writable
  *					when it is connected
  *	GREETING	greet()		the GPU VM's side, and `greeting`
- *	OPEN		open_up()	both sides; IDENT is on its way, so that what
- *					follows it is the worker's
+ *	OPEN		open_up()	both sides; IDENT is on its way, and bytes
+ *					behind it are the worker's
  *
  * Before OPEN nothing is read from the worker: its bytes stay in its socket. A
  * deadline runs before OPEN and again as soon as a side begins to end. Any
