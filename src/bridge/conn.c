@@ -17,7 +17,7 @@
  *	CONNECTING	conn_start()	the GPU VM's fd, which becomes writable
  *					when it is connected
  *	GREETING	greet()		the GPU VM's side, and `greeting`
- *	OPEN		open_up()	both sides; IDENT is on its way, and bytes
+ *	OPEN		open_up()	both sides: IDENT is on its way; bytes
  *					behind it are the worker's
  *
  * Before OPEN nothing is read from the worker: its bytes stay in its socket. A
