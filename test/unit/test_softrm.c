@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "abi_numbers.h"
 #include "drv/soft/soft.h"
+#include "rm/arg.h"
 #include "tap.h"
 
 static const struct abi *abi;
@@ -50,36 +51,45 @@ static int call_row(struct drv_file *f, const struct abi_row *row, void *arg,
 	return drv->ops->ioctl(f, &c);
 }
 
+/* Makes the call with len bytes of parameters, or none, behind the pointer field.
+ * An RM status. */
+static uint32_t rm_call(struct drv_file *f, struct rm_arg *a,
+			enum abi_f pointer, void *params, uint32_t len)
+{
+	struct drv_mem mem = { .parent = -1, .len = len, .dir = ABI_INOUT,
+			       .ptr = params };
+
+	if (params)
+		mem.off = abi_field(a->row, pointer)->off;
+	if (call_row(f, a->row, a->bytes, a->size, params ? &mem : NULL,
+		     NULL) < 0)
+		return UINT32_MAX;
+	return rm_arg_status(a);
+}
+
 /* RM_ALLOC: an RM status; *handle in and out. */
 static uint32_t rm_alloc(struct drv_file *f, uint32_t client, uint32_t parent,
 			 uint32_t *handle, uint32_t class, void *params,
 			 uint32_t len)
 {
-	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_ALLOC);
-	struct drv_mem mem = { .parent = -1, .len = len, .dir = ABI_INOUT,
-			       .ptr = params,
-			       .off = abi_field(row, ABI_F_pAllocParms)->off };
-	uint8_t arg[48] = { 0 };
+	struct rm_arg a;
+	uint32_t status;
 
-	abi_put(row, ABI_F_hRoot, 0, arg, 48, client);
-	abi_put(row, ABI_F_hObjectParent, 0, arg, 48, parent);
-	abi_put(row, ABI_F_hObjectNew, 0, arg, 48, *handle);
-	abi_put(row, ABI_F_hClass, 0, arg, 48, class);
-	if (call_row(f, row, arg, 48, params ? &mem : NULL, NULL) < 0)
-		return UINT32_MAX;
-	*handle = (uint32_t)abi_get(row, ABI_F_hObjectNew, 0, arg, 48);
-	return (uint32_t)abi_get(row, ABI_F_status, 0, arg, 48);
+	rm_arg_alloc(&a, rm_escape(abi, ABI_R_NV_ESC_RM_ALLOC, RM_LONGEST),
+		     client, parent, *handle, class, 0);
+	status = rm_call(f, &a, ABI_F_pAllocParms, params, len);
+	if (status != UINT32_MAX)
+		*handle = rm_arg_object(&a);
+	return status;
 }
 
 static uint32_t rm_free(struct drv_file *f, uint32_t client, uint32_t handle)
 {
-	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_FREE);
-	uint8_t arg[16] = { 0 };
+	struct rm_arg a;
 
-	abi_put(row, ABI_F_hRoot, 0, arg, 16, client);
-	abi_put(row, ABI_F_hObjectOld, 0, arg, 16, handle);
-	call_row(f, row, arg, 16, NULL, NULL);
-	return (uint32_t)abi_get(row, ABI_F_status, 0, arg, 16);
+	rm_arg_free(&a, rm_escape(abi, ABI_R_NV_ESC_RM_FREE, RM_LONGEST),
+		    client, 0, handle);
+	return rm_call(f, &a, 0, NULL, 0);
 }
 
 static uint32_t rm_dup(struct drv_file *f, uint32_t client, uint32_t src_client,
@@ -99,19 +109,11 @@ static uint32_t rm_dup(struct drv_file *f, uint32_t client, uint32_t src_client,
 static uint32_t rm_control(struct drv_file *f, uint32_t client, uint32_t obj,
 			   uint32_t cmd, void *params, uint32_t len)
 {
-	const struct abi_row *row = abi_row(abi, ABI_R_NV_ESC_RM_CONTROL);
-	struct drv_mem mem = { .parent = -1, .len = len, .dir = ABI_INOUT,
-			       .ptr = params,
-			       .off = abi_field(row, ABI_F_params)->off };
-	uint8_t arg[32] = { 0 };
+	struct rm_arg a;
 
-	abi_put(row, ABI_F_hClient, 0, arg, 32, client);
-	abi_put(row, ABI_F_hObject, 0, arg, 32, obj);
-	abi_put(row, ABI_F_cmd, 0, arg, 32, cmd);
-	abi_put(row, ABI_F_params, 0, arg, 32, params ? 1 : 0);
-	abi_put(row, ABI_F_paramsSize, 0, arg, 32, len);
-	call_row(f, row, arg, 32, params ? &mem : NULL, NULL);
-	return (uint32_t)abi_get(row, ABI_F_status, 0, arg, 32);
+	rm_arg_control(&a, rm_escape(abi, ABI_R_NV_ESC_RM_CONTROL, RM_LONGEST),
+		       client, obj, cmd, params ? 1 : 0, len);
+	return rm_call(f, &a, ABI_F_params, params, len);
 }
 
 static uint32_t new_client(struct drv_file *f)
