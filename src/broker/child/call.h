@@ -2,15 +2,16 @@
 /*
  * call.h - one ioctl of a guest, from IOCTL to RESULT
  *
- *   call_new()     IOCTL frame to a call with its depth-one buffers
- *   policy_check() may it be made?
- *   call_plan()    is there more to fetch? then call_need(), call_more()
- *   call_run()     the driver
- *   call_result()  RESULT frame
+ *   call_new()      reads IOCTL: the argument and the depth-one buffers
+ *   policy_check()  decides whether the call may be made
+ *   call_plan()     finds what is still to be fetched: call_need() asks for it,
+ *                   call_more() reads it
+ *   call_run()      has the driver execute it
+ *   call_result()   writes RESULT
  *
- * Buffers are numbered as on the wire: 0 is the argument, 1..n_first what its
- * pointer fields name, the rest what NEED asked for, in its order. What stood
- * in a pointer or fd field comes back to the guest as it was.
+ * Buffers are numbered as on the wire: 0 is the argument, 1..n_first are what its
+ * pointer fields name, the rest what NEED asked for, in its order. The guest gets
+ * every pointer and fd field back as it was.
  */
 #ifndef ISO_BROKER_CALL_H
 #define ISO_BROKER_CALL_H
@@ -29,17 +30,17 @@ struct session;
 
 struct call_buf {
 	uint8_t *p;		/* 16-byte aligned, in the call's memory */
-	uint64_t was;		/* the field's value as the guest sent it */
+	uint64_t was;		/* the guest's address, if `hidden` */
 	uint32_t len;
 	uint32_t off;		/* of the field within its parent */
 	uint8_t parent;		/* number of the buffer the field is in */
 	uint8_t dir;		/* ISO_DIR_* */
 	bool null;
-	bool hidden;		/* was holds the field's value */
+	bool hidden;		/* a placeholder stands in the field */
 	int mem;		/* its place in drv.mem, or -1 */
 };
 
-/* An address with no bytes behind it. */
+/* A guest's address with no bytes behind it. */
 struct call_bare {
 	uint64_t was;
 	uint32_t off;
@@ -102,7 +103,7 @@ struct call {
 	uint8_t data[] __attribute__((aligned(16)));
 };
 
-/* Gives the open file of that id, held, or NULL. */
+/* The open file of that id, held for the call, or NULL. */
 typedef struct file *call_file_fn(struct session *session, uint32_t id);
 
 /* Whether HELLO_OK's row tells the shim about this pointer; the others are
@@ -114,27 +115,27 @@ const struct abi_row *call_row(const struct abi *abi, enum drv_kind kind,
 			       uint32_t nr, uint32_t size);
 
 /*
- * Reads the body of an IOCTL on a file of this kind. A call without row is
- * EINVAL for the guest in call->err, as from the driver. *spare, if there is
- * one, is used up where it will do. 0, -EPROTO (malformed), -ENOMEM.
+ * Reads the body of an IOCTL on a file of this kind. A call without a row has
+ * EINVAL in call->err, which is what NVIDIA's driver says. *spare, if there is
+ * one, may be used up. 0, -EPROTO (malformed), -ENOMEM.
  */
 int call_new(const struct abi *abi, enum drv_kind kind, struct rd *body,
 	     struct call **spare, struct call **ret_call);
-/* Frees it; what it holds was let go before. A small one becomes *spare, if
- * there is none: the caller's to free(). */
+/* Frees a call that holds nothing any more. A small one becomes *spare, if there
+ * is none; *spare is the caller's, who frees it with free(). */
 void call_free(struct call *call, struct call **spare);
 
 /*
  * After policy_check(): checks the buffers against the row, looks fds up and
- * plans what to fetch. 0: to run; 1: send call_need(); -EPROTO: what the shim
- * sent does not fit its own argument. call->err may be set (then nothing is
- * to be fetched nor run), or the status in the argument, with *ret_answered.
+ * plans what to fetch. 0: the call can run; 1: call_need() comes first; -EPROTO:
+ * the shim's buffers do not fit its own argument. With 0, the call may be over
+ * already: call->err is set, or RM's status in the argument, and then
+ * *ret_answered.
  */
 int call_plan(struct call *call, const struct abi *abi, call_file_fn *get,
 	      bool *ret_answered);
 
-/* Whether RESULT, and what NEED asks for, keep within a frame of so many
- * bytes. */
+/* Whether RESULT, and the answer to NEED, fit into a frame of max_frame bytes. */
 bool call_fits(const struct call *call, uint32_t max_frame);
 
 /* Appends the NEED frame. */
@@ -143,10 +144,10 @@ void call_need(const struct call *call, struct wr *out);
 /* Reads the body of MORE. 0 (call->err may be set), -EPROTO or -ENOMEM. */
 int call_more(struct call *call, struct rd *body, call_file_fn *get);
 
-/* Asks the driver; any thread. */
+/* Has the driver execute it; any thread. */
 void call_run(struct call *call, struct drv_file *file);
 
-/* The guest's own values back into pointer and fd fields. */
+/* Puts the guest's own values back into pointer and fd fields. */
 void call_restore(struct call *call);
 
 /* Appends the RESULT frame; ran: whether the driver wrote the buffers. */
@@ -155,11 +156,12 @@ void call_result(const struct call *call, bool ran, struct wr *out);
 /* Sets RM's status in the argument; a call without such a field gets EINVAL. */
 void call_status(struct call *call, uint32_t status);
 
-/* Little-endian integer of size (4 or 8) bytes at off of buffer b, or 0. */
+/* Reads an integer of size (4 or 8) bytes at off of buffer b; 0 if it would not
+ * be in the buffer. */
 uint64_t call_peek(const struct call *call, unsigned int b, uint32_t off,
 		   unsigned int size);
 
-/* Writes it; nothing if it would not be in the buffer. */
+/* Writes one; nothing happens if it would not be in the buffer. */
 void call_poke(struct call *call, unsigned int b, uint32_t off,
 	       unsigned int size, uint64_t v);
 
