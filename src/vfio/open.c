@@ -8,75 +8,9 @@
 #include <sys/ioctl.h>
 
 #include "base/log.h"
-#include "base/sock.h"
 #include "vfio/vfio.h"
 
 #define CONTAINER "/dev/vfio/vfio"
-
-int vfio_fail(const char *bdf, const char *what, int r)
-{
-	log_error("%s: %s: %s", bdf, what, strerror(-r));
-	switch (r) {
-	case -ENODEV:
-	case -ENOENT:
-	case -ENXIO:
-		return ISO_EX_UNAVAILABLE;
-	case -EBUSY:
-	case -EAGAIN:
-		return ISO_EX_TEMPFAIL;
-	case -EACCES:
-	case -EPERM:
-		return ISO_EX_NOPERM;
-	default:
-		return ISO_EX_IO;
-	}
-}
-
-int vfio_print(struct wr *w)
-{
-	int r = wr_ok(w) ? write_full(STDOUT_FILENO, w->p, w->len) : -ENOMEM;
-
-	wr_free(w);
-	if (r == 0)
-		return ISO_EX_OK;
-	log_error("standard output: %s", strerror(-r));
-	return ISO_EX_IO;
-}
-
-int vfio_ask(int fd, unsigned long request, const void *head, size_t n,
-	     struct vfio_answer *ret_answer)
-{
-	size_t size = n;
-
-	/* The kernel says how much room it needs, which may grow meanwhile. */
-	for (int round = 0; round < 3; round++) {
-		_cleanup_free_ void *p = calloc(1, size);
-		uint32_t argsz = (uint32_t)size;
-
-		if (!p)
-			return -ENOMEM;
-		memcpy(p, head, n);
-		memcpy(p, &argsz, sizeof(argsz));
-		if (ioctl(fd, request, p) < 0)
-			return -errno;
-		memcpy(&argsz, p, sizeof(argsz));
-		if (argsz <= size) {
-			ret_answer->p = take_ptr(p);
-			ret_answer->n = size;
-			return 0;
-		}
-		if (argsz > VFIO_MAX_ANSWER)
-			return -EMSGSIZE;
-		size = argsz;
-	}
-	return -EMSGSIZE;
-}
-
-void vfio_answer_free(struct vfio_answer *a)
-{
-	free(a->p);
-	*a = (struct vfio_answer){ 0 };
-}
 
 /* Whether VFIO can use the function's group beside its driver. Such drivers
  * leave the DMA of their devices to others (driver_managed_dma in Linux). */
@@ -227,67 +161,4 @@ void vfio_close(struct vfio_dev *d)
 	close_fd(&d->device);
 	close_fd(&d->group);
 	close_fd(&d->container);
-}
-
-int vfio_region(const struct vfio_dev *d, uint32_t index,
-		struct parse_region *ret_region)
-{
-	struct vfio_region_info head = { .index = index };
-	struct vfio_answer answer;
-	int r = vfio_ask(d->device, VFIO_DEVICE_GET_REGION_INFO, &head,
-			 sizeof(head), &answer);
-
-	if (r < 0)
-		return r;
-	r = parse_region(answer.p, answer.n, ret_region);
-	vfio_answer_free(&answer);
-	return r;
-}
-
-int vfio_header(const struct vfio_dev *d, struct parse_header *ret_header)
-{
-	struct parse_region config;
-	uint8_t bytes[64];
-	ssize_t n;
-	int r = vfio_region(d, VFIO_PCI_CONFIG_REGION_INDEX, &config);
-
-	if (r < 0)
-		return r;
-	n = pread(d->device, bytes, sizeof(bytes), (off_t)config.offset);
-	if (n < 0)
-		return -errno;
-	return parse_header(bytes, (size_t)n, ret_header);
-}
-
-int vfio_iommu(const struct vfio_dev *d, struct parse_iommu *ret_iommu)
-{
-	struct vfio_iommu_type1_info head = { 0 };
-	struct vfio_answer answer;
-	int r = vfio_ask(d->container, VFIO_IOMMU_GET_INFO, &head,
-			 sizeof(head), &answer);
-
-	if (r < 0)
-		return r;
-	r = parse_iommu(answer.p, answer.n, ret_iommu);
-	vfio_answer_free(&answer);
-	return r;
-}
-
-int vfio_affected(const struct vfio_dev *d,
-		  struct parse_affected ret[PARSE_MAX_AFFECTED],
-		  uint32_t *ret_n)
-{
-	/* The kernel does not say how much it needs: room for a whole bus. */
-	uint8_t head[sizeof(struct vfio_pci_hot_reset_info) +
-		     PARSE_MAX_AFFECTED *
-			     sizeof(struct vfio_pci_dependent_device)] = { 0 };
-	struct vfio_answer answer;
-	int r = vfio_ask(d->device, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, head,
-			 sizeof(head), &answer);
-
-	if (r < 0)
-		return r;
-	r = parse_hot_reset(answer.p, answer.n, ret, ret_n);
-	vfio_answer_free(&answer);
-	return r;
 }

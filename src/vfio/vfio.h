@@ -14,7 +14,6 @@
 
 #define VFIO_BDF_SIZE 13	/* dddd:bb:dd.f and a NUL */
 #define VFIO_MAX_MEMBERS 256u
-#define VFIO_MAX_ANSWER 65536u	/* bytes of an ioctl's answer */
 
 /* ---- sysfs.c: what sysfs and /proc say, below SYSFS_ROOT and PROCFS_ROOT  */
 
@@ -51,14 +50,7 @@ int vfio_open_group(struct vfio_dev *d, const char *bdf, uint32_t *ret_flags);
 int vfio_open(struct vfio_dev *d, const char *bdf);
 void vfio_close(struct vfio_dev *d);
 
-/* An ioctl whose answer may be longer than its structure. 0 or -errno. */
-struct vfio_answer {
-	void *p;	/* owned; vfio_answer_free() */
-	size_t n;	/* bytes */
-};
-int vfio_ask(int fd, unsigned long request, const void *head, size_t n,
-	     struct vfio_answer *ret_answer);
-void vfio_answer_free(struct vfio_answer *a);
+/* ---- ask.c -------------------------------------------------------------- */
 
 /* Each 0 or -errno. */
 int vfio_region(const struct vfio_dev *d, uint32_t index,
@@ -70,6 +62,8 @@ int vfio_iommu(const struct vfio_dev *d, struct parse_iommu *ret_iommu);
 int vfio_affected(const struct vfio_dev *d,
 		  struct parse_affected ret[PARSE_MAX_AFFECTED],
 		  uint32_t *ret_n);
+
+/* ---- say.c -------------------------------------------------------------- */
 
 /* Says "BDF: what: error" and gives the exit status that fits -errno r. */
 int vfio_fail(const char *bdf, const char *what, int r);
