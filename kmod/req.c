@@ -2,15 +2,15 @@
 /*
  * req.c - a request, from its tag to its last answer
  *
- *        shim_req_new()           shim_req_free()
- *              │                        ^
- *              v        call            │
- *            BUSY ────────────────> WAITING
- *              │  <────────────────     │
- *              │     answer, end        │ killed
- *              v                        v
- *            freed <───────────────  ORPHAN
- *                     last answer
+ *   shim_req_new()
+ *         │
+ *         v       shim_req_call()
+ *       BUSY ────────────────────────> WAITING
+ *         │  <────────────────────────    │
+ *         │    an answer, or the          │ the task is killed
+ *         v    link is dead               v
+ *       freed <─────────────────────── ORPHAN
+ *   shim_req_free()    the last answer, or the link is freed
  *
  * BUSY     The task prepares the next frame, or reads the last answer.
  *          - shim_req_new() begins here; shim_req_answer() and
@@ -22,8 +22,8 @@
  *          - whoever receives may fill reply, and with link->lock held sets
  *            type, file, len and the state; the task reads nothing but the
  *            state until that has changed
- * ORPHAN   The task was killed, and must never be seen again. Its slot keeps
- *          the tag, for the answers still come.
+ * ORPHAN   The task was killed and is gone. The slot keeps the request and its
+ *          tag, for the answers still come.
  *          - only the task enters it, from WAITING, in req_wait()
  *          - whoever receives may write reply and drops it; what the answer
  *            opened is closed again
