@@ -3,7 +3,8 @@
 #
 # usage: isospin lint [-hVv]
 #
-# Shell: ShellCheck. Layers: what each module includes. One home for each fact:
+# Shell: ShellCheck. Layers: what each module includes; where a header lists the
+# files of its folder in order, that they call one way. One home for each fact:
 # no number of NVIDIA's interface outside share/abi. C headers compile alone.
 # Every command has a man page and says what it does with -h. No path of one
 # machine, no host of a package archive.
@@ -92,6 +93,62 @@ lint_layers()
 	# shellcheck disable=SC2016 # the text "$TOP"
 	out=$(sources lib '*.sh' | xargs grep -n '\$TOP/scripts/[a-z-]*\.sh') || :
 	report 'a library runs a command' "$out"
+}
+
+# order_of HEADER: HEADER lists the files of its folder, `NAME.c  its job`. What
+# is called from a file that stands above it in that list.
+order_of()
+{
+	# shellcheck disable=SC2016 # the fields of awk
+	sources "${1%/*}" '*.c' | xargs awk '
+	FILENAME ~ /\.h$/ {
+		if (/^ \*   [a-z_]+\.c /)
+			place[$2] = ++n
+		next
+	}
+	FNR == 1 {
+		file = FILENAME
+		sub(/.*\//, "", file)
+		if (!(file in place))
+			print FILENAME ":1: the list in '"${1##*/}"' lacks it"
+	}
+	/^ ?[\/ ]\*/ { next }
+	/^[a-z].*[ *][a-z0-9_]+\(/ && !/^(static|typedef|extern) / {
+		name = $0
+		sub(/\(.*/, "", name)
+		sub(/.*[ *]/, "", name)
+		home[name] = file
+		next
+	}
+	{
+		rest = $0
+		while (match(rest, /[a-z_][a-z0-9_]*\(/)) {
+			name = substr(rest, RSTART, RLENGTH - 1)
+			rest = substr(rest, RSTART + RLENGTH)
+			use[++uses] = file SUBSEP name SUBSEP FILENAME ":" FNR
+		}
+	}
+	END {
+		for (i = 1; i <= uses; i++) {
+			split(use[i], u, SUBSEP)
+			if (u[2] in home && place[home[u[2]]] > place[u[1]])
+				print u[3] ": " u[1] " may not call " u[2] \
+					"() of " home[u[2]]
+		}
+	}' "$1"
+}
+
+# Files that have an order call one way.
+lint_order()
+{
+	local header out
+
+	out=$(sources . '*.h' |
+		xargs grep -l 'A file calls only files above it in this list' |
+		while read -r header; do
+			order_of "$header"
+		done)
+	report 'a file calls one below it in its list' "$out"
 }
 
 # Numbers of calls and classes, from the tables, against every hexadecimal
@@ -190,6 +247,7 @@ work()
 	cd "$TOP"
 	lint_shell
 	lint_layers
+	lint_order
 	lint_numbers
 	lint_headers
 	lint_commands
