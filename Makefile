@@ -109,7 +109,7 @@ GEN_H := $(GEN)/conf_tbl.h $(GEN)/abi_gen.h $(GEN)/abi_numbers.h
 ABI_TBL := $(wildcard share/abi/*.tbl)
 ABI_C := $(addprefix scripts/gen/,abi-c.sh abi-c.awk abi-rows.awk)
 
-$(GEN)/conf_tbl.%: share/conf.tbl scripts/gen/conf.sh
+$(GEN)/conf_tbl.%: share/conf.tbl share/abi/branches scripts/gen/conf.sh
 	@mkdir -p $(@D)
 	sh scripts/gen/conf.sh $* >$@.tmp
 	mv $@.tmp $@

@@ -9,7 +9,7 @@
 # measured, and removes what it started. Needs no GPU and no KVM.
 #
 #   --keep          leave it running, and say how to go on
-#   --nvidia BRANCH 535 or 550: which of NVIDIA's programs the workers run
+#   --nvidia BRANCH which of NVIDIA's programs the workers run (NVIDIA_BRANCH)
 #   --no-nonfree    without them: our own isospin-smi stands in
 #   --workers N     this many workers (2)
 #   --json          what was measured, as one object; all else on stderr

@@ -20,7 +20,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf assets doctor doctor_gpu
+use opt conf abi assets doctor doctor_gpu
 
 # check_setup: setup itself says what it would fetch. Sets doctor_no_tool and
 # doctor_no_asset, how bad it is that something is missing: the demo begins with
@@ -75,17 +75,16 @@ check_programs()
 	fi
 	version=$(assets_nvidia_versions "$branch" | head -n 1)
 	if [ -z "$version" ]; then
-		why=$(assets_nvidia_missing "${branch:-550}") ||
+		why=$(assets_nvidia_missing "${branch:-$(abi_default_branch)}") ||
 			why='isospin setup demo fetches it'
 		doctor_say warn pair 'no nvidia-smi for the workers: isospin-smi stands in' \
 			"$why"
 		return 0
 	fi
-	for why in "$TOP/share/abi/${version%%.*}".*.tbl; do
-		[ -f "$why" ] || continue
+	if [ -n "$(abi_versions "${version%%.*}")" ]; then
 		doctor_say ok pair "nvidia-smi $version in the workers, and the soft driver knows branch ${version%%.*}"
 		return 0
-	done
+	fi
 	doctor_say fail pair "nvidia-smi is $version, and share/abi has no table of branch ${version%%.*}" \
 		'set NVIDIA_BRANCH to another'
 }

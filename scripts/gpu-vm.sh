@@ -27,7 +27,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf assets vmm vm boot gpu
+use opt conf abi assets vmm vm boot gpu
 
 sysfs=${SYSFS_ROOT:-/sys}
 
@@ -99,8 +99,7 @@ find_nvidia()
 }
 
 # choose_version: sets version: that of NVIDIA's programs at hand, the newest of
-# the branch wanted; without any, a table's of that branch, or of 550, the newest
-# whose programs work with the soft driver.
+# the branch wanted; without any, that of the newest table of that branch.
 choose_version()
 {
 	local branch nonfree
@@ -112,10 +111,9 @@ choose_version()
 	[ "$nonfree" = no ] ||
 		version=$(assets_nvidia_versions "$branch" | head -n 1)
 	[ -z "$version" ] || return 0
-	version=$(cd "$TOP/share/abi" && printf '%s\n' "${branch:-550}".*.tbl |
-		sort -V | tail -n 1)
-	version=${version%.tbl}
-	[ -f "$TOP/share/abi/$version.tbl" ] ||
+	branch=${branch:-$(abi_default_branch)}
+	version=$(abi_versions "$branch" | head -n 1)
+	[ -n "$version" ] ||
 		die 66 "share/abi has no table of branch $branch"
 }
 

@@ -21,7 +21,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf apt fetch assets
+use opt conf abi apt fetch assets
 
 # Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
 tools_demo='
@@ -183,7 +183,7 @@ find_missing()
 
 	branches=
 	[ "$nonfree" = yes ] || return 0
-	for branch in 535 550; do
+	for branch in $(abi_branches); do
 		[ -z "$(assets_nvidia_versions "$branch")" ] || continue
 		assets_nvidia_missing "$branch" >/dev/null ||
 			branches="$branches $branch"

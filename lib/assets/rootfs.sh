@@ -9,7 +9,7 @@
 # The modules are compiled for the GPU VM's kernel. The disk is mounted as /image
 # by the GPU VM's agent. Needs apt assets fetch image build.
 
-use conf apt fetch assets image build
+use conf abi apt fetch assets image build
 
 rootfs_version=
 rootfs_run=
@@ -32,10 +32,9 @@ rootfs_get()
 {
 	local new="$assets_dir/gpu/.new"
 
-	[ -f "$TOP/share/abi/$rootfs_version.tbl" ] ||
+	abi_has "$rootfs_version" ||
 		die 66 "no call table of driver $rootfs_version; there are: $(
-			cd "$TOP/share/abi" && printf '%s ' [0-9]*.tbl |
-				sed 's/[.]tbl//g')"
+			abi_versions | tr '\n' ' ')"
 	if [ -d "$rootfs_dir" ] || [ "$DRY_RUN" -eq 1 ]; then
 		return 0
 	fi

@@ -3,9 +3,9 @@
 # KEY@NAME=value for what holds for one VM only, in the file's order. At the
 # first error it prints that instead and ends with status 3.
 #
-# In the environment: CONF_TBL; CONF_FILE (empty: none) and CONF_SHOWN, its
-# name in messages; CONF_FLAGS, lines of KEY=value. Runs under mawk, gawk and
-# busybox awk.
+# In the environment: CONF_TBL; CONF_BRANCHES, the path of share/abi/branches;
+# CONF_FILE (empty: none) and CONF_SHOWN, its name in messages; CONF_FLAGS, lines of
+# KEY=value. Runs under mawk, gawk and busybox awk.
 
 function fail(place, text)
 {
@@ -94,6 +94,17 @@ function wrong(key, v,    t, r)
 	fail(ENVIRON["CONF_TBL"], key ": unknown type " t)
 }
 
+# The values of a branch of NVIDIA's programs.
+function read_branches(    line, n)
+{
+	branches = "auto"
+	while ((n = (getline line < ENVIRON["CONF_BRANCHES"])) > 0)
+		if (line !~ /^#/)
+			branches = branches "," line
+	if (n < 0)
+		fail(ENVIRON["CONF_BRANCHES"], "cannot be read")
+}
+
 function check(place, key, v,    allowed)
 {
 	allowed = wrong(key, v)
@@ -113,6 +124,10 @@ function read_table(    line, f, name, n)
 		type[name] = trim(f[2])
 		value[name] = trim(f[3])
 		range[name] = trim(f[4])
+		if (type[name] == "branch") {
+			type[name] = "enum"
+			range[name] = branches
+		}
 		check(ENVIRON["CONF_TBL"], name, value[name])
 	}
 	if (n < 0 || !nkeys)
@@ -203,6 +218,7 @@ BEGIN {
 	re_bdf = "^" repeat(h, 4) ":" repeat(h, 2) ":[01]" h "[.][0-7]$"
 	re_uuid = "^GPU-" repeat(h, 8) repeat("-" repeat(h, 4), 3) "-" \
 		repeat(h, 12) "$"
+	read_branches()
 	read_table()
 	read_file()
 	read_environment()

@@ -35,7 +35,8 @@ conf_load()
 	if [ -n "$file" ] && { [ ! -r "$file" ] || [ -d "$file" ]; }; then
 		fail 78 "$shown: cannot be read" || return
 	fi
-	conf_data=$(CONF_TBL=$TOP/share/conf.tbl CONF_FILE=$file \
+	conf_data=$(CONF_TBL=$TOP/share/conf.tbl \
+		CONF_BRANCHES=$TOP/share/abi/branches CONF_FILE=$file \
 		CONF_SHOWN=$shown CONF_FLAGS=$conf_flags LC_ALL=C \
 		awk -f "$TOP/lib/base/conf.awk") ||
 		fail 78 "$conf_data" || return

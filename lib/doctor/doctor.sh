@@ -5,7 +5,7 @@
 # ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
 # assets_init and sysfs.sh.
 
-use conf proc sysfs assets vmm qemu boot
+use conf proc sysfs abi assets vmm qemu boot
 
 doctor_failed=0
 doctor_found=
@@ -306,7 +306,7 @@ doctor_disk()
 
 	assets_kernel >/dev/null || need=$((need + 160))
 	conf_get nonfree NONFREE
-	for branch in 535 550; do
+	for branch in $(abi_branches); do
 		[ "$nonfree" = no ] || [ -n "$(assets_nvidia_versions "$branch")" ] ||
 			need=$((need + 64))
 	done

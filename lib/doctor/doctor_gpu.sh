@@ -4,7 +4,7 @@
 # Needs doctor.sh, pci.sh, users.sh, judge.sh, gpu.sh. doctor_cpu, doctor_kvm
 # and doctor_vmm come first: the guest's address space follows from them.
 
-use conf sysfs pci users judge assets gpu doctor
+use conf sysfs pci users judge abi assets gpu doctor
 
 # doctor_gpu_device: sets doctor_bdf, empty if GPU_BDF is not there.
 doctor_gpu_device()
@@ -395,10 +395,10 @@ doctor_gpu_pair()
 	conf_get version DRIVER_VERSION
 	for at in $(assets_nvidia_versions); do
 		hand="$hand $at"
-		[ ! -f "$TOP/share/abi/$at.tbl" ] || fit=${fit:-$at}
+		! abi_has "$at" || fit=${fit:-$at}
 	done
 	remedy=${fit:+set DRIVER_VERSION=$fit}
-	if [ ! -f "$TOP/share/abi/$version.tbl" ]; then
+	if ! abi_has "$version"; then
 		doctor_say fail pair "no table of driver $version in share/abi" \
 			"${remedy:+$remedy, or }make one (share/abi/README.md)"
 	elif [ ! -d "$(assets_nvidia_dir "$version")" ]; then

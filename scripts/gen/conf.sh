@@ -13,12 +13,15 @@ set -eu
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 
 # The start of an awk program: it calls row(key, type, default, range, doc) for
-# each row of the table.
+# each row of the table. A branch of NVIDIA's programs is an enum, whose range is
+# in share/abi.
+branches=auto$(sed -n '/^[0-9]/s/^/,/p' "$TOP/share/abi/branches" | tr -d '\n')
 # shellcheck disable=SC2016 # $1 is awk's
 read_table='
 	function trim(s) { gsub(/^[ \t]+|[ \t]+$/, "", s); return s }
 	BEGIN { FS = "[|]" }
 	/^#/ || /^[ \t]*$/ { next }
+	trim($2) == "branch" { $2 = "enum"; $4 = "'"$branches"'" }
 	{ row(trim($1), trim($2), trim($3), trim($4), trim($5)) }
 '
 

@@ -186,3 +186,13 @@ escape 0x00000008 NV_ESC_X 16 inout compute dev=ctl .first=0,4" "$output"
 		--include='*.c' --include='*.h'
 	equal '' "$output"
 }
+
+@test "a branch whose programs setup fetches has a table with the measured calls" {
+	run -0 --separate-stderr grep '^[0-9]' "$TOP/share/abi/branches"
+	branches=$output
+	for branch in $branches; do
+		run -0 grep -l '^control .* GSS_' "$TOP/share/abi/$branch".*.tbl
+	done
+	run -0 --separate-stderr sed -n '/^[0-9]/s/ .*//p' "$gen/measured.tbl"
+	equal "$branches" "$(tr , '\n' <<<"$output" | sort -u)"
+}

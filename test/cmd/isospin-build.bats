@@ -12,6 +12,7 @@ setup()
 	cp -R "$TOP/scripts" "$TOP/lib" "$TOP/kmod" "$TOP/Makefile" .
 	mkdir -p share/abi src/abi etc .vm-assets/kernels/6.12.9+deb12-cloud-amd64
 	cp "$TOP/share/version" "$TOP/share/conf.tbl" share/
+	cp "$TOP/share/abi/branches" share/abi/
 	cp -R "$TOP/share/kernel" share/
 	cp "$TOP/src/abi/iso_wire.h" src/abi/
 	: >.vm-assets/kernels/6.12.9+deb12-cloud-amd64/vmlinuz

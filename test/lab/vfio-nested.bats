@@ -39,10 +39,11 @@ setup()
 # output of isospin's commands about them, and then stays.
 guest()
 {
-	mkdir -p "$dir"/root/{bin,dev,etc,proc,sys,tmp,run,isospin/share}
+	mkdir -p "$dir"/root/{bin,dev,etc,proc,sys,tmp,run,isospin/share/abi}
 	cp "$(command -v busybox)" "$dir/root/bin/busybox"
 	cp -r lib scripts etc "$dir/root/isospin/"
 	cp share/conf.tbl share/version "$dir/root/isospin/share/"
+	cp share/abi/branches "$dir/root/isospin/share/abi/"
 	cat >"$dir/root/init" <<-'EOT'
 	#!/bin/busybox sh
 	/bin/busybox --install -s /bin

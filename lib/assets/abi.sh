@@ -1,0 +1,36 @@
+# shellcheck shell=sh
+# abi.sh - what share/abi says about the versions of NVIDIA's driver
+#
+# The functions print their answer.
+
+abi_dir=$TOP/share/abi
+
+# abi_versions [BRANCH]: the versions that have a table, newest first.
+abi_versions()
+{
+	local file
+
+	for file in "$abi_dir/${1:+$1.}"[0-9]*.tbl; do
+		[ -f "$file" ] || continue
+		file=${file##*/}
+		printf '%s\n' "${file%.tbl}"
+	done | sort -rV
+}
+
+# abi_has VERSION: whether it has a table of its own.
+abi_has()
+{
+	[ -f "$abi_dir/$1.tbl" ]
+}
+
+# abi_branches: the branches whose programs work with the soft driver, a line each.
+abi_branches()
+{
+	sed '/^#/d' "$abi_dir/branches"
+}
+
+# abi_default_branch: the newest of them.
+abi_default_branch()
+{
+	abi_branches | tail -n 1
+}
