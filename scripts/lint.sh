@@ -3,11 +3,11 @@
 #
 # usage: isospin lint [-hVv]
 #
-# Shell: ShellCheck. Layers: what each module includes; where a header lists the
-# files of its folder in order, that they call one way. One home for each fact:
-# no number of NVIDIA's interface outside share/abi. C headers compile alone.
-# Every command has a man page and says what it does with -h. No path of one
-# machine, no host of a package archive.
+# Shell: ShellCheck. Layers: what each module includes, without circles in the
+# broker; where a header lists the files of its folder in order, that they call
+# one way. One home for each fact: no number of NVIDIA's interface outside
+# share/abi. C headers compile alone. Every command has a man page and says what
+# it does with -h. No path of one machine, no host of a package archive.
 #
 #   -v          name each check as it runs
 #   -h, -V      this text; the version
@@ -57,13 +57,29 @@ lint_shell()
 	report 'ShellCheck has objections' "$out"
 }
 
-# A module includes itself and what stands below it, nothing beside or above.
+# A module includes itself and what stands below it, nothing beside or above:
+#
+#   broker bridge vsock-device agent vfio vmctl smi tools
+#     -> drv sandbox loop rm -> base -> abi
+#
+# A driver is known to registry.c alone, and to itself. Within the broker, monitor and child know the files of the folder
+# above, and main.c alone knows both.
 lint_layers()
 {
 	local out
 
 	# shellcheck disable=SC2016 # the fields of awk
 	out=$({ sources src '*.[ch]'; sources kmod '*.[ch]'; } | xargs awk '
+	# whether the file is outside of the folder that it includes from, and
+	# not the one file that may be
+	function crosses(file, name,	dir)
+	{
+		if (!match(name, /^(broker\/(monitor|child)|drv\/(real|soft))\//))
+			return 0
+		dir = "src/" substr(name, 1, RLENGTH)
+		return index(file, dir) != 1 && file != "src/broker/main.c" &&
+			file != "src/drv/registry.c"
+	}
 	BEGIN {
 		below["abi"] = " "
 		below["base"] = " abi "
@@ -88,6 +104,8 @@ lint_layers()
 		    !index(may, " " from " ")))
 			print FILENAME ":" FNR ": " module \
 				" may not include " name
+		else if (crosses(FILENAME, name))
+			print FILENAME ":" FNR ": " name " is behind a wall"
 	}')
 	report 'a module reaches past its layer' "$out"
 	# shellcheck disable=SC2016 # the text "$TOP"
@@ -149,6 +167,59 @@ lint_order()
 			order_of "$header"
 		done)
 	report 'a file calls one below it in its list' "$out"
+}
+
+# In the broker and its drivers, a pair of name.c and name.h that includes another
+# pair is not included by it, nor by what it includes.
+lint_circles()
+{
+	local out
+
+	# shellcheck disable=SC2016 # the fields of awk
+	out=$({ sources src/broker '*.[ch]'; sources src/drv '*.[ch]'; } |
+		xargs awk '
+	# takes out what nothing leads from, then what nothing leads to, until
+	# only circles, and what lies between them, are left
+	function prune(	arrow, end, in_of, out_of, again)
+	{
+		do {
+			again = 0
+			split("", in_of)
+			split("", out_of)
+			for (arrow in arrows) {
+				split(arrow, end, " ")
+				out_of[end[1]] = in_of[end[2]] = 1
+			}
+			for (arrow in arrows) {
+				split(arrow, end, " ")
+				if (!(end[2] in out_of) ||
+				    !(end[1] in in_of)) {
+					delete arrows[arrow]
+					again = 1
+				}
+			}
+		} while (again)
+	}
+	FNR == 1 {
+		unit = FILENAME
+		sub(/^src\//, "", unit)
+		sub(/\.[ch]$/, "", unit)
+	}
+	/^#[ \t]*include[ \t]*"(broker|drv)\// {
+		split($0, quoted, "\"")
+		other = quoted[2]
+		sub(/\.h$/, "", other)
+		if (other != unit)
+			arrows[unit " " other] = 1
+	}
+	END {
+		prune()
+		for (arrow in arrows) {
+			sub(/ /, " includes ", arrow)
+			print arrow
+		}
+	}' | sort)
+	report 'includes form a circle' "$out"
 }
 
 # Numbers of calls and classes, from the tables, against every hexadecimal
@@ -248,6 +319,7 @@ work()
 	lint_shell
 	lint_layers
 	lint_order
+	lint_circles
 	lint_numbers
 	lint_headers
 	lint_commands

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/child/call_plan.h"
+#include "broker/child/call_wire.h"
 #include "broker/child/session.h"
 #include "tap.h"
 

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "broker/child/call_parts.h"
-
 static_assert((int)ABI_IN == ISO_DIR_IN && (int)ABI_OUT == ISO_DIR_OUT,
 	      "a direction is the same number on the wire");
 static_assert((int)ABI_DEV_CTL == 1 << ISO_DEV_CTL &&

@@ -2,12 +2,13 @@
 /*
  * call.h - one ioctl of a guest, from IOCTL to RESULT
  *
- *   call_new()      reads IOCTL: the argument and the depth-one buffers
- *   policy_check()  decides whether the call may be made
- *   call_plan()     finds what is still to be fetched: call_need() asks for it,
- *                   call_more() reads it
- *   call_run()      has the driver execute it
- *   call_result()   writes RESULT
+ *   call_new()      call_wire.c  reads IOCTL: the argument and the depth-one
+ *                                buffers
+ *   policy_check()  policy.c     decides whether the call may be made
+ *   call_plan()     call_plan.c  finds what is still to be fetched
+ *   call_need()     call_wire.c  asks for it, and call_more() reads it
+ *   call_run()      call.c       has the driver execute it
+ *   call_result()   call_wire.c  writes RESULT
  *
  * Buffers are numbered as on the wire: 0 is the argument, 1..n_first are what its
  * pointer fields name, the rest what NEED asked for, in its order. The guest gets
@@ -27,6 +28,26 @@ struct session;
 
 #define CALL_BUFS (1 + ISO_MAX_PTRS + ISO_MAX_RANGES)
 #define CALL_FDS (ISO_MAX_FDS + ISO_MAX_RANGES)
+
+/* Bytes of RESULT besides the buffers: headers, spans and padding. */
+#define CALL_OVERHEAD \
+	(sizeof(struct iso_hdr) + sizeof(struct iso_result) + \
+	 CALL_BUFS * (sizeof(struct iso_span) + 8))
+#define CALL_MAX_BYTES (ISO_MAX_FRAME - CALL_OVERHEAD)
+
+/* A buffer that IOCTL or MORE describes. */
+struct call_span {
+	uint32_t len;
+	bool null;
+	uint8_t dir;		/* ISO_DIR_*, and */
+	uint32_t off;		/* the place of its pointer: from the row */
+};
+
+/* How many bytes of a call's memory a buffer of n bytes takes. */
+static inline size_t call_pad(size_t n)
+{
+	return (n + 15) & ~(size_t)15;
+}
 
 struct call_buf {
 	uint8_t *p;		/* 16-byte aligned, in the call's memory */
@@ -114,44 +135,21 @@ bool call_ptr_told(const struct abi_ptr *ptr);
 const struct abi_row *call_row(const struct abi *abi, enum drv_kind kind,
 			       uint32_t nr, uint32_t size);
 
-/*
- * Reads the body of an IOCTL on a file of this kind. A call without a row has
- * EINVAL in call->err, which is what NVIDIA's driver says. *spare, if there is
- * one, may be used up. 0, -EPROTO (malformed), -ENOMEM.
- */
-int call_new(const struct abi *abi, enum drv_kind kind, struct rd *body,
-	     struct call **spare, struct call **ret_call);
+/* Makes a call with room for its argument and n buffers, together bytes long,
+ * from *spare if that will do. NULL without memory. */
+struct call *call_alloc(const struct abi_row *row, uint32_t arg_len,
+			const struct call_span *s, uint32_t n, size_t bytes,
+			struct call **spare);
+
 /* Frees a call that holds nothing any more. A small one becomes *spare, if there
  * is none; *spare is the caller's, who frees it with free(). */
 void call_free(struct call *call, struct call **spare);
-
-/*
- * After policy_check(): checks the buffers against the row, looks fds up and
- * plans what to fetch. 0: the call can run; 1: call_need() comes first; -EPROTO:
- * the shim's buffers do not fit its own argument. With 0, the call may be over
- * already: call->err is set, or RM's status in the argument, and then
- * *ret_answered.
- */
-int call_plan(struct call *call, const struct abi *abi, call_file_fn *get,
-	      bool *ret_answered);
-
-/* Whether RESULT, and the answer to NEED, fit into a frame of max_frame bytes. */
-bool call_fits(const struct call *call, uint32_t max_frame);
-
-/* Appends the NEED frame. */
-void call_need(const struct call *call, struct wr *out);
-
-/* Reads the body of MORE. 0 (call->err may be set), -EPROTO or -ENOMEM. */
-int call_more(struct call *call, struct rd *body, call_file_fn *get);
 
 /* Has the driver execute it; any thread. */
 void call_run(struct call *call, struct drv_file *file);
 
 /* Puts the guest's own values back into pointer and fd fields. */
 void call_restore(struct call *call);
-
-/* Appends the RESULT frame; ran: whether the driver wrote the buffers. */
-void call_result(const struct call *call, bool ran, struct wr *out);
 
 /* Sets RM's status in the argument; a call without such a field gets EINVAL. */
 void call_status(struct call *call, uint32_t status);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* call_plan.c - finds out what a call needs before the driver can have it */
+#include "broker/child/call_plan.h"
+
 #include <errno.h>
 
-#include "broker/child/call_parts.h"
 #include "broker/child/file.h"
 
 /* Stands in the pointer field of a buffer instead of the guest's address. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* call_wire.c - turns the frames of a call into buffers, and those into answers */
+#include "broker/child/call_wire.h"
+
 #include <errno.h>
 #include <string.h>
 
-#include "broker/child/call_parts.h"
+#include "broker/child/call_plan.h"
 #include "broker/child/file.h"
 #include "broker/child/frame.h"
 

@@ -15,6 +15,8 @@
 #include <poll.h>
 
 #include "base/log.h"
+#include "broker/child/call_plan.h"
+#include "broker/child/call_wire.h"
 #include "broker/child/frame.h"
 #include "broker/child/hello.h"
 #include "broker/child/session.h"
