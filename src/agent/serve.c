@@ -108,7 +108,7 @@ static void on_listen(struct iso_ev *ev, uint32_t events)
 			return;
 		if (len < sizeof(peer) || peer.svm_family != AF_VSOCK ||
 		    peer.svm_cid != VMADDR_CID_HOST) {
-			log_warn("connection from CID %u refused",
+			log_warn("connection from CID %u refused: not the host",
 				 peer.svm_cid);
 			close(fd);
 			continue;

@@ -53,7 +53,7 @@ static _noreturn_ void broker_main(const struct agent_service *sv)
 	if (fcntl(sv->secret_fd, F_SETFD, 0) == 0 &&
 	    lseek(sv->secret_fd, 0, SEEK_SET) == 0)
 		execv(BROKER, (char **)(uintptr_t)argv); /* reads them only */
-	log_error(BROKER ": %s", strerror(errno));
+	log_error("cannot run " BROKER ": %s", strerror(errno));
 	_exit(127);
 }
 
@@ -150,7 +150,8 @@ static void mount_cgroup(void)
 {
 	if (mount("cgroup2", CGROUP_DIR, "cgroup2",
 		  MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		log_warn(CGROUP_DIR ": %s", strerror(errno));
+		log_warn("cannot mount " CGROUP_DIR ": %s; the broker gives its "
+			 "children no shares", strerror(errno));
 }
 
 int service_start(struct agent *a, const uint8_t secret[SECRET_LEN])

@@ -87,7 +87,7 @@ static void watch_ev(struct session *s, struct iso_ev *ev, uint32_t events)
 		return;
 	r = loop_set(&s->a->loop, ev, events);
 	if (r < 0) {
-		log_error("epoll: %s", strerror(-r));
+		log_error("connection closed: epoll: %s", strerror(-r));
 		session_end(s);
 	}
 }
@@ -295,7 +295,7 @@ static int on_auth(struct session *s, const struct chan_frame *f)
 	if (!known)
 		return -EACCES;
 	if (le16toh(auth.major) != AGENT_MAJOR) {
-		log_warn("peer speaks version %u.%u, this is %u.%u",
+		log_warn("the host speaks version %u.%u, not %u.%u",
 			 le16toh(auth.major), le16toh(auth.minor), AGENT_MAJOR,
 			 AGENT_MINOR);
 		return -EPROTO;

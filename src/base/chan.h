@@ -20,7 +20,7 @@ struct chan {
 	uint8_t *in;	/* owned */
 	size_t in_cap;
 	size_t in_pos;	/* where the next frame begins */
-	size_t in_len;	/* where what was received ends */
+	size_t in_len;	/* where the received bytes end */
 	struct ring out;
 };
 

@@ -3,7 +3,7 @@
  * json.h - writes JSON into a struct wr
  *
  * Inside an object each value has a key; in an array, and for the outermost
- * value, the key is NULL. What does not fit turns the struct wr bad.
+ * value, the key is NULL. A value that does not fit turns the struct wr bad.
  */
 #ifndef ISO_JSON_H
 #define ISO_JSON_H

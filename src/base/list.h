@@ -48,8 +48,8 @@ struct list {
 /* Adds it at the end. */
 void list_add(struct list *l, struct list_item *item);
 
-/* Marks it. False if it was marked before, so that what goes with the end is
- * done once. */
+/* Marks it. False if it was marked before, so that the caller closes fds and
+ * the like only once. */
 bool list_end(struct list *l, struct list_item *item);
 
 /*

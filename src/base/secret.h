@@ -14,7 +14,7 @@
 
 #define SECRET_LEN 32u
 
-/* Reads the file. 0, -EINVAL if what it holds is no secret, or -errno. */
+/* Reads the file. 0, -EINVAL if it does not hold a secret, or -errno. */
 _must_check_ int secret_read(const char *path,
 			     uint8_t ret_secret[static SECRET_LEN]);
 
@@ -22,7 +22,7 @@ _must_check_ int secret_read(const char *path,
 _must_check_ int secret_parse(const char *text, size_t n,
 			      uint8_t ret_secret[static SECRET_LEN]);
 
-/* What to say behind the path when secret_read() failed with err. */
+/* The text for a message when secret_read() failed with err. */
 const char *secret_error(int err);
 
 #endif /* ISO_SECRET_H */

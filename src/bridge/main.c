@@ -145,8 +145,8 @@ static void open_dir(struct daemon *d)
 	    inotify_add_watch(d->inotify.fd, dir,
 			      IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE |
 			      IN_DELETE | IN_ONLYDIR) < 0)
-		die(ISO_EX_UNAVAILABLE, "%s: inotify: %s", dir,
-		    strerror(errno));
+		die(ISO_EX_UNAVAILABLE, "%s: cannot be watched: inotify: %s",
+		    dir, strerror(errno));
 }
 
 /* Makes the loop with all that it watches. */
@@ -164,7 +164,7 @@ static void open_loop(struct daemon *d)
 	if (r == 0)
 		r = bridge_init(&d->bridge, &d->loop, &d->opts, d->dir_fd);
 	if (r < 0)
-		die(ISO_EX_UNAVAILABLE, "%s", strerror(-r));
+		die(ISO_EX_UNAVAILABLE, "event loop: %s", strerror(-r));
 }
 
 /*
@@ -190,7 +190,8 @@ static void drop(const struct daemon *d)
 	int r = n < (int)sizeof(above) ? sandbox_enter(&s) : -ENAMETOOLONG;
 
 	if (r < 0)
-		die(ISO_EX_UNAVAILABLE, "sandbox: %s", strerror(-r));
+		die(ISO_EX_UNAVAILABLE, "cannot enter the sandbox: %s",
+		    strerror(-r));
 }
 
 int main(int argc, char **argv)
@@ -216,7 +217,7 @@ int main(int argc, char **argv)
 	log_info("ready");
 	r = loop_run(&d.loop);
 	if (r < 0)
-		log_error("%s", strerror(-r));
+		log_error("event loop: %s", strerror(-r));
 	bridge_fini(&d.bridge);
 	loop_fini(&d.loop);
 	close_fd(&d.signals.fd);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* watch.c - makes what runs follow the registry */
+/* watch.c - follows the registry */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -92,7 +92,7 @@ static void saw_file(struct bridge *b, const char *file)
 	}
 	n = file_read(b->dir_fd, file, text, sizeof(text));
 	if (n == -ENOENT)
-		return; /* gone since */
+		return; /* removed meanwhile */
 	if (n < 0) {
 		log_error("%s/%s: %s", b->opts->dir, file, strerror((int)-n));
 		return;
@@ -154,7 +154,8 @@ void watch_scan(struct bridge *b)
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!d) {
-		log_error("%s: %s", b->opts->dir, strerror(errno));
+		log_error("%s: cannot be read: %s", b->opts->dir,
+			  strerror(errno));
 		close_fd(&fd);
 		return;
 	}

@@ -93,7 +93,8 @@ void worker_watch(struct worker *w, bool on)
 		return;
 	r = loop_set(b->loop, &w->listener, on ? EPOLLIN : 0);
 	if (r < 0)
-		log_error("%s: %s", w->reg.name, strerror(-r));
+		log_error("%s: cannot watch its socket: %s", w->reg.name,
+			  strerror(-r));
 }
 
 static void stop_listening(struct worker *w)
@@ -118,7 +119,8 @@ void worker_listen(struct worker *w)
 	stop_listening(w);
 	fd = sock_listen(&w->reg.addr, BACKLOG);
 	if (fd < 0) {
-		log_error("%s: %s: %s", w->reg.name, path, strerror(-fd));
+		log_error("%s: cannot listen at %s: %s", w->reg.name, path,
+			  strerror(-fd));
 		return;
 	}
 	w->listener.fd = fd;
@@ -150,8 +152,8 @@ void worker_listen_vsock(struct bridge *b)
 		r = loop_set(b->loop, &b->vsock, b->starved ? 0 : EPOLLIN);
 	}
 	if (r < 0) {
-		log_error("%s: vsock port %u: %s", w->reg.name, any.port,
-			  strerror(-r));
+		log_error("%s: cannot listen at vsock port %u: %s", w->reg.name,
+			  any.port, strerror(-r));
 		close_fd(&b->vsock.fd);
 	}
 }

@@ -127,7 +127,7 @@ int filter_install(const int *syscalls, size_t n)
 	struct sock_fprog fprog = { .filter = prog.f };
 
 	if (SANITIZED) {
-		log_warn("no system call filter in a build with sanitizers");
+		log_warn("a build with sanitizers has no system call filter");
 		return 0;
 	}
 	add(&prog, head, ARRAY_SIZE(head));

@@ -169,7 +169,8 @@ static int landlock_rules(const struct sandbox *s, int *ret_fd)
 	for (size_t i = 0; i < s->n_paths; i++) {
 		r = landlock_add(fd, &s->paths[i], attr.handled_fs);
 		if (r < 0) {
-			log_error("%s: %s", s->paths[i].path, strerror(-r));
+			log_error("landlock rule for %s: %s", s->paths[i].path,
+				  strerror(-r));
 			return r;
 		}
 	}

@@ -15,7 +15,7 @@
 #define VFIO_BDF_SIZE 13	/* dddd:bb:dd.f and a NUL */
 #define VFIO_MAX_MEMBERS 256u
 
-/* ---- sysfs.c: what sysfs and /proc say, below SYSFS_ROOT and PROCFS_ROOT  */
+/* ---- sysfs.c: of /sys and /proc, or SYSFS_ROOT and PROCFS_ROOT ---------- */
 
 struct vfio_func {
 	char bdf[VFIO_BDF_SIZE];

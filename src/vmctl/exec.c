@@ -167,7 +167,7 @@ static void send_winsize(struct client *c)
 	ws.rows = htole16(rows);
 	ws.cols = htole16(cols);
 	if (chan_put(&c->chan, AGENT_WINSIZE, 0, &ws, sizeof(ws)) < 0)
-		log_warn("the window size did not reach the guest: it takes nothing");
+		log_warn("the window size was not sent: the guest takes nothing");
 }
 
 /* Passes a signal of ours on to the command. */
@@ -187,7 +187,7 @@ static void on_signal(struct client *c)
 	}
 	sig.signo = htole32(si.ssi_signo);
 	if (chan_put(&c->chan, AGENT_SIGNAL, 0, &sig, sizeof(sig)) < 0)
-		log_warn("signal %d did not reach the guest: it takes nothing",
+		log_warn("signal %d was not sent: the guest takes nothing",
 			 (int)si.ssi_signo);
 }
 

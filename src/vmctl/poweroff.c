@@ -29,7 +29,7 @@ int poweroff_main(int argc, char **argv)
 	fd = agent_connect(&a, ISO_EX_UNAVAILABLE);
 	r = write_full(fd, &frame, sizeof(frame));
 	if (r < 0)
-		die(ISO_EX_IO, "%s", strerror(-r));
+		die(ISO_EX_IO, "cannot ask the guest: %s", strerror(-r));
 	/* the stream ends with the machine */
 	while (read(fd, &byte, 1) > 0)
 		;

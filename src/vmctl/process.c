@@ -42,7 +42,7 @@ static int start_time(pid_t pid, char *ret_state, uint64_t *ret_time)
 
 int process_open(pid_t pid, uint64_t start)
 {
-	/* opened first, so that the check is of the process that is held */
+	/* opened first, so that the process checked is the process held */
 	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	uint64_t t;
 	char state;
@@ -112,6 +112,17 @@ static void parse_options(int argc, char **argv, bool want_signal,
 	*ret_o = o;
 }
 
+static _noreturn_ void cannot_open(uint64_t pid, int err)
+{
+	die(ISO_EX_IO, "process %d: %s", (int)pid, strerror(-err));
+}
+
+static _noreturn_ void cannot_signal(uint64_t pid, int err)
+{
+	die(err == -EPERM ? ISO_EX_NOPERM : ISO_EX_IO,
+	    "process %d cannot be signalled: %s", (int)pid, strerror(-err));
+}
+
 static int send_signal(int pidfd, int sig)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ?
@@ -149,9 +160,8 @@ static int stop(int pidfd, uint64_t pid, uint64_t grace_ms)
 	if (r == -ESRCH || (r == 0 && ends_within(pidfd, KILL_WAIT_MS)))
 		return ISO_EX_OK;
 	if (r < 0)
-		die(r == -EPERM ? ISO_EX_NOPERM : ISO_EX_IO, "pid %d: %s",
-		    (int)pid, strerror(-r));
-	die(ISO_EX_TEMPFAIL, "pid %d does not end, not even by SIGKILL",
+		cannot_signal(pid, r);
+	die(ISO_EX_TEMPFAIL, "process %d does not end, not even by SIGKILL",
 	    (int)pid);
 }
 
@@ -165,7 +175,7 @@ int stop_main(int argc, char **argv)
 	if (fd == -ESRCH)
 		return ISO_EX_OK;
 	if (fd < 0)
-		die(ISO_EX_IO, "pid %d: %s", (int)o.pid, strerror(-fd));
+		cannot_open(o.pid, fd);
 	return stop(fd, o.pid, o.grace_ms);
 }
 
@@ -183,10 +193,10 @@ int tie_main(int argc, char **argv)
 	if (fd == -ESRCH)
 		return ISO_EX_OK;
 	if (fd < 0)
-		die(ISO_EX_IO, "pid %d: %s", (int)o.pid, strerror(-fd));
+		cannot_open(o.pid, fd);
 	to = process_open((pid_t)o.to_pid, o.to_start);
 	if (to < 0 && to != -ESRCH)
-		die(ISO_EX_IO, "pid %d: %s", (int)o.to_pid, strerror(-to));
+		cannot_open(o.to_pid, to);
 	p[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = to, .events = POLLIN };
 	while (to >= 0 && poll(p, 2, -1) < 0)
@@ -209,7 +219,6 @@ int signal_main(int argc, char **argv)
 	if (r == -ESRCH)
 		return ISO_EX_NO;
 	if (r < 0)
-		die(r == -EPERM ? ISO_EX_NOPERM : ISO_EX_IO, "pid %d: %s",
-		    (int)o.pid, strerror(-r));
+		cannot_signal(o.pid, r);
 	return ISO_EX_OK;
 }

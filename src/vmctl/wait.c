@@ -132,12 +132,14 @@ static void open_all(struct waiter *w)
 	w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (w->inotify < 0 ||
 	    inotify_add_watch(w->inotify, w->file, IN_MODIFY) < 0)
-		die(ISO_EX_IO, "inotify: %s", strerror(errno));
+		die(ISO_EX_IO, "%s: cannot be watched: inotify: %s", w->file,
+		    strerror(errno));
 	if (!w->pid)
 		return;
 	w->pidfd = process_open((pid_t)w->pid, w->start);
 	if (w->pidfd < 0 && w->pidfd != -ESRCH)
-		die(ISO_EX_IO, "pid %d: %s", (int)w->pid, strerror(-w->pidfd));
+		die(ISO_EX_IO, "process %d: %s", (int)w->pid,
+		    strerror(-w->pidfd));
 }
 
 /* Waits for the next event. False at the deadline. */
