@@ -20,7 +20,7 @@
 #
 # Needs base opt conf poll proc; vm_init assets too.
 
-use conf proc assets
+use conf record proc assets
 
 vm_fail_lines=15
 vm_notify_socket=
@@ -82,23 +82,13 @@ vm_select()
 # empty and 1 if it has none.
 vm_get()
 {
-	local vm_line
-
-	base_set "$1" ''
-	while IFS= read -r vm_line; do
-		case $vm_line in
-		"$2="*)
-			base_set "$1" "${vm_line#*=}"
-			return 0 ;;
-		esac
-	done 2>/dev/null <"$proc_dir/vms/${3:-$vm_name}/vm.conf"
-	return 1
+	record_get "$1" "$proc_dir/vms/${3:-$vm_name}/vm.conf" "$2"
 }
 
 # vm_note KEY VALUE: adds to the selected VM's vm.conf.
 vm_note()
 {
-	printf '%s=%s\n' "$1" "$2" >>"$vm_home/vm.conf"
+	record_add "$vm_home/vm.conf" "$@" || die $? "$why"
 }
 
 # vm_names: the names of all VMs of this instance.

@@ -365,6 +365,32 @@ clean" "$output"
 	with_shells goes_on
 }
 
+@test "a record is read as it was written, whatever its values contain" {
+	# shellcheck disable=SC2016 # the inner shell's
+	reads_back()
+	{
+		rm -f "$BATS_TEST_TMPDIR/r"
+		run -0 --separate-stderr sh_lib '
+			use record
+			r() {
+				local A B C c=old D
+				record_read "$1" A B c=C D
+				printf "%s|" "$A" "$B" "$c" "$D"
+				record_get A "$1" B && printf "%s|" "$A"
+				record_get A "$1" NONE || printf "none|%s|" "$A"
+				record_read "$1.not" B || printf "not|%s|" "$B"
+				record_add /dev/full A b || printf "%s %s" $? "$why"
+			}
+			f='"$BATS_TEST_TMPDIR/r"'
+			record_add "$f" A "x  y=z" B "a\\b \$HOME *"
+			record_add "$f" D "" A second
+			r "$f"'
+		equal "x  y=z|a\\b \$HOME *|||a\\b \$HOME *|none||not||74 \
+/dev/full: cannot be written; is the disk full?" "$output"
+	}
+	with_shells reads_back
+}
+
 # lacks FILE HOW: making an image that needs FILE of the checkout fails, with a
 # message that HOW makes that file.
 lacks()
