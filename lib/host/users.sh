@@ -23,7 +23,7 @@ users_scan()
 	# looks at each link again.
 	# shellcheck disable=SC2016,SC2012 # the fields of awk; busybox find
 	# cannot print links
-	users_seen=$base_nl$({ cd "$PROCFS_ROOT" || exit 0
+	users_seen=$base_nl$({ cd "$PROCFS_ROOT" &&
 		ls -ln /dev/null [0-9]*/fd; } 2>/dev/null | awk '
 		/^[0-9]+\/fd:$/ { pid = $0 + 0; next }
 		{
