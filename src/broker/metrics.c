@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* metrics.c - logs what was counted */
 #include "broker/metrics.h"
 
 #include <stdio.h>

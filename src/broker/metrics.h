@@ -2,8 +2,8 @@
 /*
  * metrics.h - what the broker counts
  *
- * The monitor and each child keep their own; SIGUSR1 to the monitor makes all
- * of them log theirs as one line of JSON.
+ * The monitor and each child count for themselves. SIGUSR1 to the monitor makes
+ * each of them log its counts as one line of JSON.
  */
 #ifndef ISO_BROKER_METRICS_H
 #define ISO_BROKER_METRICS_H
@@ -11,23 +11,23 @@
 #include "base/base.h"
 
 #define METRICS(X) \
-	X(connections)		/* accepted, or handed to this child */ \
-	X(ident_refused)	/* closed before a valid IDENT */ \
-	X(hello_late)		/* closed for want of a HELLO */ \
-	X(conn_refused)		/* over a quota of connections or workers */ \
+	X(connections)		/* monitor: admitted; child: received */ \
+	X(ident_refused)	/* connections closed before a valid IDENT */ \
+	X(hello_late)		/* connections closed for want of a HELLO */ \
+	X(conn_refused)		/* connections or workers that were too many */ \
 	X(children_started) \
-	X(children_died)	/* not told to end */ \
+	X(children_died)	/* without being told to end */ \
 	X(frames) \
-	X(protocol_errors)	/* connections closed for one */ \
+	X(protocol_errors)	/* connections closed for a bad frame */ \
 	X(opens) \
-	X(open_refused)		/* quota of files, or the driver said no */ \
+	X(open_refused)		/* too many files, or the driver's errno */ \
 	X(calls) \
 	X(needs) \
 	X(cancels) \
-	X(refused_ioctls)	/* no row, or not for this worker */ \
+	X(refused_ioctls)	/* no row, or no capability for it */ \
 	X(refused_controls) \
 	X(refused_classes) \
-	X(refused_clients)	/* a handle of a client that is not its own */ \
+	X(refused_clients)	/* handles of RM clients not its own */ \
 	X(refused_quota)
 
 struct metrics {
@@ -36,7 +36,7 @@ struct metrics {
 #undef METRICS_MEMBER
 };
 
-/* One JSON object on the log: who, then what is not zero. */
+/* Logs one JSON object: the name in `who`, then every count that is not zero. */
 void metrics_log(const struct metrics *m, const char *who);
 
 #endif /* ISO_BROKER_METRICS_H */

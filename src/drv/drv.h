@@ -95,7 +95,7 @@ struct drv_gpu {
 	char uuid[48];		/* "GPU-8-4-4-4-12" */
 };
 
-/* ---- in the monitor -------------------------------------------------------- */
+/* ---- in the monitor ----------------------------------------------------- */
 
 #define DRV_VERSION_MAX 32
 #define DRV_CONFIG_MAX 8192
@@ -114,7 +114,7 @@ struct drv_host {
 	struct drv_config config;
 };
 
-/* ---- in a child ------------------------------------------------------------ */
+/* ---- in a child --------------------------------------------------------- */
 
 /* What a child lends to its driver. */
 struct drv_env {
@@ -170,7 +170,7 @@ struct drv_file {
 	uint32_t minor;
 };
 
-/* ---- the driver as a whole ------------------------------------------------- */
+/* ---- the driver as a whole ---------------------------------------------- */
 
 struct drv_type {
 	const char *name;		/* for --driver */

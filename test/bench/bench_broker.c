@@ -46,7 +46,7 @@ struct bench {
 	size_t request_len, reply_len;
 };
 
-/* ---- the echo -------------------------------------------------------------- */
+/* ---- the echo ----------------------------------------------------------- */
 
 _noreturn_ static void echo_serve(int listen_fd, size_t reply_len)
 {
@@ -75,7 +75,7 @@ _noreturn_ static void echo_serve(int listen_fd, size_t reply_len)
 	}
 }
 
-/* ---- the broker ------------------------------------------------------------ */
+/* ---- the broker --------------------------------------------------------- */
 
 static void make_secret(const struct bench *b, uint8_t *secret, char *path,
 			size_t size)
@@ -196,7 +196,7 @@ static size_t make_request(uint8_t *p, uint32_t file)
 	return len;
 }
 
-/* ---- measuring ------------------------------------------------------------- */
+/* ---- measuring ---------------------------------------------------------- */
 
 static int dial(const struct sock_addr *addr)
 {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver of gpu-broker-test: `block` is the soft driver but for SYS_PARAMS
- * with one of driver-test.h's numbers in its argument, and for GPU_GET_PIDS, which
- * lists this process and others, as NVIDIA's does. BLOCK waits on an eventfd until
- * some open file of the same worker calls RELEASE.
+ * driver-test.c - the driver of gpu-broker-test: the soft driver, with delays
+ *
+ * `block` is the soft driver, with two exceptions. SYS_PARAMS with one of
+ * driver-test.h's numbers in its argument waits, lets go or crashes: BLOCK waits
+ * on an eventfd until an open file of the same worker calls RELEASE. GPU_GET_PIDS
+ * lists this process and two others, as NVIDIA's driver may.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +20,7 @@ static const struct drv_ops *soft;
 static struct drv_ops ops;
 static int release_fd;
 
-/* Adds one to the eventfd: it is readable from then on. */
+/* Makes the eventfd readable, from now on. */
 static int release_all(void)
 {
 	uint64_t one = 1;
@@ -33,7 +35,7 @@ static int wait_released(void)
 	while (read(release_fd, &n, sizeof(n)) < 0)
 		if (errno != EINTR)
 			return -errno;
-	return release_all(); /* the next one's turn */
+	return release_all(); /* for the next call that waits */
 }
 
 static const struct abi_row *pids_row(const struct drv_file *file)
@@ -50,7 +52,7 @@ static bool lists_pids(const struct drv_file *file, const struct drv_call *call)
 		       row->nr;
 }
 
-/* Three, ours in the middle. */
+/* Answers with three pids, ours in the middle. */
 static int list_pids(struct drv_file *file, struct drv_call *call)
 {
 	const struct abi_row *row = pids_row(file);
@@ -93,7 +95,7 @@ static int block_poll_fd(struct drv_file *file)
 	return release_fd;
 }
 
-/* The monitor's half is the soft driver's, under this driver's name. */
+/* Makes the soft driver's half for the monitor, under this driver's name. */
 static int host_new(const struct conf *conf, const char *version,
 		    struct drv_host **ret_host)
 {

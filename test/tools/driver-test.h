@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* driver-test.h - what gpu-broker-test's driver does for these arguments of
- * SYS_PARAMS (8 bytes) */
+/* driver-test.h - arguments of SYS_PARAMS, 8 bytes each, for which
+ * gpu-broker-test's driver does something of its own */
 #ifndef ISO_DRIVER_TEST_H
 #define ISO_DRIVER_TEST_H
 

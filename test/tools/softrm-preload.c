@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs an unmodified NVIDIA program on the soft driver without a VM: an
- * LD_PRELOAD object that stands in for /dev/nvidia* and hands each call to
- * the soft driver, through copies of exactly the buffers that the tables name, as
- * the broker does.
+ * softrm-preload.c - runs an unmodified NVIDIA program on the soft driver
+ *
+ * There is no VM: this LD_PRELOAD object stands in for /dev/nvidia* and hands each
+ * call to the soft driver, through copies of exactly the buffers that the tables
+ * name, as the broker does.
  *
  *   SOFTRM_VERSION  the program's driver version (needed)
  *   SOFTRM_COUNT, SOFTRM_NAME, SOFTRM_MEM_MIB, SOFTRM_BUS, SOFTRM_UTIL,
@@ -147,7 +148,7 @@ int close(int fd)
 	return next(fd);
 }
 
-/* Nodes that exist, so that nobody tries to make them. */
+/* Says that the nodes exist, so that no program tries to make them. */
 static int node_stat(const char *path, struct stat *st)
 {
 	enum drv_kind kind;

@@ -160,7 +160,7 @@ static void remove_tree(void)
 		abort();
 }
 
-/* ---- the monitor's half --------------------------------------------------- */
+/* ---- the monitor's half ------------------------------------------------- */
 
 static void test_init(struct real_host *d)
 {
@@ -248,7 +248,7 @@ static void test_serve(const struct drv_host *d)
 	close(pair[0]);
 }
 
-/* ---- the child's half ----------------------------------------------------- */
+/* ---- the child's half --------------------------------------------------- */
 
 struct monitor {
 	const struct drv_host *host;

@@ -14,7 +14,7 @@ static_assert((int)ABI_DEV_CTL == 1 << ISO_DEV_CTL &&
 /* What a small call has room for; one of these is kept to be used again. */
 #define SMALL_BYTES 1024
 
-/* ---- the table ------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------- */
 
 bool call_ptr_told(const struct abi_ptr *ptr)
 {
@@ -43,7 +43,7 @@ const struct abi_row *call_row(const struct abi *abi, enum drv_kind kind,
 	return row;
 }
 
-/* ---- memory ---------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------- */
 
 /* Takes memory for a call with so many bytes of data: the spare one, if it has
  * the room. NULL without memory. */
@@ -123,7 +123,7 @@ void call_poke(struct call *call, unsigned int b, uint32_t off,
 		buf->p[off + i] = (uint8_t)(v >> (8 * i));
 }
 
-/* ---- the driver's turn ----------------------------------------------------- */
+/* ---- the driver's turn -------------------------------------------------- */
 
 void call_run(struct call *call, struct drv_file *file)
 {

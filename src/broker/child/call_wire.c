@@ -12,7 +12,7 @@
 /* The largest errno that a program may be shown. */
 #define ERRNO_MAX 511
 
-/* ---- IOCTL ----------------------------------------------------------------- */
+/* ---- IOCTL -------------------------------------------------------------- */
 
 /* Reads the lengths of n buffers; r turns bad if one is not as it may be. */
 static void read_spans(struct rd *r, struct call_span *s, uint32_t n)
@@ -109,7 +109,7 @@ int call_new(const struct abi *abi, enum drv_kind kind, struct rd *body,
 	return 0;
 }
 
-/* ---- NEED and MORE --------------------------------------------------------- */
+/* ---- NEED and MORE ------------------------------------------------------ */
 
 void call_need(const struct call *call, struct wr *out)
 {
@@ -168,7 +168,7 @@ int call_more(struct call *call, struct rd *body, call_file_fn *get)
 	return 0;
 }
 
-/* ---- RESULT ---------------------------------------------------------------- */
+/* ---- RESULT ------------------------------------------------------------- */
 
 bool call_fits(const struct call *call, uint32_t max_frame)
 {

@@ -15,7 +15,7 @@
 /* How many of the bytes that were only looked at stay in the socket. */
 #define PEEK_REST 8
 
-/* ---- what is watched ------------------------------------------------------- */
+/* ---- what is watched ---------------------------------------------------- */
 
 /* The end of this turn has to look at it. */
 static void set_due(struct conn *c)
@@ -65,7 +65,7 @@ void conn_end(struct conn *c)
 	set_due(c);
 }
 
-/* ---- output ---------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------- */
 
 /* A result that waits to be sent takes memory as its call did: a shim that reads
  * no results gets no more of it. */
@@ -140,7 +140,7 @@ static void fail(struct conn *c, const struct iso_hdr *hdr, int err)
 	conn_end(c);
 }
 
-/* ---- input ----------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------- */
 
 static void in_release(struct conn *c)
 {
@@ -329,7 +329,7 @@ static void conn_event(struct iso_ev *ev, uint32_t events)
 		conn_end(c);
 }
 
-/* ---- the end of a turn ----------------------------------------------------- */
+/* ---- the end of a turn -------------------------------------------------- */
 
 /*
  * Ends it: the only place that does.
@@ -408,7 +408,7 @@ void conn_reap(struct conn_set *set, void (*release)(struct list_item *item))
 	list_reap(&set->all, release);
 }
 
-/* ---- the start ------------------------------------------------------------- */
+/* ---- the start ---------------------------------------------------------- */
 
 /* #syscalls gpu-broker: getsockopt */
 static bool is_vsock(int fd)

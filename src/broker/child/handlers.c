@@ -21,7 +21,7 @@
 #include "broker/child/hello.h"
 #include "broker/child/session.h"
 
-/* OPEN and MAP, beside the calls. */
+/* Calls, and as many OPENs and MAPs. */
 #define MAX_JOBS (2 * SESSION_MAX_CALLS)
 
 #define OPEN_FLAGS (O_ACCMODE | O_NONBLOCK)
@@ -32,7 +32,7 @@ static_assert((int)DRV_CTL == ISO_DEV_CTL && (int)DRV_GPU == ISO_DEV_GPU &&
 	      (int)DRV_KIND_COUNT == ISO_DEV__COUNT,
 	      "a device kind is the same number on the wire");
 
-/* ---- OPEN and CLOSE -------------------------------------------------------- */
+/* ---- OPEN and CLOSE ----------------------------------------------------- */
 
 static int on_close(struct session *s, const struct iso_hdr *hdr,
 		    struct rd *body)
@@ -130,7 +130,7 @@ static int on_open(struct session *s, const struct iso_hdr *hdr,
 	return 0;
 }
 
-/* ---- IOCTL, MORE, CANCEL -------------------------------------------------- */
+/* ---- IOCTL, MORE, CANCEL ------------------------------------------------ */
 
 /* Answers the call and ends it. ran: whether the driver has had it. */
 static void call_answer(struct call *call, bool ran)
@@ -165,8 +165,8 @@ static void call_submit(struct call *call)
 	session_submit(call->session, &call->job);
 }
 
-/* A call that passed: fetch what it needs, or hand it to the driver. 0 or
- * -EPROTO. */
+/* Goes on with a call that passed: has the shim bring what the call lacks, or
+ * hands it to the driver. 0 or -EPROTO. */
 static int call_start(struct call *call)
 {
 	struct session *s = call->session;
@@ -256,15 +256,15 @@ static int on_cancel(struct session *s, const struct iso_hdr *hdr,
 
 	(void)body;
 	s->child->metrics.cancels++;
-	/* None: its RESULT has crossed this frame. One that is with the driver
-	 * stays there; one that waits for MORE gets that first, for the shim
-	 * answers every NEED. */
+	/* If there is no such call, its RESULT has crossed this frame. A call
+	 * that RUNS stays with the driver. One that NEEDS something gets it
+	 * first, for the shim answers every NEED. */
 	if (call)
 		call->cancelled = true;
 	return 0;
 }
 
-/* ---- MAP, POLL and the rest ------------------------------------------------- */
+/* ---- MAP, UNMAP and POLL ------------------------------------------------ */
 
 struct map_job {
 	struct job job;
@@ -280,7 +280,7 @@ static void map_run(struct job *job)
 	struct map_job *m = container_of(job, struct map_job, job);
 
 	m->err = -m->file->drv->drv->ops->mmap(m->file->drv, &m->map);
-	/* There is no window yet into which a mapping could go. */
+	/* There is no window yet in which the worker could see a mapping. */
 	if (!m->err)
 		m->err = EOPNOTSUPP;
 }
@@ -323,8 +323,8 @@ static int on_map(struct session *s, const struct iso_hdr *hdr,
 	return 0;
 }
 
-/* No window is there yet, so no place in one can be given back. A place without
- * a mapping is left alone, as by munmap(). */
+/* There is no window yet, so no place in one has a mapping to give back. A place
+ * without one is left alone, as by munmap(). */
 static int on_unmap(struct session *s, const struct iso_hdr *hdr,
 		    struct rd *body)
 {
@@ -355,6 +355,8 @@ static int on_poll(struct session *s, const struct iso_hdr *hdr,
 			events & (POLLIN | POLLPRI | POLLOUT));
 }
 
+/* ---- the link ----------------------------------------------------------- */
+
 static int on_ping(struct session *s, const struct iso_hdr *hdr,
 		    struct rd *body)
 {
@@ -377,6 +379,7 @@ static int on_bye(struct session *s, const struct iso_hdr *hdr,
 	return -ESHUTDOWN;
 }
 
+/* The only way into SESSION_RUNNING. */
 static int on_hello(struct session *s, const struct iso_hdr *hdr,
 		    struct rd *body)
 {
@@ -392,7 +395,7 @@ static int on_hello(struct session *s, const struct iso_hdr *hdr,
 	(void)hdr;
 	if (major != ISO_WIRE_MAJOR) {
 		if (log_limit_ok(&s->child->log))
-			log_warn("the shim speaks version %u of the wire, not %u",
+			log_warn("connection closed: the shim speaks version %u of the wire, not %u",
 				 major, ISO_WIRE_MAJOR);
 		return -EPROTONOSUPPORT;
 	}
@@ -408,7 +411,7 @@ static int on_hello(struct session *s, const struct iso_hdr *hdr,
 	return r;
 }
 
-/* ---- the table ------------------------------------------------------------ */
+/* ---- the table ---------------------------------------------------------- */
 
 #define TAG 0x1		/* the frame uses hdr.tag; otherwise it is zero */
 #define FILE_ 0x2	/* and hdr.file */

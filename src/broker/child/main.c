@@ -17,7 +17,7 @@
 /* Connections that wait for a token of the rate try again after this. */
 #define RATE_WAIT_MS 5
 
-/* ---- the loop -------------------------------------------------------------- */
+/* ---- the loop ----------------------------------------------------------- */
 
 static void rate_event(struct iso_ev *ev, uint32_t events)
 {
@@ -96,7 +96,7 @@ static void child_stopped(struct pool *pool)
 	_exit(ISO_EX_OK);
 }
 
-/* ---- coming up ------------------------------------------------------------- */
+/* ---- coming up ---------------------------------------------------------- */
 
 static void receive_setup(struct child *child)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* policy.c - decides which calls of a worker reach the driver */
 #include "broker/child/policy.h"
 
 #include <errno.h>
@@ -25,14 +26,14 @@ void policy_free(struct policy *p)
 	p->n_clients = 0;
 }
 
-/* nvos.h: the parameters are not the struct of the table, but a message that RM
- * makes into one. */
+/* nvos.h: the parameters are a message from which RM makes the struct of the
+ * table. Nothing here can read such a message. */
 #define NVOS54_FLAGS_FINN_SERIALIZED 0x4
 #define NVOS64_FLAGS_FINN_SERIALIZED 0x1
 
-/* ---- the worker's clients ------------------------------------------------- */
+/* ---- the worker's RM clients -------------------------------------------- */
 
-/* Index of the first client whose handle is not below. */
+/* Finds where the handle is, or belongs, in the table. */
 static uint32_t client_slot(const struct policy *p, uint32_t handle)
 {
 	uint32_t lo = 0, hi = p->n_clients;
@@ -57,7 +58,7 @@ static const struct rm_client *client_find(const struct policy *p, uint32_t hand
 	return &p->client[i];
 }
 
-/* Without memory for it the client is one that nobody may use. */
+/* Enters an RM client. If there is no memory for it, nobody may use it. */
 static void client_add(struct policy *p, uint32_t handle,
 		       const struct file *file)
 {
@@ -77,8 +78,8 @@ static void client_add(struct policy *p, uint32_t handle,
 	p->n_clients++;
 }
 
-/* Only if it is still that file's: the driver may have given the number anew
- * before this was seen. */
+/* Takes an RM client out, if it is still that file's: before the end of a client
+ * was seen here, the driver may have given its number to a new one. */
 static void client_del(struct policy *p, uint32_t handle,
 		       const struct file *file)
 {
@@ -102,10 +103,11 @@ void policy_close(struct policy *p, const struct file *file)
 	p->n_clients = n;
 }
 
-/* ---- judging -------------------------------------------------------------- */
+/* ---- judging ------------------------------------------------------------ */
 
-/* The first time that a worker asks for it, a refusal is logged. */
-static void say_once(struct policy *p, const char *what, uint32_t nr, const struct abi_row *row)
+/* Logs a refusal, the first time that the worker asks for it. */
+static void say_once(struct policy *p, const char *what, uint32_t nr,
+		     const struct abi_row *row)
 {
 	uint64_t key = (uint64_t)(unsigned char)what[0] << 32 | nr;
 
@@ -127,8 +129,8 @@ static bool refuse(struct call *call, uint32_t status, uint64_t *counter)
 	return false;
 }
 
-/* The pointer of this row that leads to the parameters of a control or class,
- * and the buffer it names; NULL if there is none. */
+/* The pointer of this row that leads to the parameters of a control or class, and
+ * in *ret_buf the buffer that it names; NULL if there is none. */
 static const struct abi_ptr *params_ptr(const struct abi_row *row,
 					uint8_t *ret_buf)
 {
@@ -155,7 +157,7 @@ static bool is_root_class(const struct abi_row *class)
 			 class->id == ABI_R_NV01_ROOT_CLIENT);
 }
 
-/* Whether the call asks for a new client. */
+/* Whether the call asks for a new RM client. */
 static bool makes_client(const struct policy *p, const struct call *call)
 {
 	uint8_t b;
@@ -168,9 +170,10 @@ static bool makes_client(const struct policy *p, const struct call *call)
 }
 
 /*
- * One client handle. The caller's own client is left to the driver as far as
- * the open file goes; another one must be of the same guest process, since
- * to the driver all processes of a worker are this one process.
+ * Judges one handle of an RM client. own: it is the caller's own, and the driver
+ * itself checks that it goes with the open file. Any other must be of the same
+ * process in the worker: the driver cannot check that, for it takes all of a
+ * worker's processes to be this child.
  */
 static bool client_ok(struct policy *p, struct call *call, uint32_t handle,
 		      bool own)
@@ -185,7 +188,7 @@ static bool client_ok(struct policy *p, struct call *call, uint32_t handle,
 	return refuse(call, status, &p->metrics->refused_clients);
 }
 
-/* The client handles in the argument. */
+/* Judges the handles of RM clients in the argument. */
 static bool clients_ok(struct policy *p, struct call *call)
 {
 	const struct abi_row *row = call->row;
@@ -194,11 +197,12 @@ static bool clients_ok(struct policy *p, struct call *call)
 		uint32_t h = (uint32_t)call_peek(call, 0, row->clients[i], 4);
 		bool own = i == 0 && row->kind == ABI_ESCAPE;
 
-		/* Zero names nobody; as the caller's own it is just wrong. */
+		/* Zero names no client, which is wrong only for the caller's
+		 * own. */
 		if (h == 0 && !own)
 			continue;
-		/* The handle of a client to be made: 0 or the guest's choice,
-		 * which the driver refuses if there is one like it. */
+		/* This client is yet to be made. The handle is 0 or the guest's
+		 * choice, which the driver refuses if it is taken. */
 		if (own && makes_client(p, call))
 			continue;
 		if (!client_ok(p, call, h, own))
@@ -207,7 +211,7 @@ static bool clients_ok(struct policy *p, struct call *call)
 	return true;
 }
 
-/* The client handles in a control's or class's parameters. */
+/* Judges the handles of RM clients in the parameters of a control or class. */
 static bool params_clients_ok(struct policy *p, struct call *call)
 {
 	for (unsigned int i = 0; i < call->sub->n_clients; i++) {
@@ -227,7 +231,8 @@ static uint32_t params_get(const struct call *call, enum abi_f field, uint32_t i
 	return (uint32_t)abi_get(call->sub, field, i, params->p, params->len);
 }
 
-/* How many elements of that array the parameters say that there are. */
+/* How many elements the parameters say that the array has, at most those that it
+ * can have. */
 static uint32_t params_count(const struct call *call, enum abi_f count,
 			     enum abi_f array)
 {
@@ -236,7 +241,8 @@ static uint32_t params_count(const struct call *call, enum abi_f count,
 	return field ? MIN(params_get(call, count, 0), field->count) : 0;
 }
 
-/* The processes that it asks about are this one: another is another worker's. */
+/* Whether the call asks about no process but this child, for any other may be
+ * another worker's. */
 static bool pids_ok(const struct policy *p, const struct call *call)
 {
 	uint32_t n;
@@ -250,7 +256,7 @@ static bool pids_ok(const struct policy *p, const struct call *call)
 	return true;
 }
 
-/* What is to be judged is what the driver will see. */
+/* Reads the flags from the argument, which is what the driver will see. */
 static bool has_flag(const struct call *call, uint32_t flag)
 {
 	const struct call_buf *arg = &call->buf[0];
@@ -271,7 +277,8 @@ static bool control_ok(struct policy *p, struct call *call,
 		return refuse(call, NV_ERR_NOT_SUPPORTED,
 			      &p->metrics->refused_controls);
 	}
-	/* As RM does (control.c), since pointers are looked for next. */
+	/* RM checks the size as well (control.c). It has to be right before the
+	 * pointers in the parameters are looked for. */
 	if (!params->null &&
 	    !abi_size_ok(row, (uint32_t)call_peek(call, 0, ptr->count_off, 4)))
 		return refuse(call, NV_ERR_INVALID_ARGUMENT,
@@ -308,7 +315,7 @@ bool policy_check(struct policy *p, struct call *call, uint32_t caps)
 	const struct abi_ptr *ptr;
 
 	if (!abi_allowed(call->row, caps)) {
-		call->err = EINVAL; /* what nvidia.ko and nvidia-uvm.ko say */
+		call->err = EINVAL; /* as from nvidia.ko and nvidia-uvm.ko */
 		p->metrics->refused_ioctls++;
 		say_once(p, "ioctl", call->nr, call->row);
 		return false;
@@ -342,7 +349,7 @@ void policy_filter(const struct policy *p, struct call *call)
 	abi_put(row, ABI_F_pidTblCount, 0, params->p, params->len, kept);
 }
 
-/* ---- keeping count -------------------------------------------------------- */
+/* ---- which RM clients there are ----------------------------------------- */
 
 void policy_begin(struct policy *p, struct call *call)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* pool.c - passes the role of leader from thread to thread */
 #include "broker/child/pool.h"
 
 #include <errno.h>
@@ -57,7 +58,7 @@ static void futex_wake(_Atomic uint32_t *word)
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1);
 }
 
-/* The role is lent and the standby may be asleep: see that it looks. */
+/* Wakes the standby if it sleeps, for the role has just been lent. */
 static void wake_standby(struct pool *p)
 {
 	uint32_t asleep = ASLEEP;
@@ -74,8 +75,8 @@ static bool standby_wait(struct pool *p, uint64_t seen, unsigned int quiet)
 		futex_wait(&p->watch, WATCHING, seen & 1 ? SLOW_NS : LOOK_NS);
 		return false;
 	}
-	/* The leader changes role, then reads watch; here it is the other way
-	 * about, so one of the two sees the other. */
+	/* The leader changes `role`, then reads `watch`. Here it is the other
+	 * way about, so one of the two sees what the other did. */
 	atomic_store(&p->watch, ASLEEP);
 	if (atomic_load(&p->role) == seen)
 		futex_wait(&p->watch, ASLEEP, 0);
@@ -124,13 +125,14 @@ static bool run_out(struct pool *p, struct job *job)
 	if (atomic_compare_exchange_strong(&p->role, &lent, lent + 1))
 		return true;
 
-	/* Spare first: the leader may be waiting for one. */
+	/* Count this thread before the job is seen: the leader may be waiting
+	 * for a spare one. */
 	atomic_fetch_add(&p->n_spare, 1);
 	pthread_mutex_lock(&p->late_lock);
 	list_add(&p->late, job);
 	pthread_mutex_unlock(&p->late_lock);
-	/* An eventfd's write fails only when its counter is full: then it is
-	 * readable anyway. */
+	/* A write to an eventfd fails only when its counter is full, and then
+	 * the eventfd is readable anyway. */
 	if (write(p->late_ev.fd, &one, sizeof(one)) < 0)
 		(void)errno;
 	return false;
@@ -154,7 +156,8 @@ static void late_event(struct iso_ev *ev, uint32_t events)
 	} while (job);
 }
 
-/* Runs what is ready; false if the role was lost over it. */
+/* Runs the jobs that are ready, as long as a thread is left to take the role.
+ * False if the role was lost over one. */
 static bool run_ready(struct pool *p)
 {
 	while (p->ready.head && atomic_load(&p->n_spare)) {
@@ -163,14 +166,14 @@ static bool run_ready(struct pool *p)
 		if (!run_out(p, job))
 			return false;
 		job->done(job);
-		/* The answer goes out now, whatever else is ready: the next
-		 * job may be a slow one. */
+		/* This job's answer goes out now, for the next job may be a slow
+		 * one. */
 		p->loop.after(&p->loop, p->loop.after_arg);
 	}
 	return true;
 }
 
-/* The leader's life; returns when it has lost the role. */
+/* Leads until the role is lost. */
 static void lead(struct pool *p)
 {
 	while (run_ready(p))
@@ -186,8 +189,8 @@ static void *follow(void *arg)
 
 	for (;;) {
 		stand_by(p);
-		/* Without another spare the leader just runs no job until one
-		 * comes back. */
+		/* If none starts, the leader runs no job until a thread is
+		 * back. */
 		if (atomic_load(&p->n_spare) == 0)
 			(void)start_spare(p);
 		lead(p);

@@ -2,12 +2,19 @@
 /*
  * pool.h - one loop and many threads: leader and followers
  *
- * One thread at a time, the leader, holds the loop role: it runs the epoll loop
- * and alone touches what the loop owns. It also runs the jobs that handlers
- * submit, with the role lent out meanwhile: when a job has been out for
- * about 200 us, the thread that stands by takes the role and goes on. So
- * a fast job costs two atomic operations and no thread switch, and a slow one
- * holds up nobody. The last thread never goes out: it keeps the loop.
+ * One thread at a time, the leader, has the role: it runs the epoll loop, and it
+ * alone touches what the loop owns. It also runs the jobs that handlers submit.
+ * While it runs one, the role is lent: if the job takes longer than about 200 us,
+ * the thread on standby takes the role and goes on with the loop. A fast job thus
+ * costs two atomic operations and no thread switch, and a slow one holds up no
+ * other. The last thread that is free runs no job: it keeps the loop.
+ *
+ *	leader --- job is done in time ------------------------> leader
+ *	leader --- job takes long: the standby took the role --> late, spare
+ *	spare  --- holds `standby`, sees a slow job -----------> leader
+ *
+ * late: the thread is back from a job that cost it the role; it puts the job on
+ * the late list, whose `done` the new leader calls, and becomes spare.
  */
 #ifndef ISO_BROKER_POOL_H
 #define ISO_BROKER_POOL_H
@@ -19,9 +26,9 @@
 
 struct job {
 	struct job *next;
-	/* Any thread, without the role: touches nothing of the loop's. */
+	/* On any thread, without the role: touches nothing of the loop's. */
 	void (*run)(struct job *job);
-	/* The leader, after run; may free the job. */
+	/* On the leader's thread, after run; may free the job. */
 	void (*done)(struct job *job);
 };
 
@@ -31,7 +38,8 @@ struct job_list {
 };
 
 struct pool {
-	struct loop loop;	/* the leader's; its after hook is set */
+	struct loop loop;	/* the leader's; its after hook is set, and
+				 * runs after each job as well */
 	struct job_list ready;	/* the leader's: submitted, not yet run */
 	unsigned int n_threads;	/* the leader's */
 	unsigned int max_threads;
@@ -39,14 +47,14 @@ struct pool {
 	/* Twice the count of times the role was lent, plus 1 while it is. */
 	_Atomic uint64_t role;
 	_Atomic uint32_t watch;		/* futex: enum pool_watch */
-	_Atomic uint32_t n_spare;	/* threads that can take the role */
-	pthread_mutex_t standby;	/* held by the one that watches */
+	_Atomic uint32_t n_spare;	/* threads that could take the role */
+	pthread_mutex_t standby;	/* held by the spare that watches */
 
 	pthread_mutex_t late_lock;	/* guards late */
 	struct job_list late;	/* run by a thread that lost the role */
-	struct iso_ev late_ev;	/* eventfd: something is in late */
+	struct iso_ev late_ev;	/* eventfd, readable: late is not empty */
 
-	/* Called by the leader once the loop was stopped; does not return. */
+	/* Called by the leader once the loop is stopped; does not return. */
 	void (*stopped)(struct pool *pool);
 };
 

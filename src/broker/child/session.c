@@ -14,7 +14,7 @@ struct session *session_of(struct conn *c)
 	return container_of(c, struct session, conn);
 }
 
-/* ---- jobs ------------------------------------------------------------------ */
+/* ---- jobs --------------------------------------------------------------- */
 
 void session_submit(struct session *s, struct job *job)
 {
@@ -32,7 +32,7 @@ uint32_t session_jobs(const struct session *s)
 	return s->conn.item.holds;
 }
 
-/* ---- files ----------------------------------------------------------------- */
+/* ---- files -------------------------------------------------------------- */
 
 static void close_run(struct job *job)
 {
@@ -116,7 +116,7 @@ void session_file_close(struct file *f)
 	session_file_put(f);
 }
 
-/* ---- calls ----------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------- */
 
 struct call *session_call(const struct session *s, uint32_t tag)
 {
@@ -145,7 +145,7 @@ void session_call_end(struct call *call)
 	session_file_put(f);
 }
 
-/* ---- the session ----------------------------------------------------------- */
+/* ---- the session -------------------------------------------------------- */
 
 int session_new(struct child *child, int fd, uint32_t caps,
 		const struct conn_ops *ops)

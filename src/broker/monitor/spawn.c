@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/sock.h"
 
-/* ---- in the forked child: async-signal-safe calls only --------------------- */
+/* ---- in the forked child: async-signal-safe calls only ------------------ */
 
 /* Makes this process the first that the kernel kills when memory runs out. Only
  * children take memory because a worker wants them to, so one of them should go
@@ -54,7 +54,7 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 	_exit(ISO_EX_UNAVAILABLE);
 }
 
-/* ---- in the monitor ------------------------------------------------------- */
+/* ---- in the monitor ----------------------------------------------------- */
 
 static int pidfd_open_(pid_t pid)
 {

@@ -77,7 +77,7 @@ struct worker {
 	struct child_log log;
 };
 
-/* ---- connections ----------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------- */
 
 static void conn_over(struct worker_conn *c)
 {
@@ -134,7 +134,7 @@ static void conn_hand(struct worker_conn *c)
 		conn_over(c);
 }
 
-/* ---- children -------------------------------------------------------------- */
+/* ---- children ----------------------------------------------------------- */
 
 static void opener_event(struct iso_ev *ev, uint32_t events)
 {
@@ -281,7 +281,7 @@ static void child_gone(struct iso_ev *ev, uint32_t events)
 	worker_rest(w);
 }
 
-/* ---- workers --------------------------------------------------------------- */
+/* ---- workers ------------------------------------------------------------ */
 
 /* The lowest slot that no worker has: each slot is a uid. */
 static unsigned int free_slot(const struct workers *ws)

@@ -38,7 +38,7 @@ static int fd_of(const struct drv_file *file)
 	return container_of(file, const struct real_file, base)->fd;
 }
 
-/* ---- open ----------------------------------------------------------------- */
+/* ---- open --------------------------------------------------------------- */
 
 /*
  * Waits for the GPU that the monitor has opened with O_NONBLOCK, as the guest's
@@ -89,7 +89,7 @@ static int real_open(struct drv *drv, enum drv_kind kind, uint32_t minor,
 	return 0;
 }
 
-/* ---- ioctl ---------------------------------------------------------------- */
+/* ---- ioctl -------------------------------------------------------------- */
 
 /* Finds size bytes at off of the argument (parent -1) or of a buffer; NULL if
  * they are not in it. */
@@ -154,7 +154,7 @@ static int real_ioctl(struct drv_file *file, struct drv_call *call)
 	return r;
 }
 
-/* ---- events, GPUs, end ---------------------------------------------------- */
+/* ---- events, GPUs, end -------------------------------------------------- */
 
 static int real_mmap(struct drv_file *file, const struct drv_map *map)
 {

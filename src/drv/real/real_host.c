@@ -14,8 +14,10 @@
 #define PATH_MAX_ 4200	/* a directory that real_host_init() was given, and more */
 #define TEXT_MAX 4096	/* bytes of a file of /proc or sysfs */
 
-/* ---- nodes ---------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------- */
 
+/* Opens a node by kind, never by a path that another process gave. An fd or
+ * -errno. */
 static int open_node(const struct real_host *h, uint32_t kind, uint32_t minor,
 		     int flags)
 {
@@ -64,13 +66,14 @@ int real_host_open(const struct drv_host *host, uint32_t kind, uint32_t minor,
 		return -EINVAL;
 	if (kind == DRV_GPU ? !has_gpu(h, minor) : minor != 0)
 		return -ENODEV;
-	/* The monitor must not wait for a GPU; the child does. */
+	/* A GPU may take seconds to open. The child waits for it, not the
+	 * monitor, which serves all workers. */
 	if (kind == DRV_GPU && real_opens_async(h->abi))
 		flags |= O_NONBLOCK;
 	return open_node(h, kind, minor, (int)flags);
 }
 
-/* ---- what the driver says ------------------------------------------------- */
+/* ---- what the driver says ----------------------------------------------- */
 
 /* Asks for the loaded driver's version, and takes its table. The row is the same
  * in all tables, or no program could ask. 0, or -errno; that there is no table
@@ -292,8 +295,8 @@ static void host_free(struct drv_host *host)
 	free(h);
 }
 
-/* The loaded driver knows its version; only its exact table will do, and only
- * the version that was asked for. */
+/* The version must be the one that was asked for, if one was, and have a table of
+ * its own. */
 static int host_new(const struct conf *conf, const char *version,
 		    struct drv_host **ret_host)
 {

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* RM_ALLOC and its opposites: alloc_free.c, device.c, subdevice.c. */
+/*
+ * soft_alloc.c - makes and frees objects: RM_ALLOC and its opposites
+ *
+ * After alloc_free.c, device.c and subdevice.c of NVIDIA's.
+ */
 #include "drv/soft/soft_rm.h"
 
-/* The classes whose objects this driver can be. */
+/* Whether this driver can make objects of that class. */
 static bool class_known(const struct abi_row *row)
 {
 	switch (row->id) {
@@ -39,7 +43,7 @@ static bool has_sibling(const struct soft_object *obj)
 	return false;
 }
 
-/* What the class's own constructor checks; params may be NULL. */
+/* Makes the checks of the class's own constructor. params may be NULL. */
 static uint32_t construct(struct soft_rm *rm, struct soft_object *obj,
 			  struct drv_mem *params)
 {
@@ -54,7 +58,7 @@ static uint32_t construct(struct soft_rm *rm, struct soft_object *obj,
 			return NV_ERR_INVALID_CLASS;
 		obj->gpu = &rm->model.gpu[nr];
 	} else if (row->id == ABI_R_NV20_SUBDEVICE_0) {
-		/* One GPU a device: there is no SLI. */
+		/* There is no SLI, so a device has one GPU. */
 		if (abi_get(row, ABI_F_subDeviceId, 0, p, len) != 0)
 			return NV_ERR_INVALID_CLASS;
 		if (has_sibling(obj))
@@ -97,8 +101,8 @@ static uint32_t alloc_object(struct soft_rm *rm, struct soft_client *client,
 	return NV_OK;
 }
 
-/* Whatever root class user space asks for, it becomes NV01_ROOT_CLIENT
- * (escape.c). It asks for a handle in hRoot (serverAllocClient), 0 for any. */
+/* Makes an RM client. Any root class becomes NV01_ROOT_CLIENT (escape.c). hRoot
+ * is the handle that user space wants, or 0 for any (serverAllocClient). */
 static uint32_t alloc_client(struct soft_rm *rm, struct soft_file *file,
 			     struct drv_call *call,
 			     const struct drv_mem *params)
@@ -158,8 +162,8 @@ void soft_rm_free(struct soft_rm *rm, struct soft_file *file,
 	status = soft_client_find(rm, file, ARG_GET(call, hRoot), &client);
 	if (status == NV_OK) {
 		obj = soft_object_find(client, ARG_GET(call, hObjectOld));
-		/* Freeing what is not there is fine: rs_server.c, built with
-		 * RS_COMPATABILITY_MODE. */
+		/* An object that is not there may be freed: so rs_server.c
+		 * with RS_COMPATABILITY_MODE. */
 		if (obj == &client->root)
 			soft_client_free(rm, client);
 		else if (obj)
@@ -178,9 +182,8 @@ void soft_rm_dup(struct soft_rm *rm, struct soft_file *file,
 	if (status == NV_OK)
 		status = soft_client_any(rm, ARG_GET(call, hClientSrc), &src);
 	if (status == NV_OK) {
-		/* serverCopyResource: the source may be any file's, but of
-		 * our classes only memory can be copied by RM, and we do not
-		 * share ours. */
+		/* serverCopyResource lets the source be any file's. Of our
+		 * classes RM can copy only memory, and ours is not shared. */
 		if (!soft_object_find(src, ARG_GET(call, hObjectSrc)))
 			status = NV_ERR_OBJECT_NOT_FOUND;
 		else
@@ -195,7 +198,8 @@ void soft_rm_share(struct soft_rm *rm, struct soft_file *file,
 	struct soft_client *client;
 	uint32_t status;
 
-	/* A policy says who may copy; nothing here can be copied. */
+	/* A share policy says which clients may copy an object. No object here
+	 * can be copied, so nothing is to be kept. */
 	status = soft_client_find(rm, file, ARG_GET(call, hClient), &client);
 	if (status == NV_OK &&
 	    !soft_object_find(client, ARG_GET(call, hObject)))

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* RM_CONTROL: what RM checks before a control runs (control.c, rs_resource.c
- * of the Resource Manager), in RM's order. */
+/*
+ * soft_control.c - makes RM's checks of a control, in RM's order
+ *
+ * After control.c and rs_resource.c of NVIDIA's.
+ */
 #include <string.h>
 
 #include "drv/soft/soft_rm.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Controls of a client (class 0000): which GPUs there are, and where. */
+/* soft_ctl_client.c - answers the controls of an RM client (class 0000) */
 #include <string.h>
 
 #include "drv/soft/soft_rm.h"
 
-/* The ids of all GPUs, or of the attached ones; the rest of the list invalid. */
+/* Lists the ids of all GPUs, or of the attached ones; the rest of the list is the
+ * invalid id. */
 static uint32_t list_gpus(struct soft_ctl *c, bool attached_only)
 {
 	const struct abi_field *f = abi_field(c->row, ABI_F_gpuIds);
@@ -23,8 +24,8 @@ static uint32_t list_gpus(struct soft_ctl *c, bool attached_only)
 	return NV_OK;
 }
 
-/* A worker has no say over other workers: detaching changes nothing that
- * another client of this driver sees. */
+/* Attaches the GPUs that the list names. There is no detaching: a GPU that one
+ * RM client detaches stays there for the others. */
 static uint32_t attach_gpus(struct soft_ctl *c)
 {
 	struct soft_model *m = &c->rm->model;
@@ -116,7 +117,7 @@ static uint32_t build_version(struct soft_ctl *c)
 		struct drv_mem *m = soft_buffer(c->call, c->mem, c->row,
 					     strings[i], NULL);
 
-		if (!m) /* a client asks for the size first */
+		if (!m) /* the caller asks for the size first */
 			continue;
 		if (m->len < need)
 			return NV_ERR_BUFFER_TOO_SMALL;

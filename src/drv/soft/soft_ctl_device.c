@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Controls of a device (class 0080) and of its display (0073). */
+/* soft_ctl_device.c - answers the controls of a device (class 0080), display
+ * included (class 0073) */
 #include <string.h>
 
 #include "drv/soft/soft_rm.h"
 
-/* What RM_ALLOC makes below a device here. */
+/* The classes of which RM_ALLOC makes objects below a device here. */
 static const enum abi_r class_list[] = {
 	ABI_R_NV01_MEMORY_LOCAL_USER,
 	ABI_R_NV20_SUBDEVICE_0,
@@ -13,7 +14,7 @@ static const enum abi_r class_list[] = {
 	ABI_R_NV2081_BINAPI,
 };
 
-/* Their numbers in this version, written to ret_nr; how many they are. */
+/* Writes their numbers in this version to ret_nr. How many they are. */
 static uint32_t class_numbers(const struct soft_ctl *c,
 			      uint32_t ret_nr[ARRAY_SIZE(class_list)])
 {
@@ -39,7 +40,7 @@ static uint32_t classes(struct soft_ctl *c)
 	return NV_OK;
 }
 
-/* numClasses says how many fit; with no list it is only asked for. */
+/* Without a list, the caller asks only for their number. */
 static uint32_t classes_by_pointer(struct soft_ctl *c)
 {
 	struct drv_mem *m =

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Temperature, power, fan and utilization: controls that no public header
- * describes (the GSS_ rows). The meaning of each word was found by watching
- * what nvidia-smi shows when it changes.
+ * soft_ctl_gss.c - answers the controls for temperature, power and utilization
+ *
+ * No public header describes these (the GSS_ rows). The meaning of each word was
+ * found by changing it and watching what nvidia-smi shows.
  */
 #include <string.h>
 
@@ -15,7 +16,7 @@ enum {
 	THERMAL_READ_SENSOR = 0x1500, /* in: sensor; out: degrees Celsius */
 };
 
-/* Runs instruction i; false if there is no such thing. */
+/* Carries out instruction i; false if it is unknown. */
 static bool thermal_step(struct soft_ctl *c, uint32_t i)
 {
 	switch (CTL_GET_AT(c, opcode, i)) {
@@ -58,7 +59,7 @@ static void fill_words(struct soft_ctl *c, uint32_t n, uint32_t v)
 		CTL_PUT_AT(c, words, i, v);
 }
 
-/* The sensor readings start with a head of 37 words; then mW. */
+/* The first reading, in mW, follows a head of 37 words. */
 static uint32_t power(struct soft_ctl *c)
 {
 	fill_words(c, 37, 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Controls of a subdevice (class 2080) that public headers describe. */
+/* soft_ctl_subdevice.c - answers the controls of a subdevice (class 2080) that
+ * public headers describe */
 #include <string.h>
 #include <time.h>
 
@@ -42,7 +43,7 @@ static uint32_t name_string(struct soft_ctl *c)
 		soft_put_text(c, ABI_F_ascii, name);
 		return NV_OK;
 	}
-	/* UTF-16 in the rest of the union, which reaches to the end. */
+	/* UTF-16 has the rest of the union, up to the end of the parameters. */
 	size = c->len - (size_t)(p - (uint8_t *)c->params);
 	memset(p, 0, size);
 	for (size_t i = 0; name[i] && 2 * i + 3 < size; i++)
@@ -84,7 +85,7 @@ static uint32_t fb_info(struct soft_ctl *c)
 	return NV_OK;
 }
 
-/* One { index, data } pair of the lists that older calls pass by pointer. */
+/* An element of the lists that older calls pass by pointer. */
 struct info {
 	uint32_t index;
 	uint32_t data;
@@ -119,7 +120,7 @@ static uint32_t bus_info(struct soft_ctl *c)
 	return NV_OK;
 }
 
-/* No VBIOS: each of its revisions is 0. */
+/* There is no VBIOS, so each of its revisions is 0. */
 static uint32_t bios_info(struct soft_ctl *c)
 {
 	struct drv_mem *m =
@@ -147,7 +148,7 @@ static uint32_t bus_info_v2(struct soft_ctl *c)
 	return NV_OK;
 }
 
-/* Every property of the GPU that has an index is one it does not have. */
+/* The soft GPU has none of the properties that an index can name. */
 static uint32_t gpu_info(struct soft_ctl *c)
 {
 	const struct abi_field *f = abi_field(c->row, ABI_F_gpuInfoList_index);
@@ -181,7 +182,7 @@ static uint32_t time_correlation(struct soft_ctl *c)
 
 static uint32_t arch_info(struct soft_ctl *c)
 {
-	/* The register's four bits are the upper ones of RM's number. */
+	/* The register has the upper four bits of RM's number. */
 	CTL_PUT(c, architecture, NV_PMC_BOOT_42_ARCHITECTURE_GH100 << 4);
 	CTL_PUT(c, implementation, 0);
 	CTL_PUT(c, revision, SOFT_CHIP_REVISION);

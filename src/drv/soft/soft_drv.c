@@ -77,8 +77,8 @@ static int soft_poll_fd(struct drv_file *file)
 	return -1;
 }
 
-/* With the lock held. A control file stays while a file registered with it
- * is open, and so do its clients. */
+/* Lets go of a file, with the lock held. A control file, with its RM clients,
+ * stays while a file that is registered with it is open. */
 static void put(struct soft_rm *rm, struct soft_file *file)
 {
 	struct soft_file *ctl = file->ctl;
@@ -88,7 +88,7 @@ static void put(struct soft_rm *rm, struct soft_file *file)
 	soft_clients_drop(rm, file);
 	free(file);
 	if (ctl)
-		put(rm, ctl); /* which has no ctl of its own */
+		put(rm, ctl); /* one level: a control file has no ctl */
 }
 
 static void soft_close(struct drv_file *base)

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls on nvidiactl and on a GPU's node: nv.c, escape.c, osapi.c. */
+/*
+ * soft_escape.c - executes the calls on nvidiactl and on the nodes of GPUs
+ *
+ * After nv.c, escape.c and osapi.c of NVIDIA's.
+ */
 #include <errno.h>
 #include <string.h>
 
 #include "drv/soft/soft_rm.h"
 
-/* Linux memory blocks are this large on a small x86 machine. */
+/* The size of Linux's memory blocks on a small x86 machine. */
 #define MEMBLOCK_BYTES (128u << 20)
 
 static void card_info(struct soft_rm *rm, struct drv_call *call)
@@ -35,7 +39,7 @@ static void card_info(struct soft_rm *rm, struct drv_call *call)
 	}
 }
 
-/* RmPerformVersionCheck. */
+/* As RmPerformVersionCheck does it. */
 static int check_version(struct soft_rm *rm, struct drv_call *call)
 {
 	uint32_t cmd = ARG_GET(call, cmd);
@@ -59,8 +63,9 @@ static int check_version(struct soft_rm *rm, struct drv_call *call)
 }
 
 /*
- * Ties file to a control file: calls on it may then name that file's clients.
- * The control file lives until this one is closed (NV_ESC_REGISTER_FD).
+ * Registers the file with a control file, whose RM clients calls on it may name
+ * from then on. The control file lives until this one is closed
+ * (NV_ESC_REGISTER_FD).
  */
 static int register_fd(struct soft_file *file, struct drv_call *call)
 {
@@ -89,7 +94,7 @@ static int os_event(struct soft_rm *rm, struct soft_file *file,
 	struct soft_client *client;
 	uint32_t status;
 
-	/* No object of ours raises events: there is nothing to wait for. */
+	/* No object of ours raises events, so nothing is kept. */
 	status = soft_client_find(rm, file, ARG_GET(call, hClient), &client);
 	ARG_PUT(call, status,
 		status == NV_OK ? NV_OK : NV_ERR_INVALID_CLIENT);

@@ -12,7 +12,7 @@
 
 static_assert(sizeof(struct soft_config) <= DRV_CONFIG_MAX, "it fits");
 
-/* "GPU-8-4-4-4-12" to bytes. 0 or -EINVAL. */
+/* Reads "GPU-8-4-4-4-12". 0 or -EINVAL. */
 static int read_uuid(const char *text, uint8_t ret_uuid[16])
 {
 	char hex[33];
@@ -25,7 +25,8 @@ static int read_uuid(const char *text, uint8_t ret_uuid[16])
 	return parse_hex(hex, ret_uuid, 16);
 }
 
-/* 0, or -EINVAL: conf_load() should not have let that value pass. */
+/* Reads the SOFT_GPU_* keys. 0, or -EINVAL for a value that conf_load() should not
+ * have let pass. */
 static int read_model(const struct conf *conf, struct soft_config *c)
 {
 	struct pci_bdf bdf = { 0 };
@@ -62,8 +63,8 @@ static void say_no_table(const char *version)
 		  version, known);
 }
 
-/* The table of a near version will do, for nothing but the table says what this
- * driver can; the log says which one it is. */
+/* The table of a near version will do, for this driver does whatever the table
+ * says. The log says which one it is. */
 static int host_new(const struct conf *conf, const char *version,
 		    struct drv_host **ret_host)
 {
@@ -79,7 +80,7 @@ static int host_new(const struct conf *conf, const char *version,
 		log_info("driver %s: taking the call table of %s", version,
 			 abi->version);
 	if (read_model(conf, &c) < 0) {
-		log_error("the soft GPU's UUID or address was not checked");
+		log_error("SOFT_GPU_UUID or SOFT_GPU_BDF: not a value that the configuration allows");
 		return -EINVAL;
 	}
 	h = calloc(1, sizeof(*h));
@@ -98,7 +99,7 @@ static void host_free(struct drv_host *host)
 	free(host);
 }
 
-/* In a child: the bytes of host_new(). */
+/* Unpacks in a child what host_new() has packed. */
 static int make(const struct drv_config *config, struct drv_env *env,
 		struct drv **ret_drv)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* soft_model.c - sets up the GPUs that the soft driver pretends to drive */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,7 +38,7 @@ int soft_model_init(struct soft_model *m, const struct soft_config *c)
 		g->bus = (uint8_t)(c->bus + i);
 		g->slot = c->slot;
 		g->function = c->function;
-		/* gpuGenerate32BitId: one number from where the GPU sits. */
+		/* gpuGenerate32BitId makes one number of its bus address. */
 		g->id = g->domain << 16 | (uint32_t)g->bus << 8 | g->slot;
 		memcpy(g->uuid, c->uuid, sizeof(g->uuid));
 		g->uuid[15] = (uint8_t)(g->uuid[15] + i);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clients and objects: resserv's rules (rs_server.c, rs_client.c).
+ * soft_object.c - keeps RM clients with their objects, by resserv's rules
  *
- * Each client keeps its objects in an array ordered by handle, for look-up,
- * and as a tree, for freeing a parent with all below it.
+ * After rs_server.c and rs_client.c of NVIDIA's. An RM client has its objects in
+ * an array in the order of their handles, to look them up, and as a tree, to free
+ * a parent with all below it.
  */
 #include <string.h>
 
@@ -99,7 +100,7 @@ void soft_clients_drop(struct soft_rm *rm, const struct soft_file *file)
 	}
 }
 
-/* Where the handle is, or belongs, in client->objects. */
+/* Finds where the handle is, or belongs, in client->objects. */
 static uint32_t position(const struct soft_client *client, uint32_t handle)
 {
 	uint32_t lo = 0, hi = client->n_objects;
@@ -212,7 +213,8 @@ void soft_object_free(struct soft_rm *rm, struct soft_object *obj)
 {
 	struct soft_object *top = obj;
 
-	/* Leaves first, without recursion: a guest picks the depth. */
+	/* Leaves first, and without recursion, for a guest decides how deep the
+	 * tree is. */
 	for (;;) {
 		struct soft_object *parent = obj->parent;
 

@@ -27,8 +27,8 @@
 
 #define SOFT_MAX_GPUS 32u
 
-/* NVIDIA's vendor id, a device id that no board of theirs has, a stepping
- * that exists, and the class of a GPU without outputs ("3D controller"). */
+/* NVIDIA's vendor id, a device id that none of their boards has, a stepping that
+ * exists, and the class of a GPU without outputs ("3D controller"). */
 #define SOFT_PCI_VENDOR 0x10deu
 #define SOFT_PCI_DEVICE 0xffffu
 #define SOFT_CHIP_REVISION 0xa1u
@@ -95,7 +95,7 @@ struct soft_rm {
 	uint64_t mem_used, max_mem; /* video memory, of all GPUs */
 };
 
-/* A control on its way: params may be NULL with len 0. */
+/* A control that is being answered. params may be NULL, and then len is 0. */
 struct soft_ctl {
 	struct soft_rm *rm;
 	struct drv_call *call;
@@ -103,7 +103,7 @@ struct soft_ctl {
 	struct soft_object *obj;
 	void *params;
 	uint32_t len;
-	int mem; /* index of params in call->mem, for nested pointers */
+	int mem; /* index of params in call->mem, to find nested pointers */
 };
 
 /* ---- soft_model.c ---- */
@@ -114,8 +114,8 @@ struct soft_gpu *soft_gpu_by_id(struct soft_model *m, uint32_t id);
 
 /* ---- soft_vidmem.c ---- */
 
-/* Counts what a new object of video memory takes, and fills its parameters in:
- * an RM status, NV_ERR_NO_MEMORY if the GPU or the worker has no more. */
+/* Counts what a new object of video memory takes, and fills its parameters in. An
+ * RM status; NV_ERR_NO_MEMORY if the GPU or the worker has no more. */
 uint32_t soft_vidmem_take(struct soft_rm *rm, struct soft_object *obj,
 		       struct drv_mem *params);
 /* Gives back what the object takes, if it takes any. */
@@ -123,27 +123,28 @@ void soft_vidmem_give(struct soft_rm *rm, struct soft_object *obj);
 
 /* ---- soft_object.c: return RM statuses ---- */
 
-/* The client, whoever made it. */
+/* Finds the RM client, whichever file made it. */
 uint32_t soft_client_any(struct soft_rm *rm, uint32_t handle,
 			 struct soft_client **ret);
-/* The client, made through file or through what file is registered with. */
+/* Finds the RM client, which must have been made through file, or through the
+ * control file with which file is registered. */
 uint32_t soft_client_find(struct soft_rm *rm, const struct soft_file *file,
 			  uint32_t handle, struct soft_client **ret);
 uint32_t soft_client_new(struct soft_rm *rm, struct soft_file *file,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_client **ret);
 void soft_client_free(struct soft_rm *rm, struct soft_client *client);
-/* All clients that file owns. */
+/* Frees all RM clients that file made. */
 void soft_clients_drop(struct soft_rm *rm, const struct soft_file *file);
 
-/* NULL if the client has none of that handle. */
+/* The object of that handle, or NULL. */
 struct soft_object *soft_object_find(struct soft_client *client,
 				     uint32_t handle);
-/* handle 0 picks one; *ret_obj->gpu is the parent's. */
+/* Makes an object below parent, with its GPU. Handle 0: any that is free. */
 uint32_t soft_object_new(struct soft_rm *rm, struct soft_object *parent,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_object **ret_obj);
-/* Frees the object and all below it; not a client's root. */
+/* Frees the object and all below it. It must not be the root of an RM client. */
 void soft_object_free(struct soft_rm *rm, struct soft_object *obj);
 uint16_t soft_object_ic(const struct soft_object *obj);
 
@@ -172,12 +173,14 @@ uint32_t soft_ctl_subdevice(struct soft_ctl *c);
 uint32_t soft_ctl_gss(struct soft_ctl *c);
 uint32_t soft_ctl_display(struct soft_ctl *c);
 
-/* ---- small helpers ---- */
+/* ---- soft_control.c: for all ---- */
 
-/* The buffer behind the pointer field id of the argument or of params. */
+/* The buffer behind the pointer field id of the argument (parent -1) or of
+ * mem[parent], and its index in *ret_index, which may be NULL. NULL if there is
+ * no such buffer. */
 struct drv_mem *soft_buffer(const struct drv_call *call, int parent,
-			 const struct abi_row *row, enum abi_f id,
-			 int *ret_index);
+			    const struct abi_row *row, enum abi_f id,
+			    int *ret_index);
 
 #define ARG_GET(call, f) \
 	((uint32_t)abi_get((call)->row, ABI_F_##f, 0, (call)->arg, (call)->len))
@@ -190,7 +193,7 @@ struct drv_mem *soft_buffer(const struct drv_call *call, int parent,
 #define CTL_PUT_AT(c, f, i, v) \
 	abi_put((c)->row, ABI_F_##f, (i), (c)->params, (c)->len, (v))
 
-/* Writes s and zeros into the field, always with an end; len bytes of s. */
+/* Writes s into the field and zeroes the rest; cuts s so that a zero is left. */
 void soft_put_text(struct soft_ctl *c, enum abi_f id, const char *s);
 
 #endif /* ISO_DRV_SOFT_RM_H */

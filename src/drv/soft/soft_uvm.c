@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls on /dev/nvidia-uvm: uvm.c of the kernel module. */
+/*
+ * soft_uvm.c - executes the calls on /dev/nvidia-uvm
+ *
+ * After uvm.c of NVIDIA's.
+ */
 #include <errno.h>
 
 #include "drv/soft/soft_rm.h"
@@ -15,7 +19,7 @@ static uint32_t initialize(struct soft_file *file, struct drv_call *call)
 	return NV_OK;
 }
 
-/* uvmFd names the file whose address space this one keeps alive. */
+/* uvmFd is the file whose address space this one keeps alive. */
 static uint32_t mm_initialize(struct soft_file *file, struct drv_call *call)
 {
 	struct soft_file *uvm;

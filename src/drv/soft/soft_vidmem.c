@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Video memory (NV01_MEMORY_LOCAL_USER): counted against the GPU's and against
- * the worker's. Nothing lies behind it, so it has no address but 0.
+ * soft_vidmem.c - counts video memory (NV01_MEMORY_LOCAL_USER)
+ *
+ * It counts against what the GPU has and what the worker may have. No memory lies
+ * behind it, so the only address is 0.
  */
 #include "drv/soft/soft_rm.h"
 
-/* RM's "big" page, which it takes unless told otherwise. */
+/* RM's "big" page: the size of pages, unless a caller asks for another. */
 #define PAGE_BYTES (64u << 10)
 
-/* NVOS32_ATTR_LOCATION is bits 26:25; video memory is 0 there. */
+/* NVOS32_ATTR_LOCATION is bits 26:25, which are 0 for video memory. */
 static bool in_video_memory(uint64_t attr)
 {
 	return (attr >> 25 & 3) == 0;
@@ -23,7 +25,7 @@ uint32_t soft_vidmem_take(struct soft_rm *rm, struct soft_object *obj,
 	uint64_t attr = abi_get(row, ABI_F_attr, 0, params->ptr, params->len);
 	uint64_t size = abi_get(row, ABI_F_size, 0, params->ptr, params->len);
 
-	/* stdmemValidateParams, vidmemConstruct, memUtilsAllocMemDesc */
+	/* As stdmemValidateParams, vidmemConstruct and memUtilsAllocMemDesc. */
 	if (owner == 0 || owner == UINT32_MAX)
 		return NV_ERR_INVALID_OWNER;
 	if (!in_video_memory(attr) || flags & NVOS32_ALLOC_FLAGS_VIRTUAL ||
