@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * adopt.c - makes a worker of a machine that was a template
+ * adopt.c - makes a clone of a template the worker that the host names
  *
  * The saved machine goes on in many VMs at once. So before any command runs,
  * each gets what must differ: its name, the state of the kernel's random

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* base.c - asks the kernel for small things */
+/* base.c - small things that every program here uses */
 #include "base/base.h"
 
 #include <errno.h>

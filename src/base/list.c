@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* list.c - links, marks and sweeps the items of a list */
+/* list.c - keeps objects that have ended until they can be freed */
 #include "base/list.h"
 
 void list_add(struct list *l, struct list_item *item)

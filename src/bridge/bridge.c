@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bridge.c - holds together what all workers of the bridge share */
+/* bridge.c - keeps the state that all workers of the bridge share */
 #include "bridge/bridge.h"
 
 #include <errno.h>

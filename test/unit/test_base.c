@@ -301,6 +301,7 @@ static void test_files(void)
 	ok(file_read(AT_FDCWD, path, buf, sizeof(buf)) == -ENOENT &&
 	   secret_read(path, s) == -ENOENT, "a file that is not there");
 	put_file(path, "abcdefg", 7);
+	memset(buf, 'x', sizeof(buf));
 	ok(file_read(AT_FDCWD, path, buf, 8) == 7 && strcmp(buf, "abcdefg") == 0,
 	   "a file that fits is read, and ends in a NUL");
 	ok(file_read(AT_FDCWD, path, buf, 7) == -EFBIG, "another is refused");
