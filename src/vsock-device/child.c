@@ -33,7 +33,8 @@ static void on_vmm_ended(struct vu *u)
 	struct device *d = container_of(u, struct device, vu);
 
 	if (u->error) {
-		log_error("the VMM's connection: %s", strerror(-u->error));
+		log_error("the VMM's connection ended: %s",
+			  strerror(-u->error));
 		d->status = ISO_EX_DATA;
 	} else {
 		log_info("the VMM is gone");
@@ -41,7 +42,7 @@ static void on_vmm_ended(struct vu *u)
 	loop_stop(&d->loop);
 }
 
-/* One VM, one connection: QEMU never comes back to a device it lost. */
+/* The only connection: QEMU never comes back to a device that it lost. */
 static void on_vmm(struct iso_ev *ev, uint32_t events)
 {
 	struct device *d = container_of(ev, struct device, vmm);

@@ -42,7 +42,7 @@ static bool pop(struct queues *qs, int i, enum vchain_dir dir, size_t min_len,
 	}
 	if (r < 0) {
 		if (log_limit_ok(&qs->log))
-			log_warn("%s queue ended: %s",
+			log_warn("the guest broke its %s queue: %s",
 				 i == VSOCK_RX ? "rx" : "tx", q->why);
 		qs->broken = true;
 	}

@@ -484,7 +484,8 @@ static int answer(struct vu *u, uint32_t request, uint32_t flags,
 	if (request < VU_REQUESTS && handler[request].fn)
 		r = handler[request].fn(u, m);
 	if (r < 0 && log_limit_ok(&u->v->queues.log))
-		log_error("vhost-user request %u: %s", request, strerror(-r));
+		log_error("vhost-user request %u failed: %s", request,
+			  strerror(-r));
 	if (r >= 0 && handler[request].replies)
 		return send_reply(u, request, &m->reply);
 	if (!ack)

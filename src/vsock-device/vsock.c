@@ -47,7 +47,7 @@ static void take_packet(struct vsock *v, struct vchain *c)
 	iov_get(c->iov, c->n, &hdr, sizeof(hdr));
 	if (hdr.src_cid != v->queues.cid) {
 		if (v->n_forged++ == 0)
-			log_warn("packet from CID %llu dropped",
+			log_warn("the guest sends as CID %llu: packet dropped",
 				 (unsigned long long)hdr.src_cid);
 		return;
 	}
