@@ -270,7 +270,7 @@ kmod: $(patsubst %,build/kmod/%/nvidia-shim.ko,$(filter-out \
 
 # What the lab takes besides what all others need.
 lab: all $(LAB_KERNELS:%=build/lab/%/hang.ko)
-build/lab/%/hang.ko: $(wildcard test/lab/modules/*)
+build/lab/%/hang.ko: $(wildcard share/lab/modules/*)
 	@mkdir -p $(@D)
 	cp $^ $(@D)/
 	$(MAKE) -s -C .vm-assets/kernels/$*/headers M=$(CURDIR)/$(@D) modules

@@ -181,11 +181,11 @@ build_all()
 		as_user "$0" "$@" || rc=$?
 		leave "$rc"
 	fi
-	mkdir -p -- "$TOP/build" || die 74 "$TOP/build: cannot be made"
-	proc_lock "$TOP/build/lock" || {
+	mkdir -p -- "$paths_state" || die 74 "$paths_state: cannot be made"
+	proc_lock "$paths_state/lock" || {
 		log_info 'waiting for another build'
-		proc_lock "$TOP/build/lock" 7200 ||
-			die 75 "another build holds $TOP/build/lock"
+		proc_lock "$paths_state/lock" 7200 ||
+			die 75 "another build holds $paths_state/lock"
 	}
 	for target; do
 		build_target "$target"

@@ -74,10 +74,10 @@ lab_disk_new()
 	base_owner_fix "$lab_disk"
 }
 
-# up: the agent answers; test/lab/up makes it the lab.
+# up: the agent answers; share/lab/up makes it the lab.
 up()
 {
-	vm_exec "$vm_name" -- sh /mnt/test/lab/up >"$vm_home/up.log" 2>&1 \
+	vm_exec "$vm_name" -- sh /mnt/share/lab/up >"$vm_home/up.log" 2>&1 \
 		</dev/null || boot_explain $? 'its drivers were loaded' up.log \
 		"see isospin logs $vm_name"
 }

@@ -3,7 +3,7 @@
 #
 # The functions print their answer.
 
-abi_dir=$TOP/share/abi
+abi_dir=$paths_share/abi
 
 # abi_versions [BRANCH]: the versions that have a table, newest first.
 abi_versions()

@@ -28,7 +28,12 @@ use conf
 # assets_init: sets assets_dir. Needs conf_load.
 assets_init()
 {
-	conf_get_path assets_dir ASSETS_DIR
+	conf_get assets_dir ASSETS_DIR
+	if [ -n "$assets_dir" ]; then
+		conf_get_path assets_dir ASSETS_DIR
+	else
+		assets_dir=$paths_assets
+	fi
 }
 
 # assets_kernels: every release of Debian's, newest first; not those of the lab.
@@ -61,7 +66,7 @@ assets_lab()
 {
 	local id
 
-	id=$(sha256sum <"$TOP/test/lab/packages") || return 1
+	id=$(sha256sum <"$paths_share/lab/packages") || return 1
 	printf '%s\n' "$assets_dir/lab/${id%"${id#????????????}"}"
 }
 

@@ -9,8 +9,8 @@
 
 use assets image kernel rootfs
 
-build_stamps=$TOP/build/stamps
-build_log=$TOP/build/build.log
+build_stamps=$paths_state/stamps
+build_log=$paths_state/build.log
 build_tree=
 
 # What there is, in the order in which `all` makes it.

@@ -153,7 +153,7 @@ fetch_plan_lab()
 {
 	local names pkgs
 
-	names=$(sed '/^#/d' "$TOP/test/lab/packages")
+	names=$(sed '/^#/d' "$paths_share/lab/packages")
 	# shellcheck disable=SC2086 # a list of packages
 	pkgs=$(apt_closure $names) && [ -n "$pkgs" ] || return 1
 	# shellcheck disable=SC2086 # a list of packages
@@ -287,7 +287,7 @@ fetch_unpack_modules()
 			xz -d "$file"
 			strip -g -R .BTF "${file%.xz}"
 		done
-		depmod -b "$1" "$2"' sh "$1" "$2" <"$TOP/test/lab/drivers"
+		depmod -b "$1" "$2"' sh "$1" "$2" <"$paths_share/lab/drivers"
 }
 
 fetch_finish_nvidia()

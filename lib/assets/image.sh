@@ -11,7 +11,7 @@
 
 use disk assets
 
-image_dir=$TOP/build/images
+image_dir=$paths_state/images
 image_busybox=/bin/busybox
 # What a worker may write to its root file system.
 image_spare_mib=64
@@ -81,7 +81,7 @@ image_kernel()
 		die 74 "$made: cannot be made; is the disk full?"
 	fi
 	mv -f -- "$made.$$" "$made"
-	base_owner_fix "$TOP/build"
+	base_owner_fix "$paths_state"
 }
 
 # image_number FILE OFFSET BYTES: the number that is there.
@@ -148,7 +148,7 @@ image_make()
 	rm -rf -- "$image_root"
 	mv -f -- "$image_file.$$" "$image_file"
 	printf '%s\n' "$stamp" >"$image_file.stamp"
-	base_owner_fix "$TOP/build"
+	base_owner_fix "$paths_state"
 }
 
 # image_pack DIR FILE: makes FILE.$$, of the kind that FILE's name says.
@@ -196,7 +196,7 @@ image_put()
 	case $1 in
 	*.ko.xz) xz -dc -- "$1" >"$to" && strip -g -R .BTF -- "$to" ;;
 	*.ko) strip -g -R .BTF -o "$to" -- "$1" ;;
-	"$TOP/build/"*) strip -g -o "$to" -- "$1" ;;
+	"$paths_guest/"*) strip -g -o "$to" -- "$1" ;;
 	*) cp -- "$1" "$to" ;;
 	esac && chmod "$3" "$to"
 }
@@ -206,8 +206,8 @@ image_lacks()
 	local how='isospin setup demo'
 
 	case $1 in
-	"$TOP/build/kmod/"*) how='isospin build nvidia-shim' ;;
-	"$TOP/build/"*) how="make" ;;
+	"$paths_state/kmod/"*) how='isospin build nvidia-shim' ;;
+	"$paths_guest/"*) how="make" ;;
 	esac
 	die 66 "$1: not there; run $how, or isospin demo first"
 }
@@ -248,7 +248,7 @@ image_stage_base()
 
 	dir=$(assets_kernel_dir "$1")
 	shift
-	image_put "$TOP/build/static/bin/isospin-agent" init 755 &&
+	image_put "$paths_guest/isospin-agent" init 755 &&
 		image_put "$image_busybox" bin/busybox 755 || return
 	for module in $image_modules "$@"; do
 		for file in "$dir/$modules/$module".ko*; do
@@ -282,8 +282,8 @@ image_stage_base()
 
 image_stage_worker()
 {
-	local smi="$TOP/build/static/bin/isospin-smi"
-	local shim="$TOP/build/kmod/$1/nvidia-shim.ko"
+	local smi="$paths_guest/isospin-smi"
+	local shim="$paths_state/kmod/$1/nvidia-shim.ko"
 
 	image_stage_base "$1" && image_put "$shim" isospin/nvidia-shim.ko 644 &&
 		image_text isospin/modules 644 <<-EOT || return
@@ -295,7 +295,7 @@ image_stage_worker()
 image_stage_gpu()
 {
 	image_stage_base "$1" drivers/block/virtio_blk &&
-		image_put "$TOP/build/static/bin/gpu-broker" \
+		image_put "$paths_guest/gpu-broker" \
 			isospin/gpu-broker 755 &&
 		image_text isospin/modules 644 <<-EOT
 	$image_list

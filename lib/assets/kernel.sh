@@ -9,8 +9,8 @@
 
 use assets build
 
-kernel_config=$TOP/share/kernel/fc-gpu.config
-kernel_work=$TOP/build/kernel
+kernel_config=$paths_share/kernel/fc-gpu.config
+kernel_work=$paths_state/kernel
 kernel_need_mib=4096
 # What make would otherwise take from this machine, this moment, a git tree.
 kernel_vars='LOCALVERSION= KBUILD_BUILD_TIMESTAMP=1970-01-01
@@ -78,9 +78,9 @@ kernel_space()
 {
 	local free
 
-	mkdir -p -- "$TOP/build" || die 74 "$TOP/build: cannot be made"
-	free=$(df -Pm "$TOP/build" | awk 'NR == 2 { print $4 }')
-	log_info "compiling takes $kernel_need_mib MiB in $TOP/build for a while;" \
+	mkdir -p -- "$paths_state" || die 74 "$paths_state: cannot be made"
+	free=$(df -Pm "$paths_state" | awk 'NR == 2 { print $4 }')
+	log_info "compiling takes $kernel_need_mib MiB in $paths_state for a while;" \
 		"$free MiB are free"
 	[ "$free" -gt "$kernel_need_mib" ] ||
 		die 74 "the disk is full: $kernel_need_mib MiB wanted, $free MiB free"
@@ -113,8 +113,8 @@ kernel_install()
 		! cp -- "$kernel_work/obj/.config" "$new/config"; then
 		die 74 "$new: cannot be made; is the disk full?"
 	fi
-	rm -rf -- "$TOP/build/kmod/$release" "$dir" \
-		"$TOP/build/images/vmlinux-$release"
+	rm -rf -- "$paths_state/kmod/$release" "$dir" \
+		"$paths_state/images/vmlinux-$release"
 	mv -T -- "$new" "$dir" || die 74 "$dir: cannot be made"
 	build_out=$dir/vmlinuz
 }

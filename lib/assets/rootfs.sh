@@ -24,7 +24,7 @@ rootfs_init()
 		die 64 "'$rootfs_version' is no version of a driver" ;;
 	esac
 	rootfs_dir=$assets_dir/gpu/$rootfs_version
-	rootfs_out=$TOP/build/nvidia/$build_gpu/$rootfs_version
+	rootfs_out=$paths_state/nvidia/$build_gpu/$rootfs_version
 }
 
 # rootfs_get: sees that rootfs_dir is there.

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # base.sh - what every command starts with: log, errors, clean-up, progress
 #
-# The caller sets TOP to the root of the checkout, sources this and calls
-# base_init. Afterwards DRY_RUN is 0 or 1 and base_cmd names the command.
+# The caller sets TOP to the directory that has lib/ and scripts/, sources this
+# and calls base_init. Afterwards DRY_RUN is 0 or 1 and base_cmd names the command.
 #
 # These functions stand below every other and are the only ones whose names
 # carry no prefix: use, log_*, fail, die, leave, on_exit, run, sys_write, step_*,
@@ -23,6 +23,8 @@ use()
 		. "$TOP/lib"/*/"$base_use.sh"
 	done
 }
+
+. "$TOP/lib/base/paths.sh"
 
 base_nl='
 '

@@ -26,8 +26,8 @@ conf_load()
 
 	file=$shown
 	if [ -z "$file" ]; then
-		shown=etc/isospin.conf
-		file=$TOP/$shown
+		file=$paths_conf
+		shown=${file#"$paths_home/"}
 		[ -e "$file" ] || file=
 	elif [ ! -e "$file" ]; then
 		fail 78 "$file: no such file" || return
@@ -35,8 +35,8 @@ conf_load()
 	if [ -n "$file" ] && { [ ! -r "$file" ] || [ -d "$file" ]; }; then
 		fail 78 "$shown: cannot be read" || return
 	fi
-	conf_data=$(CONF_TBL=$TOP/share/conf.tbl \
-		CONF_BRANCHES=$TOP/share/abi/branches CONF_FILE=$file \
+	conf_data=$(CONF_TBL=$paths_share/conf.tbl \
+		CONF_BRANCHES=$paths_share/abi/branches CONF_FILE=$file \
 		CONF_SHOWN=$shown CONF_FLAGS=$conf_flags LC_ALL=C \
 		awk -f "$TOP/lib/base/conf.awk") ||
 		fail 78 "$conf_data" || return
@@ -84,7 +84,7 @@ conf_get_path()
 	conf_get conf_path "$2" "${3:-}"
 	case $conf_path in
 	/*) ;;
-	*) conf_path=$TOP/$conf_path ;;
+	*) conf_path=$paths_home/$conf_path ;;
 	esac
 	base_set "$1" "$conf_path"
 }

@@ -178,6 +178,6 @@ opt_version()
 {
 	local version
 
-	read -r version <"$TOP/share/version"
+	read -r version <"$paths_share/version"
 	printf 'isospin %s\n' "$version"
 }

@@ -311,8 +311,8 @@ doctor_disk()
 			need=$((need + 64))
 	done
 	doctor_room disk "$assets_dir" "$need" 'kernels and images are kept'
-	[ -x "$TOP/build/bin/vmctl" ] ||
-		doctor_room disk "$TOP" 200 'programs are built'
+	[ -x "$paths_bin/vmctl" ] ||
+		doctor_room disk "$paths_source" 200 'programs are built'
 }
 
 # doctor_meminfo VAR FIELD: a line of /proc/meminfo, in bytes (kB) or a count; 1,
@@ -406,13 +406,14 @@ doctor_programs()
 {
 	local name lacks='' release
 
-	for name in bin/vmctl bin/vsock-bridge bin/vsock-device \
-		static/bin/gpu-broker static/bin/isospin-agent; do
-		[ -x "$TOP/build/$name" ] || lacks="$lacks ${name##*/}"
+	for name in "$paths_bin/vmctl" "$paths_bin/vsock-bridge" \
+		"$paths_bin/vsock-device" "$paths_guest/gpu-broker" \
+		"$paths_guest/isospin-agent"; do
+		[ -x "$name" ] || lacks="$lacks ${name##*/}"
 	done
 	if release=$(assets_worker_kernel); then
 		name=kmod/$release/nvidia-shim.ko
-		[ -f "$TOP/build/$name" ] || lacks="$lacks $name"
+		[ -f "$paths_state/$name" ] || lacks="$lacks $name"
 	fi
 	if [ -z "$lacks" ]; then
 		doctor_say ok programs 'built'

@@ -499,8 +499,8 @@ vfio_save_files()
 
 	umask 022
 	vfio_run mkdir -p -- "$ETC_ROOT/driverctl.d" "${vfio_rule%/*}" || return 1
-	if ! cmp -s "$TOP/share/udev/${vfio_rule##*/}" "$vfio_rule"; then
-		vfio_run install -m 644 -- "$TOP/share/udev/${vfio_rule##*/}" \
+	if ! cmp -s "$paths_share/udev/${vfio_rule##*/}" "$vfio_rule"; then
+		vfio_run install -m 644 -- "$paths_share/udev/${vfio_rule##*/}" \
 			"$vfio_rule.new" &&
 			vfio_run mv -f -- "$vfio_rule.new" "$vfio_rule" || return 1
 	fi

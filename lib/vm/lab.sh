@@ -8,7 +8,7 @@
 
 use conf proc disk assets image
 
-# Where test/lab/up puts the checkout.
+# Where share/lab/up puts the checkout.
 lab_top=/isospin
 lab_disk_mib=4096
 # What the initial RAM disk loads.
@@ -30,9 +30,9 @@ lab_init()
 	lab_qemu=
 	conf_get lab_vmms LAB_VMMS
 	[ -z "$lab_vmms" ] || lab_init_vmms
-	lab_hang=$TOP/build/lab/$lab_release/hang.ko
+	lab_hang=$paths_state/lab/$lab_release/hang.ko
 	[ -f "$lab_hang" ] || [ "$DRY_RUN" -eq 1 ] ||
-		die 69 "build/lab/$lab_release/hang.ko is not built; run: make lab"
+		die 69 "$lab_hang is not built; run: make lab"
 }
 
 # lab_init_vmms: for the monitors of LAB_VMMS. Of QEMU 7.2 their guests die, or
@@ -64,9 +64,9 @@ lab_stage()
 
 	dir=$(assets_kernel_dir "$1")
 	paths=$(lab_module_files "$dir" "$1") || return
-	image_put "$TOP/build/static/bin/isospin-agent" isospin/agent 755 &&
+	image_put "$paths_guest/isospin-agent" isospin/agent 755 &&
 		image_put "$image_busybox" bin/busybox 755 &&
-		image_put "$TOP/test/lab/init" init 755 || return
+		image_put "$paths_share/lab/init" init 755 || return
 	for file in $paths; do
 		dir=${file##*/}
 		dir=${dir%.xz}

@@ -54,10 +54,10 @@ vm_notify()
 # vm_tool VAR NAME: the path of one of our programs, or ends the command.
 vm_tool()
 {
-	local vm_path="$TOP/build/bin/$2"
+	local vm_path="$paths_bin/$2"
 
 	[ -x "$vm_path" ] || [ "$DRY_RUN" -eq 1 ] ||
-		die 69 "build/bin/$2 is not built; run isospin demo first, or make"
+		die 69 "$vm_path is not built; run isospin demo first, or make"
 	base_set "$1" "$vm_path"
 }
 

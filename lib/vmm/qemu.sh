@@ -269,7 +269,7 @@ qemu_probe_image()
 # qemu_tsc: prints the rate of the processor's time stamp counter in kHz.
 qemu_tsc()
 {
-	"$TOP/build/bin/vmctl" tsc-khz
+	"$paths_bin/vmctl" tsc-khz
 }
 
 # qemu_append: sets qemu_append to the kernel command line.
