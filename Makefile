@@ -86,7 +86,7 @@ GUEST_TESTS := $(filter-out wire-shim wire-hostile,$(patsubst \
 all: $(HOST:%=$(B)/bin/%) static
 static: $(STATIC:%=$(S)/bin/%)
 unit: $(UNIT:%=$(B)/test/unit/%) $(HOST:%=$(B)/bin/%) \
-	build/test/softrm-preload.so
+	build/test/soft-preload.so
 
 help:
 	@printf '%s\n' \
@@ -195,7 +195,7 @@ endef
 $(foreach p,$(UNIT),$(eval $(call unit_program,$(p))))
 
 # The soft driver under an unmodified program, without a VM.
-build/test/softrm-preload.so: test/tools/softrm-preload.c src/abi/abi.c \
+build/test/soft-preload.so: test/tools/soft-preload.c src/abi/abi.c \
 		$(GEN)/abi_tables.c \
 		$(filter-out %/soft_host.c,$(wildcard src/drv/soft/*.c)) \
 		$(wildcard src/drv/*.h src/drv/soft/*.h) | $(GEN_H)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_broker - requests a second of gpu-broker, against a bare epoll echo
+ * bench_broker.c - compares gpu-broker's round trip with that of a bare epoll echo
  *
  * usage: bench_broker [PAIRS]
  *
  * One process drives C connections over a Unix socket in turn: a request, its
  * answer, the next connection. The broker answers the smallest call there is
- * through its soft driver; the echo sends the same number of bytes back. Pairs
- * are interleaved, and all processes share one processor: where the scheduler
- * puts the two of a pair moves a round trip by more than what is compared.
- * Prints one JSON object for each C; ends with 1 if a ratio is above its limit.
+ * through its soft driver; the echo sends the same number of bytes back. The
+ * measurements of a pair are interleaved, and all processes share one processor,
+ * for the scheduler's choice of processors would change a round trip by more than
+ * the two differ. Prints one JSON object for each C; ends with 1 if a ratio is
+ * above its limit.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -126,7 +127,7 @@ static void header(struct wr *w, size_t body, enum iso_type type, uint32_t tag,
 	wr_u32(w, file);
 }
 
-/* Reads one frame's header and drops its body; the file id. */
+/* Reads one frame's header and drops its body. The file id. */
 static uint32_t take_frame(int fd, enum iso_type type)
 {
 	uint8_t head[sizeof(struct iso_hdr)], junk[4096];
@@ -151,7 +152,7 @@ static uint32_t take_frame(int fd, enum iso_type type)
 	return file;
 }
 
-/* Joins as the one worker and opens a device; the file id. */
+/* Joins as the one worker and opens a device. The file id. */
 static uint32_t join(int fd, const uint8_t *secret)
 {
 	struct iso_ident id = { .worker = "bench", .caps = ISO_CAP_UTILITY };
@@ -177,7 +178,7 @@ static uint32_t join(int fd, const uint8_t *secret)
 	return take_frame(fd, ISO_OPENED);
 }
 
-/* SYS_PARAMS: 8 bytes there, 8 back, no pointer. */
+/* Makes a SYS_PARAMS: 8 bytes there, 8 back, no pointer. Its length. */
 static size_t make_request(uint8_t *p, uint32_t file)
 {
 	const uint32_t arg_len = 8;
@@ -295,7 +296,7 @@ int main(int argc, char **argv)
 		die(ISO_EX_USAGE, "usage: bench_broker [PAIRS]");
 	setup(&b);
 	kept = compare_at(&b, 1, pairs, "broker_1_connection", 1.5);
-	/* No limit was set for this one; twice the echo would be news. */
+	/* Twice the echo would be out of the ordinary. */
 	kept &= compare_at(&b, MAX_CONNS, pairs, "broker_100_connections", 2.0);
 	teardown(&b);
 	return kept ? ISO_EX_OK : ISO_EX_NO;

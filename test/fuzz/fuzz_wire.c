@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/child src/drv/soft */
 /*
- * What a hostile worker sends to its child, after a good HELLO and two OPENs:
- * frames made from the input, most with a right header, or raw bytes. Jobs run
- * in line.
+ * fuzz_wire.c - sends a child what a hostile worker could
+ *
+ * After a good HELLO and two OPENs come frames made from the input, most of them
+ * with a right header, and raw bytes. The jobs of the pool run in line.
  */
+/* links: src/broker src/broker/child src/drv/soft */
 #include <string.h>
 #include <sys/socket.h>
 
@@ -19,7 +20,7 @@
 #define MAX_BODY 512
 
 static struct child child;
-static uint32_t client_handle; /* of the input before: may be right again */
+static uint32_t client_handle; /* of the last input, for the next */
 
 static void stopped(struct pool *pool)
 {
@@ -79,7 +80,7 @@ static void run_jobs(void)
 	}
 }
 
-/* The loop until nothing is left to do; what it answers is dropped. */
+/* Runs the loop until nothing is left to do, and drops the answers. */
 static void settle(int fd)
 {
 	static uint8_t junk[ISO_MAX_FRAME];
@@ -104,7 +105,7 @@ static void send_frame(int fd, enum iso_type type, uint32_t tag, uint32_t file,
 	frame_header(&w, (uint32_t)sizeof(struct iso_hdr) + n, type, tag, file);
 	wr_bytes(&w, body, n);
 	if (send(fd, w.p, w.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		(void)0; /* the child has closed: so it should */
+		(void)0; /* the child has closed, as it should */
 	wr_free(&w);
 }
 
@@ -121,7 +122,8 @@ static void prologue(int fd)
 	settle(fd);
 }
 
-/* Header: type, tag, file slot, length of the body; 0xff for raw bytes. */
+/* Sends the next frame of the input, which has a header of five bytes: type (0xff:
+ * raw bytes), tag, slot of the file, length of the body. */
 static void one_input_frame(int fd, struct rd *in)
 {
 	const uint8_t *h = rd_span(in, 5);

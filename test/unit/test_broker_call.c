@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/child src/drv/soft */
 /*
- * One call from frame to frame against a table made up here, which has what no
- * allowed call of today has: arrays of wide elements, fds inside parameters.
+ * test_broker_call.c - takes single calls from frame to frame
+ *
+ * The table is made up here and has what no allowed call of today has: arrays of
+ * wide elements, and fds inside parameters.
  */
+/* links: src/broker src/broker/child src/drv/soft */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,7 +92,7 @@ static struct file *get_file(struct session *s, uint32_t id)
 	return id == 5 ? &file : NULL;
 }
 
-/* A call of these bytes; r: what call_new() said. */
+/* Makes a call of these bytes, and puts call_new()'s value into *ret_r. */
 static struct call *new_call(const struct wr *w, int *ret_r)
 {
 	struct rd body = rd_init(w->p, w->len);
@@ -157,7 +159,7 @@ static struct call *param_call(uint64_t count, uint64_t ptr, uint32_t fd)
 	return call;
 }
 
-/* A control with parameters of n words. */
+/* Makes a control with parameters of n words. */
 static struct call *words_call(uint32_t cmd, const uint32_t *words, uint32_t n)
 {
 	struct call *call;
@@ -184,7 +186,8 @@ static uint32_t word(const struct wr *w, size_t off)
 	return rd_u32(&r);
 }
 
-/* The driver: puts addresses and fds of its own, and fills what goes out. */
+/* Plays the driver: puts addresses and fds of its own into the fields, and fills
+ * the buffers that go out. */
 static int fake_ioctl(struct drv_file *f, struct drv_call *call)
 {
 	(void)f;
@@ -357,7 +360,7 @@ static void test_refused(void)
 	call_free(call, &session.spare);
 }
 
-/* MOREs that do not fit the NEED; 0 marks where the length is wrong. */
+/* Answers a NEED with MOREs that do not fit it, and with one errno that does. */
 static void test_more(void)
 {
 	static const struct {
@@ -401,7 +404,7 @@ static void test_more(void)
 	}
 }
 
-/* A call made where one was before. */
+/* Makes a call in the memory of one that is over. */
 static void test_spare(void)
 {
 	struct call *first = wide_call(3, 1, 5), *second, *third;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/child src/drv/soft */
 /*
- * One slow job among fast ones; then more slow ones than threads. Each step
- * starts the next from the leader; the last one ends the program.
+ * test_broker_pool.c - gives the pool slow jobs among fast ones
+ *
+ * First there is one slow job among many fast ones, then there are more slow jobs
+ * than threads. Each step starts the next one from the leader's thread, and the
+ * last one ends the program.
  */
+/* links: src/broker src/broker/child src/drv/soft */
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
@@ -66,7 +69,7 @@ static void done_slow(struct job *job)
 	}
 }
 
-/* Runs in the loop: that it does shows that somebody still leads. */
+/* Runs in the loop, which shows that some thread still leads. */
 static void started(struct iso_ev *ev, uint32_t events)
 {
 	uint64_t n;

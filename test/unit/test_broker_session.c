@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/child src/drv/soft */
 /*
- * A connection of a child from its first frame to its end, turn by turn. The
- * jobs of the pool run in line, when the test says so.
+ * test_broker_session.c - takes connections from first frame to end, turn by turn
+ *
+ * The jobs of the pool run in line, when the test says so.
  */
+/* links: src/broker src/broker/child src/drv/soft */
 #include <string.h>
 #include <sys/socket.h>
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/broker src/broker/monitor src/broker/child src/drv/real */
 /*
- * The real driver's two halves against a /dev made up here: the monitor's, which
- * asks what is there and opens, and the child's, which asks for it and calls.
- * ioctl() is this program's, and plays NVIDIA's driver.
+ * test_drv_real.c - has the real driver's two halves serve a /dev made up here
+ *
+ * The monitor's half asks what GPUs there are, and opens nodes; the child's half
+ * has it open them, and makes calls. ioctl() is this program's own function, which
+ * plays NVIDIA's driver.
  */
+/* links: src/broker src/broker/monitor src/broker/child src/drv/real */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -25,7 +27,7 @@
 
 #define VERSION "550.163.01"
 
-/* What the driver does, and what it was asked last. */
+/* How NVIDIA's driver answers, and its last call. */
 static struct {
 	const char *version;
 	int n_cards;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* links: src/drv/soft */
 /*
- * A hostile worker's calls on the soft driver: rows, files and handles picked
- * by the input, the buffers sized as the broker sizes them, filled from it.
+ * fuzz_drv_soft.c - makes a hostile worker's calls on the soft driver
+ *
+ * The input picks rows, files and handles, and fills the buffers, which have the
+ * sizes that the broker would give them.
  */
+/* links: src/drv/soft */
 #include <string.h>
 
 #include "base/base.h"

@@ -13,19 +13,19 @@ setup()
 	[ "${#versions[@]}" -gt 0 ] || skip 'nvidia-smi is not unpacked'
 }
 
-# smi VERSION ARG...: runs nvidia-smi on the model that SOFTRM_* describe.
+# smi VERSION ARG...: runs nvidia-smi on the model that SOFT_* describe.
 smi()
 {
 	local dir=$TOP/.vm-assets/nvidia/$1
 
-	SOFTRM_VERSION=$1 LD_LIBRARY_PATH=$dir/lib \
-		LD_PRELOAD=$TOP/build/test/softrm-preload.so \
+	SOFT_VERSION=$1 LD_LIBRARY_PATH=$dir/lib \
+		LD_PRELOAD=$TOP/build/test/soft-preload.so \
 		timeout 20 "$dir/nvidia-smi" "${@:2}"
 }
 
 @test "nvidia-smi -L lists as many GPUs as the model has, UUIDs counting on" {
 	for v in "${versions[@]}"; do
-		SOFTRM_COUNT=3 SOFTRM_NAME='Any Name' run -0 smi "$v" -L
+		SOFT_COUNT=3 SOFT_NAME='Any Name' run -0 smi "$v" -L
 		[ "${#lines[@]}" = 3 ]
 		equal 'GPU 2: Any Name (UUID: GPU-49534f53-5049-4e00-0000-000000000002)' \
 			"${lines[2]}"
@@ -34,15 +34,15 @@ smi()
 
 @test "nvidia-smi says that there is no GPU when the model has none" {
 	for v in "${versions[@]}"; do
-		SOFTRM_COUNT=0 run ! smi "$v" -L
+		SOFT_COUNT=0 run ! smi "$v" -L
 		[[ $output != *'GPU 0'* ]]
 	done
 }
 
 @test "nvidia-smi's table shows name, bus, memory, temperature, power, load" {
 	for v in "${versions[@]}"; do
-		SOFTRM_NAME='Table GPU' SOFTRM_MEM_MIB=4321 SOFTRM_BUS=0x2a \
-			SOFTRM_TEMP=77 SOFTRM_POWER_MW=123456 SOFTRM_UTIL=42 \
+		SOFT_NAME='Table GPU' SOFT_MEM_MIB=4321 SOFT_BUS=0x2a \
+			SOFT_TEMP=77 SOFT_POWER_MW=123456 SOFT_UTIL=42 \
 			run -0 smi "$v"
 		has "$output" "Driver Version: $v"
 		has "$output" 'Table GPU'
@@ -57,7 +57,7 @@ smi()
 
 @test "nvidia-smi -q runs to its end without an unknown error" {
 	for v in "${versions[@]}"; do
-		SOFTRM_TEMP=66 run -0 smi "$v" -q
+		SOFT_TEMP=66 run -0 smi "$v" -q
 		has "$output" 'GPU Current Temp                  : 66 C'
 		has "$output" 'Processes                             : None'
 		[[ $output != *'Unknown Error'* ]]
@@ -66,7 +66,7 @@ smi()
 
 @test "nvidia-smi --query-gpu gives the model's numbers as csv" {
 	for v in "${versions[@]}"; do
-		SOFTRM_MEM_MIB=2048 SOFTRM_UTIL=7 run -0 smi "$v" --format=csv,noheader \
+		SOFT_MEM_MIB=2048 SOFT_UTIL=7 run -0 smi "$v" --format=csv,noheader \
 			--query-gpu=name,uuid,memory.total,memory.free,temperature.gpu,utilization.gpu,power.draw,driver_version
 		equal "Isospin Soft GPU, GPU-49534f53-5049-4e00-0000-000000000000, 2048 MiB, 2048 MiB, 35, 7 %, 50.00 W, $v" \
 			"$output"
@@ -76,8 +76,8 @@ smi()
 @test "nvidia-smi of another version is refused, as by the real driver" {
 	for v in "${versions[@]}"; do
 		dir=$TOP/.vm-assets/nvidia/$v
-		SOFTRM_VERSION=${v%.*}.99 LD_LIBRARY_PATH=$dir/lib \
-			LD_PRELOAD=$TOP/build/test/softrm-preload.so \
+		SOFT_VERSION=${v%.*}.99 LD_LIBRARY_PATH=$dir/lib \
+			LD_PRELOAD=$TOP/build/test/soft-preload.so \
 			run ! timeout 20 "$dir/nvidia-smi" -L
 		has "$output" 'Driver/library version mismatch'
 	done

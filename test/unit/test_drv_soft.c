@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* test_drv_soft.c - makes calls on the soft driver and reads its model back */
 /* links: src/drv/soft */
 #include <errno.h>
 #include <pthread.h>
@@ -67,7 +68,7 @@ static uint32_t rm_call(struct drv_file *f, struct rm_arg *a,
 	return rm_arg_status(a);
 }
 
-/* RM_ALLOC: an RM status; *handle in and out. */
+/* Calls RM_ALLOC, with *handle in and out. An RM status. */
 static uint32_t rm_alloc(struct drv_file *f, uint32_t client, uint32_t parent,
 			 uint32_t *handle, uint32_t class, void *params,
 			 uint32_t len)
@@ -123,7 +124,7 @@ static uint32_t new_client(struct drv_file *f)
 	return rm_alloc(f, 0, 0, &h, NV01_ROOT, NULL, 0) == NV_OK ? h : 0;
 }
 
-/* A device and its subdevice for GPU nr, by the handles given. */
+/* Makes a device and its subdevice for GPU nr, with the handles given. */
 static bool new_gpu(struct drv_file *f, uint32_t client, uint32_t dev,
 		    uint32_t sub, uint32_t nr)
 {
@@ -291,7 +292,7 @@ static void test_limits(struct drv_file *ctl)
 	ok(new_client(ctl) != 0, "freeing makes room");
 }
 
-/* RM_ALLOC of that much video memory; what it takes is in *taken. */
+/* Allocates so much video memory; *taken is how much it takes. */
 static uint32_t take_mem(struct drv_file *f, uint32_t client, uint32_t dev,
 			 uint64_t bytes, uint64_t *taken)
 {
@@ -460,7 +461,7 @@ static void test_uvm(struct drv_file *ctl)
 	drv->ops->close(b);
 }
 
-/* A copy of the table in which every call has the next number. */
+/* Copies the table, with the next number for every call. */
 static const struct abi *move_numbers(const struct abi *from)
 {
 	static struct abi_row rows[ABI_KIND_COUNT][2048];
@@ -484,7 +485,7 @@ static uint32_t number(enum abi_r id)
 	return abi_row(abi, id)->nr;
 }
 
-/* Below a client of its own: a device, a subdevice, and the name by control. */
+/* Makes an RM client, a device and a subdevice, and asks for the GPU's name. */
 static bool names_gpu(struct drv_file *f)
 {
 	uint32_t c = 0, dev = 0x80, sub = 0x81, device[14] = { 0 }, nr = 0;

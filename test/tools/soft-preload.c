@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * softrm-preload.c - runs an unmodified NVIDIA program on the soft driver
+ * soft-preload.c - runs an unmodified NVIDIA program on the soft driver
  *
  * There is no VM: this LD_PRELOAD object stands in for /dev/nvidia* and hands each
  * call to the soft driver, through copies of exactly the buffers that the tables
  * name, as the broker does.
  *
- *   SOFTRM_VERSION  the program's driver version (needed)
- *   SOFTRM_COUNT, SOFTRM_NAME, SOFTRM_MEM_MIB, SOFTRM_BUS, SOFTRM_UTIL,
- *   SOFTRM_TEMP, SOFTRM_POWER_MW     the model
- *   SOFTRM_TRACE    a file descriptor for one line a call
- *   SOFTRM_DUMP     a control whose parameters the trace shows
+ *   SOFT_VERSION  the program's driver version (needed)
+ *   SOFT_COUNT, SOFT_NAME, SOFT_MEM_MIB, SOFT_BUS, SOFT_UTIL,
+ *   SOFT_TEMP, SOFT_POWER_MW     the model
+ *   SOFT_TRACE    a file descriptor for one line a call
+ *   SOFT_DUMP     a control whose parameters the trace shows
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,23 +47,23 @@ static unsigned int env_number(const char *name, unsigned int def)
 static void start(void)
 {
 	struct soft_config c = {
-		.count = env_number("SOFTRM_COUNT", 1),
+		.count = env_number("SOFT_COUNT", 1),
 		.uuid = { 0x49, 0x53, 0x4f, 0x53, 0x50, 0x49, 0x4e },
-		.mem_bytes = (uint64_t)env_number("SOFTRM_MEM_MIB", 16384) << 20,
-		.bus = (uint8_t)env_number("SOFTRM_BUS", 1),
-		.util_percent = env_number("SOFTRM_UTIL", 0),
-		.temp_celsius = env_number("SOFTRM_TEMP", 35),
-		.power_mw = env_number("SOFTRM_POWER_MW", 50000),
+		.mem_bytes = (uint64_t)env_number("SOFT_MEM_MIB", 16384) << 20,
+		.bus = (uint8_t)env_number("SOFT_BUS", 1),
+		.util_percent = env_number("SOFT_UTIL", 0),
+		.temp_celsius = env_number("SOFT_TEMP", 35),
+		.power_mw = env_number("SOFT_POWER_MW", 50000),
 		.max_mem_bytes = UINT64_MAX,
 	};
-	const char *name = getenv("SOFTRM_NAME");
-	const char *version = getenv("SOFTRM_VERSION");
+	const char *name = getenv("SOFT_NAME");
+	const char *version = getenv("SOFT_VERSION");
 	const struct abi *abi = version ? abi_find_nearest(version) : NULL;
 
 	snprintf(c.name, sizeof(c.name), "%s",
 		 name ? name : "Isospin Soft GPU");
 	if (!abi || soft_new(abi, version, &c, &drv) < 0) {
-		fprintf(stderr, "softrm-preload: SOFTRM_VERSION or model\n");
+		fprintf(stderr, "soft-preload: SOFT_VERSION or model\n");
 		_exit(ISO_EX_CONFIG);
 	}
 }
@@ -238,7 +238,7 @@ static int gather(struct drv_call *call, int parent, const struct abi_row *row,
 static void trace(const struct drv_call *call, const struct abi_row *ctl, int r)
 {
 	const uint32_t *w;
-	unsigned int fd = env_number("SOFTRM_TRACE", 0);
+	unsigned int fd = env_number("SOFT_TRACE", 0);
 	uint32_t status = (uint32_t)abi_get(call->row, ABI_F_status, 0,
 					    call->arg, call->len);
 
@@ -257,7 +257,7 @@ static void trace(const struct drv_call *call, const struct abi_row *ctl, int r)
 			(uint32_t)abi_get(call->row, ABI_F_hClass, 0,
 					  call->arg, call->len));
 	dprintf((int)fd, " -> %d %s\n", r, abi_status_name(status));
-	if (!ctl || ctl->nr != env_number("SOFTRM_DUMP", 0) || !call->n_mem)
+	if (!ctl || ctl->nr != env_number("SOFT_DUMP", 0) || !call->n_mem)
 		return;
 	for (uint32_t m = 0; m < call->n_mem; m++) {
 		w = call->mem[m].ptr;
@@ -333,8 +333,8 @@ int ioctl(int fd, unsigned long request, ...)
 		return next(fd, request, arg);
 	row = find_row(files[fd], request);
 	r = row ? soft_call(files[fd], row, arg) : -EINVAL;
-	if (!row && env_number("SOFTRM_TRACE", 0))
-		dprintf((int)env_number("SOFTRM_TRACE", 0),
+	if (!row && env_number("SOFT_TRACE", 0))
+		dprintf((int)env_number("SOFT_TRACE", 0),
 			"no row for %lx\n", request);
 	if (r < 0)
 		errno = -r;
