@@ -21,44 +21,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf abi apt fetch assets
-
-# Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
-tools_demo='
-qemu-system-x86 runs the virtual machines
-qemu-system-data has their firmware
-make builds
-gcc builds
-libc6-dev builds
-musl-tools builds what runs inside the VMs
-libelf1/libelf1t64 is needed to build the kernel module
-libssl3/libssl3t64 is needed to build the kernel module
-kmod reads kernel modules
-cpio packs what the VMs boot from
-xz-utils unpacks kernel modules
-zstd unpacks kernels
-busybox-static is the user space of the VMs
-jq writes and reads JSON
-socat connects sockets
-pciutils names PCI devices
-tmux shows the stack in windows
-'
-tools_build='
-flex compiles a kernel
-bison compiles a kernel
-bc compiles a kernel
-libelf-dev compiles a kernel
-'
-tools_lab='
-e2fsprogs makes the disks of the lab
-'
-tools_check='
-bats runs the tests
-shellcheck checks the shell
-scdoc builds the manual
-procps lists processes
-strace watches the sandbox
-'
+use opt conf abi apt fetch assets tools
 
 option()
 {
@@ -89,7 +52,7 @@ work()
 	conf_get vmms LAB_VMMS
 	assets_init
 
-	machine
+	tools_machine || die $? "$why"
 	find_missing
 	if [ -z "$tools$kernels$branches$lab$source" ]; then
 		log_info "everything for $set_name is here"
@@ -110,56 +73,13 @@ main()
 	opt_parse option work "$@"
 }
 
-# What this machine is: sets debian (12 or 13), codename and the other Debian,
-# which has the other kernel and the other branch of NVIDIA's.
-machine()
-{
-	local key value id=''
-
-	[ "$(uname -m)" = x86_64 ] ||
-		die 69 "isospin runs on x86-64 only; this is $(uname -m)"
-	case $TOP in
-	*[[:space:]:]*) die 69 "$TOP: a kernel module cannot be built below a \
-directory with a space or a colon in its name; move the checkout" ;;
-	esac
-	debian=
-	while IFS='=' read -r key value; do
-		value=${value#\"}
-		value=${value%\"}
-		case $key in
-		ID) id=$value ;;
-		VERSION_ID) debian=$value ;;
-		esac
-	done <"${OS_RELEASE:-/etc/os-release}"
-	case $id:$debian in
-	debian:12) codename=bookworm other=trixie ;;
-	debian:13) codename=trixie other=bookworm ;;
-	*) die 69 "setup knows Debian 12 and 13; this is ${id:-unknown} $debian" ;;
-	esac
-}
-
 # Sets tools (packages), kernels (prefixes), branches and lab (kernel, root): what
 # is missing. source is linux-source, if that is.
 find_missing()
 {
-	local list="$tools_demo" pkg why prefix branch
+	local prefix branch
 
-	case $set_name in
-	build) list=$list$tools_build ;;
-	lab) list=$list$tools_lab ;;
-	check) list=$list$tools_lab$tools_check ;;
-	esac
-	set --
-	while read -r pkg why; do
-		[ -n "$pkg" ] || continue
-		case $debian in
-		12) set -- "$@" "${pkg%/*}" ;;
-		13) set -- "$@" "${pkg#*/}" ;;
-		esac
-	done <<-EOT
-	$list
-	EOT
-	tools=$(apt_missing "$@")
+	tools=$(tools_missing "$set_name")
 
 	kernels=
 	prefix=6.12
@@ -199,25 +119,14 @@ qemu_is_new()
 	esac
 }
 
+# say_missing: logs what is missing, and what each is for.
 say_missing()
 {
-	local pkg why name
+	local name
 
-	while read -r pkg why; do
-		[ -n "$pkg" ] || continue
-		for name in "${pkg%/*}" "${pkg#*/}"; do
-			case "$base_nl$tools$base_nl" in
-			*"$base_nl$name$base_nl"*)
-				log_info "missing tool: $name $why"
-				break ;;
-			esac
-		done
-	done <<-EOT
-	$tools_demo
-	$tools_lab
-	$tools_check
-	$tools_build
-	EOT
+	for name in $tools; do
+		log_info "missing tool: $name $(tools_purpose "$name")"
+	done
 	[ -z "$source" ] || log_info "missing: $source, what a kernel is made of"
 	for name in $kernels; do
 		log_info "missing kernel: $name with its headers, boots the VMs"
@@ -298,7 +207,7 @@ fetch_demo()
 {
 	local name reasons=''
 
-	fetch_sources "$codename" "$other" "$nonfree"
+	fetch_sources "$tools_codename" "$tools_other" "$nonfree"
 	if [ "$DRY_RUN" -eq 1 ]; then
 		printf '# names and versions follow from these indexes;'
 		printf ' with those at hand:\n'
@@ -325,14 +234,14 @@ fetch_source()
 {
 	fetch_plan='' fetch_download=0 fetch_disk=0
 	fetch_init
-	apt_mirrors "$codename" ||
-		die 78 "no source of Debian $codename main in $apt_etc"
+	apt_mirrors "$tools_codename" ||
+		die 78 "no source of Debian $tools_codename main in $apt_etc"
 	run as_user rm -f "$apt_dir/sources.d"/*
-	apt_own_source "$codename-security-main" "$apt_security" \
-		"$codename-security" main
-	[ "$debian" = 12 ] || apt_own_source "$codename-main" "$apt_main" \
-		"$codename" main
-	fetch_update "fetching the indexes of $codename" ||
+	apt_own_source "$tools_codename-security-main" "$apt_security" \
+		"$tools_codename-security" main
+	[ "$tools_debian" = 12 ] || apt_own_source "$tools_codename-main" "$apt_main" \
+		"$tools_codename" main
+	fetch_update "fetching the indexes of $tools_codename" ||
 		die "$apt_status" "$apt_reason"
 	[ "$DRY_RUN" -eq 0 ] || [ -f "$assets_dir/apt/apt.conf" ] || return 0
 	fetch_plan_source "$source" ||
@@ -351,28 +260,28 @@ fetch_lab()
 		die 74 "$assets_dir: cannot be written; is the disk full?"
 	run as_user rm -rf "$assets_dir/lab/.new" "$assets_dir/qemu/.new"
 	apt_own_init "$assets_dir/lab/apt"
-	apt_mirrors "$codename" ||
-		die 78 "no source of Debian $codename main in $apt_etc"
-	apt_own_source main "$apt_main" "$codename" main
-	apt_own_source security "$apt_security" "$codename-security" main
+	apt_mirrors "$tools_codename" ||
+		die 78 "no source of Debian $tools_codename main in $apt_etc"
+	apt_own_source main "$apt_main" "$tools_codename" main
+	apt_own_source security "$apt_security" "$tools_codename-security" main
 	case $lab in
-	*QEMU*) apt_own_source backports "$apt_main" "$codename-backports" main ;;
+	*QEMU*) apt_own_source backports "$apt_main" "$tools_codename-backports" main ;;
 	*) run as_user rm -f "$apt_dir/sources.d/backports.sources" ;;
 	esac
-	fetch_update "fetching the indexes of $codename main" ||
+	fetch_update "fetching the indexes of $tools_codename main" ||
 		die "$apt_status" "$apt_reason"
 	if [ "$DRY_RUN" -eq 1 ] && [ ! -f "$apt_dir/apt.conf" ]; then
 		return 0
 	fi
 	for name in $lab; do
 		case $name in
-		kernel) fetch_plan_kernel 6.12 "$debian" amd64 ||
+		kernel) fetch_plan_kernel 6.12 "$tools_debian" amd64 ||
 			die 69 'the package mirror offers no kernel 6.12' ;;
 		root) fetch_plan_lab "$(assets_lab)" ||
 			die 69 'the package mirror lacks a package of the lab' ;;
 		QEMU) fetch_plan_qemu ||
 			die 69 "the package mirror offers no QEMU of 10 or later \
-in $codename-backports" ;;
+in $tools_codename-backports" ;;
 		esac
 	done
 	check_space
@@ -385,12 +294,12 @@ plan_kernel()
 {
 	local suite=bookworm
 
-	fetch_plan_kernel "$1" "$debian" cloud-amd64 && return
-	[ "$1" = 6.1 ] || suite=$codename
+	fetch_plan_kernel "$1" "$tools_debian" cloud-amd64 && return
+	[ "$1" = 6.1 ] || suite=$tools_codename
 	apt_own_source "$suite-main" "$apt_main" "$suite" main
 	fetch_update "fetching the index of $suite main" ||
 		die "$apt_status" "$apt_reason"
-	fetch_plan_kernel "$1" "$debian" cloud-amd64 ||
+	fetch_plan_kernel "$1" "$tools_debian" cloud-amd64 ||
 		die 69 "the package mirror offers no cloud kernel $1"
 }
 

@@ -15,7 +15,7 @@ fetch_disk=0
 # fetch_init: needs assets_init. Removes what a killed run left.
 fetch_init()
 {
-	fetch_keyring
+	fetch_keyring || die $? "$why"
 	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" \
 		"$assets_dir/sources" ||
 		die 74 "$assets_dir: cannot be written; is the disk full?"
@@ -24,7 +24,7 @@ fetch_init()
 	apt_own_init "$assets_dir/apt"
 }
 
-# fetch_keyring: sets apt_keyring, or ends the command.
+# fetch_keyring: sets apt_keyring. 66, and why, if there is none.
 fetch_keyring()
 {
 	local keyring
@@ -35,7 +35,7 @@ fetch_keyring()
 		[ -n "$apt_keyring" ] || [ ! -r "$keyring" ] || apt_keyring=$keyring
 	done
 	[ -n "$apt_keyring" ] ||
-		die 66 "no $fetch_keyrings/debian-archive-keyring.gpg: install debian-archive-keyring"
+		fail 66 "no $fetch_keyrings/debian-archive-keyring.gpg: install debian-archive-keyring"
 }
 
 fetch_keyrings=${KEYRINGS:-/usr/share/keyrings}

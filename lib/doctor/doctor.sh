@@ -5,10 +5,22 @@
 # ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
 # assets_init and sysfs.sh.
 
-use conf proc sysfs abi assets vmm qemu boot
+use conf proc sysfs abi apt fetch tools assets vmm qemu boot
 
 doctor_failed=0
 doctor_found=
+
+# doctor_begin TARGET: before the checks. TARGET is demo (the soft driver) or gpu (a GPU
+# VM with a real GPU).
+doctor_begin()
+{
+	doctor_target=$1
+	if [ "$1" = gpu ]; then
+		conf_get_bytes doctor_mem GPU_VM_MEM
+	else
+		conf_get_bytes doctor_mem GPU_VM_SOFT_MEM
+	fi
+}
 
 # doctor_say STATUS NAME MESSAGE [REMEDY]: one finding; STATUS is ok, warn or fail.
 # Of JSON it is kept for doctor_end: a jq for each took longer than all checks.
@@ -48,6 +60,58 @@ doctor_unknown()
 doctor_mib()
 {
 	base_set "$1" "$((($2 + 1048575) >> 20)) MiB"
+}
+
+# doctor_tools: what setup would install. Sets doctor_no_tool and doctor_no_asset to how
+# bad it is that something is missing: the demo begins with setup, which installs only
+# as root; a GPU VM takes what is there.
+doctor_tools()
+{
+	local list
+
+	doctor_no_tool=fail doctor_no_asset=fail
+	if ! tools_machine; then
+		doctor_no_setup
+		return 0
+	fi
+	list=$(tools_missing demo | tr '\n' ' ')
+	if [ "$doctor_target" = demo ]; then
+		[ "$(id -u)" -ne 0 ] || doctor_no_tool=warn
+		if doctor_fetch; then
+			doctor_no_asset=warn
+		elif [ -z "$list" ]; then
+			doctor_no_setup
+			return 0
+		fi
+	fi
+	if [ -z "$list" ]; then
+		doctor_say ok tools 'all that setup would install is there'
+	elif [ "$doctor_target" = demo ]; then
+		doctor_say "$doctor_no_tool" tools "not installed: ${list% }" \
+			'sudo isospin setup demo installs them'
+	else
+		doctor_say warn tools "not installed: ${list% }" \
+			'sudo isospin setup demo installs them'
+	fi
+}
+
+# doctor_fetch: whether setup can fetch kernels, if it has to; else 66 or 78, and why.
+doctor_fetch()
+{
+	! assets_kernel >/dev/null || return 0
+	fetch_keyring || return
+	apt_mirrors "$tools_codename" ||
+		fail 78 "no source of Debian $tools_codename main in $apt_etc"
+}
+
+# doctor_no_setup: setup fails; why says why.
+doctor_no_setup()
+{
+	if [ "$doctor_target" = demo ]; then
+		doctor_say fail tools "setup fails: $why"
+	else
+		doctor_unknown tools "setup cannot say what is missing: $why"
+	fi
 }
 
 # doctor_cpu: sets doctor_phys_bits, empty if unknown.
@@ -456,4 +520,32 @@ doctor_kernel()
 		doctor_say fail kernel "no kernel of KERNEL=$want" \
 			'isospin setup check fetches 6.1 and 6.12; or set KERNEL=auto'
 	fi
+}
+
+# doctor_pair: NVIDIA's programs for the workers of the demo, and the soft driver.
+doctor_pair()
+{
+	local branch version nonfree remedy
+
+	conf_get nonfree NONFREE
+	conf_get branch NVIDIA_BRANCH
+	[ "$branch" != auto ] || branch=
+	if [ "$nonfree" = no ]; then
+		doctor_say ok pair 'isospin-smi stands in for nvidia-smi (NONFREE=no)'
+		return 0
+	fi
+	version=$(assets_nvidia_versions "$branch" | head -n 1)
+	if [ -z "$version" ]; then
+		remedy=$(assets_nvidia_missing "${branch:-$(abi_default_branch)}") ||
+			remedy='isospin setup demo fetches it'
+		doctor_say warn pair 'no nvidia-smi for the workers: isospin-smi stands in' \
+			"$remedy"
+		return 0
+	fi
+	if [ -n "$(abi_versions "${version%%.*}")" ]; then
+		doctor_say ok pair "nvidia-smi $version in the workers, and the soft driver knows branch ${version%%.*}"
+		return 0
+	fi
+	doctor_say fail pair "nvidia-smi is $version, and share/abi has no table of branch ${version%%.*}" \
+		'set NVIDIA_BRANCH to another'
 }

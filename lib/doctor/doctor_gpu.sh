@@ -6,17 +6,17 @@
 
 use conf sysfs pci users judge abi assets gpu doctor
 
-# doctor_gpu_device: sets doctor_bdf, empty if GPU_BDF is not there.
+# doctor_gpu_device: sets doctor_gpu_bdf, empty if GPU_BDF is not there.
 doctor_gpu_device()
 {
 	local found vendor device class driver
 
-	conf_get doctor_bdf GPU_BDF
-	if pci_load "$doctor_bdf"; then
+	conf_get doctor_gpu_bdf GPU_BDF
+	if pci_load "$doctor_gpu_bdf"; then
 		base_fields "$pci_record" vendor device class driver
 		case $vendor:$class in
-		10de:03*) doctor_say ok gpu "$doctor_bdf is there: NVIDIA $vendor:$device, driver ${driver:-none}" ;;
-		*) doctor_say fail gpu "$doctor_bdf is no NVIDIA display device ($vendor:$device, class ${class%??})" \
+		10de:03*) doctor_say ok gpu "$doctor_gpu_bdf is there: NVIDIA $vendor:$device, driver ${driver:-none}" ;;
+		*) doctor_say fail gpu "$doctor_gpu_bdf is no NVIDIA display device ($vendor:$device, class ${class%??})" \
 			'set GPU_BDF; isospin vfio-status shows what there is' ;;
 		esac
 		return 0
@@ -26,8 +26,8 @@ doctor_gpu_device()
 	else
 		found='isospin vfio-status shows what there is'
 	fi
-	doctor_say fail gpu "there is no device $doctor_bdf" "$found"
-	doctor_bdf=
+	doctor_say fail gpu "there is no device $doctor_gpu_bdf" "$found"
+	doctor_gpu_bdf=
 }
 
 # doctor_gpu_find: prints the first NVIDIA display device; 1 if there is none.
@@ -59,15 +59,15 @@ doctor_gpu_iommu()
 }
 
 # doctor_gpu_rules: what vfio-status and vfio-bind say of the device and its group,
-# except that the IOMMU is off, which has a check of its own. Sets doctor_device to
+# except that the IOMMU is off, which has a check of its own. Sets doctor_gpu_record to
 # the device's record.
 doctor_gpu_rules()
 {
 	local code severity message remedy state driver iommu_group users_complete
 
 	users_scan
-	judge_load "$doctor_bdf"
-	doctor_device=$judge_record
+	judge_load "$doctor_gpu_bdf"
+	doctor_gpu_record=$judge_record
 	while IFS='	' read -r code severity message remedy; do
 		case $code:$severity in
 		problem=iommu_off:*) ;;
@@ -76,13 +76,13 @@ doctor_gpu_rules()
 		problem=*) doctor_say warn "${code#*=}" "$message" "$remedy" ;;
 		esac
 	done <<-EOT
-	$doctor_device
+	$doctor_gpu_record
 	EOT
-	base_fields "$doctor_device" state driver iommu_group users_complete
+	base_fields "$doctor_gpu_record" state driver iommu_group users_complete
 	case $state in
-	ready) doctor_say ok bind "$doctor_bdf is bound to vfio-pci, group $iommu_group" ;;
-	bindable) doctor_say fail bind "$doctor_bdf is not bound to vfio-pci (driver ${driver:-none}, group $iommu_group)" \
-		"isospin vfio-bind $doctor_bdf" ;;
+	ready) doctor_say ok bind "$doctor_gpu_bdf is bound to vfio-pci, group $iommu_group" ;;
+	bindable) doctor_say fail bind "$doctor_gpu_bdf is not bound to vfio-pci (driver ${driver:-none}, group $iommu_group)" \
+		"isospin vfio-bind $doctor_gpu_bdf" ;;
 	esac
 	[ "$users_complete" != 0 ] || doctor_unknown users \
 		'whether processes of other users use it' 'as root doctor sees them'
@@ -284,7 +284,7 @@ doctor_gpu_capabilities()
 	}'
 }
 
-# doctor_gpu_msix: sets doctor_table to the BAR whose MSI-X table begins within a
+# doctor_gpu_msix: sets doctor_gpu_table to the BAR whose MSI-X table begins within a
 # page, else empty. The VMM gives the guest MSI-X or MSI if the device has it.
 # Without, a line interrupt is masked until the guest touches a BAR (Cloud
 # Hypervisor's pci/src/vfio.rs, read_bar), for which QEMU unmaps the BARs (hw/vfio/
@@ -294,19 +294,19 @@ doctor_gpu_msix()
 	local kind vectors bar offset
 
 	read -r kind vectors bar offset <<-EOT
-	$(doctor_gpu_capabilities "$doctor_bdf")
+	$(doctor_gpu_capabilities "$doctor_gpu_bdf")
 	EOT
-	doctor_table=
+	doctor_gpu_table=
 	case $kind in
 	msix)
-		[ $((offset % 4096)) -eq 0 ] || doctor_table=$bar
+		[ $((offset % 4096)) -eq 0 ] || doctor_gpu_table=$bar
 		doctor_say ok msix "MSI-X with $vectors vectors, its table in BAR $bar" ;;
 	msi) doctor_say ok msix 'MSI, no MSI-X' ;;
-	none) doctor_say warn msix "$doctor_bdf has neither MSI-X nor MSI: its interrupts will be slow" \
+	none) doctor_say warn msix "$doctor_gpu_bdf has neither MSI-X nor MSI: its interrupts will be slow" \
 		'if it should have: look for a firmware update of the card' ;;
-	gone) doctor_say fail msix "the config space of $doctor_bdf reads as all ones: it has left the bus" \
+	gone) doctor_say fail msix "the config space of $doctor_gpu_bdf reads as all ones: it has left the bus" \
 		'reset its bus or the machine; look for AER and Xid in dmesg' ;;
-	silent) doctor_unknown msix "the config space of $doctor_bdf does not answer" ;;
+	silent) doctor_unknown msix "the config space of $doctor_gpu_bdf does not answer" ;;
 	*) doctor_unknown msix 'the capabilities in config space' 'as root doctor sees them' ;;
 	esac
 }
@@ -331,8 +331,8 @@ doctor_gpu_bars()
 		bits=46
 	fi
 	end=$((doctor_mem + (4 << 30)))
-	for size in $(printf '%s' "$doctor_device" | awk -v vmm="$vmm" \
-		-v table="$doctor_table" '
+	for size in $(printf '%s' "$doctor_gpu_record" | awk -v vmm="$vmm" \
+		-v table="$doctor_gpu_table" '
 		sub(/^bar=/, "") && $1 < 6 && $3 > 0 && $4 ~ /mem64/ {
 			doubled = vmm == "cloud-hypervisor" && $1 == table
 			printf "%.0f\n", $3 * (doubled ? 2 : 1)
@@ -363,7 +363,7 @@ doctor_gpu_bars()
 doctor_gpu_dma_bits()
 {
 	local doctor_cap doctor_width=0 unit
-	unit=$SYSFS_ROOT/bus/pci/devices/$doctor_bdf/iommu
+	unit=$SYSFS_ROOT/bus/pci/devices/$doctor_gpu_bdf/iommu
 
 	if [ -e "$unit/amd-iommu/cap" ]; then
 		base_set "$1" 62 # as far as the shell counts

@@ -1,0 +1,112 @@
+# shellcheck shell=sh
+# tools.sh - which packages of Debian isospin needs on this machine
+
+use apt
+
+# Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
+tools_demo='
+qemu-system-x86 runs the virtual machines
+qemu-system-data has their firmware
+make builds
+gcc builds
+libc6-dev builds
+musl-tools builds what runs inside the VMs
+libelf1/libelf1t64 is needed to build the kernel module
+libssl3/libssl3t64 is needed to build the kernel module
+kmod reads kernel modules
+cpio packs what the VMs boot from
+xz-utils unpacks kernel modules
+zstd unpacks kernels
+busybox-static is the user space of the VMs
+jq writes and reads JSON
+socat connects sockets
+pciutils names PCI devices
+tmux shows the stack in windows
+'
+tools_build='
+flex compiles a kernel
+bison compiles a kernel
+bc compiles a kernel
+libelf-dev compiles a kernel
+'
+tools_lab='
+e2fsprogs makes the disks of the lab
+'
+tools_check='
+bats runs the tests
+shellcheck checks the shell
+scdoc builds the manual
+procps lists processes
+strace watches the sandbox
+'
+
+# tools_machine: sets tools_debian (12 or 13), tools_codename, and tools_other, the
+# other Debian, which has the other kernel and the other branch of NVIDIA's. 69, and
+# why, if isospin cannot be set up here.
+tools_machine()
+{
+	local key value id='' version=''
+
+	[ "$(uname -m)" = x86_64 ] ||
+		fail 69 "isospin runs on x86-64 only; this is $(uname -m)" || return
+	case $TOP in
+	*[[:space:]:]*)
+		fail 69 "$TOP: a kernel module cannot be built below a directory with \
+a space or a colon in its name; move the checkout" || return ;;
+	esac
+	while IFS='=' read -r key value; do
+		value=${value#\"}
+		value=${value%\"}
+		case $key in
+		ID) id=$value ;;
+		VERSION_ID) version=$value ;;
+		esac
+	done <"${OS_RELEASE:-/etc/os-release}"
+	tools_debian=$version
+	case $id:$version in
+	debian:12) tools_codename=bookworm tools_other=trixie ;;
+	debian:13) tools_codename=trixie tools_other=bookworm ;;
+	*) fail 69 "setup knows Debian 12 and 13; this is ${id:-unknown} $version" ;;
+	esac
+}
+
+# tools_missing SET: prints the packages of a set (demo, build, lab, check) that are not
+# installed, a line each. Call tools_machine first.
+tools_missing()
+{
+	local list="$tools_demo" pkg purpose
+
+	case $1 in
+	build) list=$list$tools_build ;;
+	lab) list=$list$tools_lab ;;
+	check) list=$list$tools_lab$tools_check ;;
+	esac
+	set --
+	while read -r pkg purpose; do
+		[ -n "$pkg" ] || continue
+		case $tools_debian in
+		12) set -- "$@" "${pkg%/*}" ;;
+		13) set -- "$@" "${pkg#*/}" ;;
+		esac
+	done <<-EOT
+	$list
+	EOT
+	apt_missing "$@"
+}
+
+# tools_purpose PACKAGE: prints what it is for.
+tools_purpose()
+{
+	local pkg purpose
+
+	while read -r pkg purpose; do
+		case $pkg in
+		"$1" | "$1"/* | */"$1") printf '%s\n' "$purpose" ;;
+		esac
+	done <<-EOT
+	$tools_demo
+	$tools_lab
+	$tools_check
+	$tools_build
+	EOT
+}
