@@ -180,7 +180,7 @@ int agent_await(struct agent_addr *a, uint64_t deadline, int status)
 				 (int)((deadline - now) / 1000000 + 1) : 1,
 				 &now_met);
 		/* the last try may be too short to learn more than before */
-		if (fd < 0 && (fd != -EAGAIN || !err)) {
+		if (fd < 0 && ((fd != -EAGAIN && fd != -ETIMEDOUT) || !err)) {
 			err = fd;
 			met = now_met;
 		}

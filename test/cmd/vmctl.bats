@@ -365,7 +365,7 @@ adopt()
 	local pid=$!
 	agent template
 	ends "$pid" 0
-	run -69 --separate-stderr adopt --timeout-ms 200
+	run -69 --separate-stderr adopt --timeout-ms 1000
 	has "$stderr" 'wrong secret'
 }
 
