@@ -6,9 +6,9 @@
 
 #include "base/log.h"
 
-void metrics_log(const struct metrics *m, const char *who)
+void metrics_log(const struct metrics *m, const char *name)
 {
-	static const char *const name[] = {
+	static const char *const key[] = {
 #define METRICS_NAME(n) #n,
 		METRICS(METRICS_NAME)
 #undef METRICS_NAME
@@ -24,8 +24,8 @@ void metrics_log(const struct metrics *m, const char *who)
 	for (size_t i = 0; i < ARRAY_SIZE(value) && len < sizeof(line); i++)
 		if (value[i])
 			len += (size_t)snprintf(line + len, sizeof(line) - len,
-						", \"%s\": %llu", name[i],
+						", \"%s\": %llu", key[i],
 						(unsigned long long)value[i]);
 	line[MIN(len, sizeof(line) - 1)] = 0;
-	log_info("{\"metrics\": \"%s\"%s}", who, line);
+	log_info("{\"metrics\": \"%s\"%s}", name, line);
 }

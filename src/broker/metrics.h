@@ -36,7 +36,8 @@ struct metrics {
 #undef METRICS_MEMBER
 };
 
-/* Logs one JSON object: the name in `who`, then every count that is not zero. */
-void metrics_log(const struct metrics *m, const char *who);
+/* Logs one JSON object: the name of the process, then every count that is not
+ * zero. */
+void metrics_log(const struct metrics *m, const char *name);
 
 #endif /* ISO_BROKER_METRICS_H */

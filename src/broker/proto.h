@@ -46,7 +46,7 @@ struct proto_msg {
 	uint32_t caps;			/* CONN: ISO_CAP_* of its IDENT */
 };
 
-/* What one worker may have. */
+/* How much one worker may have. */
 struct proto_quota {
 	uint32_t max_conns;
 	uint32_t max_files;
@@ -63,7 +63,7 @@ struct proto_setup {
 	struct drv_config config;	/* for that driver alone */
 	struct proto_quota quota;
 	uint64_t session;		/* for HELLO_OK */
-	uid_t uid;			/* the child's own; 0: it stays as it is */
+	uid_t uid;			/* the child's own; 0: the monitor's */
 	int log_level;			/* enum log_level */
 };
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * drv.h - the interface of a driver: what executes a worker's calls
+ * drv.h - the interface of a driver, which executes the calls of workers
  *
- * A driver has two halves. One lives in the broker's monitor, which is
- * privileged: it finds out what there is to drive, packs that into a
- * configuration, and opens device nodes if the driver has any. The other lives
- * in each child, unpacks the configuration, and executes calls. Nobody but the
- * driver looks into the bytes of its configuration.
+ * A driver has two halves. One runs in the broker's monitor, which is
+ * privileged: it learns which GPUs there are, packs that into a configuration,
+ * and opens device nodes if the driver has any. The other runs in each child:
+ * it unpacks the configuration and executes calls. Only the driver itself looks
+ * into the bytes of its configuration.
  *
  * A call arrives fully resolved. The broker has looked up its row, checked its
  * size, fetched every buffer that the row names and translated every fd; a
  * driver never sees a guest's address. It writes its reply into the same
- * buffers. The address fields hold a placeholder, or 0 for NULL: the real driver
- * overwrites them with the ptr of the matching drv_mem, the soft driver follows
- * none of them, and the broker puts the guest's own values back before it
- * answers.
+ * buffers. The address fields hold a placeholder, or 0 for NULL: the real
+ * driver overwrites them with the ptr of the matching drv_mem, the soft driver
+ * follows none of them, and the broker puts the guest's own values back before
+ * it answers.
  *
  * Every operation of drv_ops may be called from several threads at once, but a
  * file is closed only when no call on it is running.
@@ -100,7 +100,7 @@ struct drv_gpu {
 #define DRV_VERSION_MAX 32
 #define DRV_CONFIG_MAX 8192
 
-/* What the monitor's half tells the half in every child. */
+/* From the monitor's half to the half in every child. */
 struct drv_config {
 	char version[DRV_VERSION_MAX];	/* that user space must have,
 					 * "550.163.01" */
@@ -116,7 +116,7 @@ struct drv_host {
 
 /* ---- in a child --------------------------------------------------------- */
 
-/* What a child lends to its driver. */
+/* A child lends this to its driver. */
 struct drv_env {
 	/* Has the monitor open a node (host_open of drv_type), any thread: the
 	 * fd, or -errno (-ENODEV: there is no monitor any more). */
@@ -184,7 +184,8 @@ struct drv_type {
 	/*
 	 * Makes the monitor's half, with its configuration. version: what
 	 * --driver-version says, or NULL (only if knows_version). 0 and
-	 * *ret_host, freed with host_free; or -errno, and the reason was logged.
+	 * *ret_host, freed with host_free; or -errno, and the reason was
+	 * logged.
 	 */
 	int (*host_new)(const struct conf *conf, const char *version,
 			struct drv_host **ret_host);

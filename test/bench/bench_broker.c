@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_broker.c - compares gpu-broker's round trip with that of a bare epoll echo
+ * bench_broker.c - compares gpu-broker's round trip with that of a bare epoll
+ * echo
  *
  * usage: bench_broker [PAIRS]
  *
  * One process drives C connections over a Unix socket in turn: a request, its
  * answer, the next connection. The broker answers the smallest call there is
  * through its soft driver; the echo sends the same number of bytes back. The
- * measurements of a pair are interleaved, and all processes share one processor,
- * for the scheduler's choice of processors would change a round trip by more than
- * the two differ. Prints one JSON object for each C; ends with 1 if a ratio is
- * above its limit.
+ * measurements of a pair are interleaved, and all processes share one
+ * processor, for the scheduler's choice of processors would change a round trip
+ * by more than the two differ. Prints one JSON object for each C; ends with 1
+ * if a ratio is above its limit.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
 /*
  * fuzz_drv_soft.c - makes a hostile worker's calls on the soft driver
  *
- * The input picks rows, files and handles, and fills the buffers, which have the
- * sizes that the broker would give them.
+ * The input picks rows, files and handles, and fills the buffers, which have
+ * the sizes that the broker would give them.
  */
 /* links: src/drv/soft */
 #include <string.h>

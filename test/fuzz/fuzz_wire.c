@@ -2,8 +2,8 @@
 /*
  * fuzz_wire.c - sends a child what a hostile worker could
  *
- * After a good HELLO and two OPENs come frames made from the input, most of them
- * with a right header, and raw bytes. The jobs of the pool run in line.
+ * After a good HELLO and two OPENs come frames made from the input, most of
+ * them with a right header, and raw bytes. The jobs of the pool run in line.
  */
 /* links: src/broker src/broker/child src/drv/soft */
 #include <string.h>
@@ -122,8 +122,8 @@ static void prologue(int fd)
 	settle(fd);
 }
 
-/* Sends the next frame of the input, which has a header of five bytes: type (0xff:
- * raw bytes), tag, slot of the file, length of the body. */
+/* Sends the next frame of the input, which has a header of five bytes: type
+ * (0xff: raw bytes), tag, slot of the file, length of the body. */
 static void one_input_frame(int fd, struct rd *in)
 {
 	const uint8_t *h = rd_span(in, 5);

@@ -3,9 +3,9 @@
  * driver-test.c - the driver of gpu-broker-test: the soft driver, with delays
  *
  * `block` is the soft driver, with two exceptions. SYS_PARAMS with one of
- * driver-test.h's numbers in its argument waits, lets go or crashes: BLOCK waits
- * on an eventfd until an open file of the same worker calls RELEASE. GPU_GET_PIDS
- * lists this process and two others, as NVIDIA's driver may.
+ * driver-test.h's numbers in its argument waits, lets go or crashes: BLOCK
+ * waits on an eventfd until an open file of the same worker calls RELEASE.
+ * GPU_GET_PIDS lists this process and two others, as NVIDIA's driver may.
  */
 #include <errno.h>
 #include <string.h>

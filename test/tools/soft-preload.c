@@ -2,9 +2,9 @@
 /*
  * soft-preload.c - runs an unmodified NVIDIA program on the soft driver
  *
- * There is no VM: this LD_PRELOAD object stands in for /dev/nvidia* and hands each
- * call to the soft driver, through copies of exactly the buffers that the tables
- * name, as the broker does.
+ * There is no VM: this LD_PRELOAD object stands in for /dev/nvidia* and hands
+ * each call to the soft driver, through copies of exactly the buffers that the
+ * tables name, as the broker does.
  *
  *   SOFT_VERSION  the program's driver version (needed)
  *   SOFT_COUNT, SOFT_NAME, SOFT_MEM_MIB, SOFT_BUS, SOFT_UTIL,

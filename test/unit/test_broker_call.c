@@ -2,8 +2,8 @@
 /*
  * test_broker_call.c - takes single calls from frame to frame
  *
- * The table is made up here and has what no allowed call of today has: arrays of
- * wide elements, and fds inside parameters.
+ * The table is made up here and has what no allowed call of today has: arrays
+ * of wide elements, and fds inside parameters.
  */
 /* links: src/broker src/broker/child src/drv/soft */
 #include <errno.h>
@@ -186,8 +186,8 @@ static uint32_t word(const struct wr *w, size_t off)
 	return rd_u32(&r);
 }
 
-/* Plays the driver: puts addresses and fds of its own into the fields, and fills
- * the buffers that go out. */
+/* Plays the driver: puts addresses and fds of its own into the fields, and
+ * fills the buffers that go out. */
 static int fake_ioctl(struct drv_file *f, struct drv_call *call)
 {
 	(void)f;
@@ -360,7 +360,8 @@ static void test_refused(void)
 	call_free(call, &session.spare);
 }
 
-/* Answers a NEED with MOREs that do not fit it, and with one errno that does. */
+/* Answers a NEED with MOREs that do not fit it, and with one errno that
+ * does. */
 static void test_more(void)
 {
 	static const struct {

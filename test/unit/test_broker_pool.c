@@ -2,9 +2,9 @@
 /*
  * test_broker_pool.c - gives the pool slow jobs among fast ones
  *
- * First there is one slow job among many fast ones, then there are more slow jobs
- * than threads. Each step starts the next one from the leader's thread, and the
- * last one ends the program.
+ * First there is one slow job among many fast ones, then there are more slow
+ * jobs than threads. Each step starts the next one from the leader's thread,
+ * and the last one ends the program.
  */
 /* links: src/broker src/broker/child src/drv/soft */
 #include <pthread.h>

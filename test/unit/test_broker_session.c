@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_broker_session.c - takes connections from first frame to end, turn by turn
+ * test_broker_session.c - takes connections from first frame to end, turn by
+ * turn
  *
  * The jobs of the pool run in line, when the test says so.
  */

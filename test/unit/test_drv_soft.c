@@ -52,8 +52,8 @@ static int call_row(struct drv_file *f, const struct abi_row *row, void *arg,
 	return drv->ops->ioctl(f, &c);
 }
 
-/* Makes the call with len bytes of parameters, or none, behind the pointer field.
- * An RM status. */
+/* Makes the call with len bytes of parameters, or none, behind the pointer
+ * field. An RM status. */
 static uint32_t rm_call(struct drv_file *f, struct rm_arg *a,
 			enum abi_f pointer, void *params, uint32_t len)
 {

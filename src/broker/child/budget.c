@@ -15,7 +15,7 @@ void budget_init(struct budget *b, uint64_t max_bytes, uint32_t max_rate,
 		return;
 	b->rate.burst = max_rate * BURST_S;
 	b->rate.each_ns = NS_PER_S / max_rate;
-	/* It begins empty: a child that starts anew gives its worker no burst. */
+	/* Empty at first, so a new child gives its worker no burst. */
 	b->tokens.full_ns = now_ns() + b->rate.burst * b->rate.each_ns;
 }
 

@@ -2,9 +2,10 @@
 /*
  * budget.h - how much of this child one worker may use at a time
  *
- * Whatever finds too little waits: its connection is parked, and resumed when
- * memory was given back (`freed`) or time has brought tokens (`dry`). Both flags
- * are for the end of the loop's turn, which takes them back. The loop leader's.
+ * A frame for which too little is left waits: its connection is parked, and it
+ * is resumed when memory was given back or time has brought a token. The flags
+ * `freed` and `dry` tell the end of the turn of it, which clears them. All of
+ * this is the loop leader's.
  */
 #ifndef ISO_BROKER_BUDGET_H
 #define ISO_BROKER_BUDGET_H
@@ -25,9 +26,9 @@ struct budget {
 	uint64_t bytes[BUDGET_MEM__COUNT];
 	struct bucket_rate rate;	/* burst 0: any rate */
 	struct bucket tokens;
-	uint64_t *refused;		/* borrowed: counts what was too much */
+	uint64_t *refused;		/* borrowed: a count of refusals */
 	bool freed;			/* bytes were given back */
-	bool dry;			/* a token was wanted, and there was none */
+	bool dry;			/* a frame waits for a token */
 };
 
 /* max_rate: requests a second, 0 for any. */

@@ -10,9 +10,9 @@
  *   call_run()      call.c       has the driver execute it
  *   call_result()   call_wire.c  writes RESULT
  *
- * Buffers are numbered as on the wire: 0 is the argument, 1..n_first are what its
- * pointer fields name, the rest what NEED asked for, in its order. The guest gets
- * every pointer and fd field back as it was.
+ * Buffers are numbered as on the wire: 0 is the argument, 1..n_first are what
+ * its pointer fields name, the rest what NEED asked for, in its order. The
+ * guest gets every pointer and fd field back as it was.
  */
 #ifndef ISO_BROKER_CALL_H
 #define ISO_BROKER_CALL_H
@@ -77,7 +77,7 @@ struct call_bare {
  *	+--------+------------------+
  *	    | it is whole           | NEED is sent
  *	    |                       v
- *	    |                  +---------+  session ended, or the shim has an errno
+ *	    |                  +---------+  session ended, or MORE is an errno
  *	    |                  |  NEEDS  |----------------------------> over
  *	    |                  +---------+
  *	    |                       | MORE
@@ -86,10 +86,10 @@ struct call_bare {
  *	|  RUNS  |   the job is in the pool
  *	+--------+--------------------------- RESULT is queued ---> over
  *
- * READ lasts no longer than the handler that made the call. NEEDS: only MORE, and
- * the end of the session, may touch it. RUNS: the driver has its buffers, on any
- * thread; the leader may set `cancelled`, and reads no more than tag and state.
- * handlers.c enters NEEDS and RUNS; session_call_end() is the end.
+ * READ lasts no longer than the handler that made the call. NEEDS: only MORE,
+ * and the end of the session, may touch it. RUNS: the driver has its buffers,
+ * on any thread; the leader may set `cancelled`, and reads no more than tag and
+ * state. handlers.c enters NEEDS and RUNS; session_call_end() is the end.
  */
 enum call_state { CALL_READ, CALL_NEEDS, CALL_RUNS };
 
@@ -141,8 +141,8 @@ struct call *call_alloc(const struct abi_row *row, uint32_t arg_len,
 			const struct call_span *s, uint32_t n, size_t bytes,
 			struct call **spare);
 
-/* Frees a call that holds nothing any more. A small one becomes *spare, if there
- * is none; *spare is the caller's, who frees it with free(). */
+/* Frees a call that holds nothing any more. A small one becomes *spare, if
+ * there is none; *spare is the caller's, who frees it with free(). */
 void call_free(struct call *call, struct call **spare);
 
 /* Has the driver execute it; any thread. */

@@ -56,8 +56,8 @@ static int check_first(struct call *call, const struct abi *abi)
 	return 0;
 }
 
-/* Plans to ask for len bytes behind the field at off of buffer `parent`. NULL if
- * the ranges are too many for a NEED. */
+/* Plans to ask for len bytes behind the field at off of buffer `parent`. NULL
+ * if the ranges are too many for a NEED. */
 static struct call_buf *add_range(struct call *call, unsigned int parent,
 				  uint32_t off, uint32_t len, uint8_t dir)
 {
@@ -132,8 +132,8 @@ void call_resolve_fd(struct call *call, unsigned int b, uint32_t off,
 		call->err = EINVAL;
 }
 
-/* Plans to have the fds in buffer b resolved, which row describes. The shim turns
- * them into file ids only when it is asked. 0, or -EINVAL. */
+/* Plans to have the fds in buffer b resolved, which row describes. The shim
+ * turns them into file ids only when it is asked. 0, or -EINVAL. */
 static int plan_fds(struct call *call, const struct abi_row *row,
 		    unsigned int b)
 {

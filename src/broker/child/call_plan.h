@@ -7,9 +7,9 @@
 
 /*
  * After policy_check(): checks the buffers against the row, looks fds up and
- * plans what to fetch. 0: the call can run; 1: call_need() comes first; -EPROTO:
- * the shim's buffers do not fit its own argument. With 0, the call may be over
- * already: call->err is set, or RM's status in the argument, and then
+ * plans what to fetch. 0: the call can run; 1: call_need() comes first;
+ * -EPROTO: the shim's buffers do not fit its own argument. With 0, the call may
+ * be over already: call->err is set, or RM's status in the argument, and then
  * *ret_answered.
  */
 int call_plan(struct call *call, const struct abi *abi, call_file_fn *get,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* call_wire.c - turns the frames of a call into buffers, and those into answers */
+/* call_wire.c - reads a call from its frames or writes its answers */
 #include "broker/child/call_wire.h"
 
 #include <errno.h>
@@ -57,7 +57,7 @@ static int new_refused(uint32_t nr, struct call **ret_call)
 	return 0;
 }
 
-/* Fills a buffer with its bytes, if the wire brings them, or else with zeroes. */
+/* Fills a buffer: with its bytes, if the wire brings them, or zeroes. */
 static void fill(struct rd *r, struct call_buf *b, bool brought)
 {
 	const void *p = brought ? rd_span_pad8(r, b->len) : NULL;

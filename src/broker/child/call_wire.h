@@ -22,7 +22,8 @@ int call_more(struct call *call, struct rd *body, call_file_fn *get);
 /* Appends the RESULT frame; ran: whether the driver wrote the buffers. */
 void call_result(const struct call *call, bool ran, struct wr *out);
 
-/* Whether RESULT, and the answer to NEED, fit into a frame of max_frame bytes. */
+/* Whether RESULT, and the answer to NEED, fit into a frame of max_frame
+ * bytes. */
 bool call_fits(const struct call *call, uint32_t max_frame);
 
 #endif /* ISO_BROKER_CALL_WIRE_H */

@@ -39,7 +39,7 @@ static uint32_t wanted(const struct conn *c)
 	/* A peer may close while its connection waits for memory. */
 	if (!events)
 		events = EPOLLRDHUP;
-	/* Parsed bytes may stay in the socket, so only new bytes may wake us. */
+	/* Parsed bytes may stay in the socket; only new bytes may wake us. */
 	if (c->peeks)
 		events |= EPOLLET | EPOLLRDHUP;
 	return events;
@@ -67,8 +67,8 @@ void conn_end(struct conn *c)
 
 /* ---- output ------------------------------------------------------------- */
 
-/* A result that waits to be sent takes memory as its call did: a shim that reads
- * no results gets no more of it. */
+/* A result that waits to be sent takes memory as its call did: a shim that
+ * reads no results gets no more of it. */
 static void count_queued(struct conn *c)
 {
 	size_t queued = c->out.len - c->out_sent;
@@ -271,9 +271,10 @@ static size_t read_some(struct conn *c, int flags)
 /*
  * Reads once and works through what came.
  *
- * On AF_VSOCK, taking the last bytes from a socket sends the peer a packet, which
- * gives it credit back. There a request is only looked at; once it is answered,
- * it is taken, all but a few bytes, and the credit travels with the next answer.
+ * On AF_VSOCK, taking the last bytes from a socket sends the peer a packet,
+ * which gives it credit back. There a request is only looked at; once it is
+ * answered, it is taken, all but a few bytes, and the credit travels with the
+ * next answer.
  *
  * #syscalls gpu-broker: recvfrom
  */

@@ -2,10 +2,10 @@
 /*
  * conn.h - one connection of a worker: its bytes, no more
  *
- * A connection cuts what it reads into frames and hands each to on_frame(). What
- * its owner appends to conn_out() is sent when the turn ends. A turn is a batch
- * of the loop's events, or one job that has come back from the pool; the loop's
- * after hook ends it with conn_settle().
+ * A connection cuts its input into frames and hands each to on_frame(). Its
+ * owner appends output to conn_out(), which is sent when the turn ends. A turn
+ * is a batch of the loop's events, or one job that has come back from the pool;
+ * the loop's after hook ends it with conn_settle().
  *
  *	        conn_open()
  *	            |
@@ -25,9 +25,9 @@
  *
  * OPEN: frames are read, and output is sent. ENDING: nothing more is read; a
  * handler that goes on, unaware, does no harm. ENDED: the fd is closed and the
- * memory of both buffers is gone; appended output is dropped. Only conn_settle()
- * ends a connection and only conn_reap() frees one, so no function below a
- * handler can take away what its caller uses.
+ * memory of both buffers is gone; appended output is dropped. Only
+ * conn_settle() ends a connection and only conn_reap() frees one, so no
+ * function below a handler can take away what its caller uses.
  *
  * Everything here is the loop leader's.
  */
@@ -108,8 +108,8 @@ void conn_end(struct conn *c);
 /* Reads on where the budget had stopped it: all that are parked. */
 void conn_resume(struct conn_set *set);
 
-/* The end of a turn: sends what is queued, resumes those that waited for memory
- * that was given back, ends those that are marked. */
+/* Ends the turn: sends queued output, resumes connections if memory was given
+ * back, ends those that are marked. */
 void conn_settle(struct conn_set *set);
 
 /* Takes the connections that are ENDED, and that nothing holds, out of the set

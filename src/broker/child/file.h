@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* file.h - one open of a device file in a worker; session.h has the functions */
+/* file.h - one open of a device file; session.h has the functions */
 #ifndef ISO_BROKER_FILE_H
 #define ISO_BROKER_FILE_H
 

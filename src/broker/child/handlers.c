@@ -2,11 +2,11 @@
 /*
  * handlers.c - carries out the frames that a worker's shim sends
  *
- * Opening, calling and mapping may take the driver long, so each is a job of the
- * pool: X_run() makes the driver's call, on any thread; X_done() answers, on the
- * leader's. A handler reads its frame whole before it does anything, appends its
- * answers with conn_out(), and returns 0; -EAGAIN, and then it has done nothing;
- * or another -errno that ends the connection (conn.h).
+ * Opening, calling and mapping may take the driver long, so each is a job of
+ * the pool: X_run() makes the driver's call, on any thread; X_done() answers,
+ * on the leader's. A handler reads its frame whole before it does anything,
+ * appends its answers with conn_out(), and returns 0; -EAGAIN, and then it has
+ * done nothing; or another -errno that ends the connection (conn.h).
  */
 #include "broker/child/handlers.h"
 
@@ -317,14 +317,15 @@ static int on_map(struct session *s, const struct iso_hdr *hdr,
 		return -ENOMEM;
 	*m = (struct map_job){
 		.job = { .run = map_run, .done = map_done }, .session = s,
-		.file = session_file_hold(s, hdr->file), .tag = hdr->tag, .map = map,
+		.file = session_file_hold(s, hdr->file), .tag = hdr->tag,
+		.map = map,
 	};
 	session_submit(s, &m->job);
 	return 0;
 }
 
-/* There is no window yet, so no place in one has a mapping to give back. A place
- * without one is left alone, as by munmap(). */
+/* There is no window yet, so no place in one has a mapping to give back. A
+ * place without one is left alone, as by munmap(). */
 static int on_unmap(struct session *s, const struct iso_hdr *hdr,
 		    struct rd *body)
 {
@@ -434,7 +435,8 @@ static const struct frame_row frames[] = {
 	[ISO_CLOSE] = { on_close, SESSION_RUNNING, FILE_, 0, 0 },
 	[ISO_IOCTL] = { on_ioctl, SESSION_RUNNING, TAG | FILE_ | RATED,
 			ATLEAST(iso_ioctl) },
-	[ISO_MORE] = { on_more, SESSION_RUNNING, TAG | FILE_, ATLEAST(iso_more) },
+	[ISO_MORE] = { on_more, SESSION_RUNNING, TAG | FILE_,
+		       ATLEAST(iso_more) },
 	[ISO_CANCEL] = { on_cancel, SESSION_RUNNING, TAG, 0, 0 },
 	[ISO_POLL] = { on_poll, SESSION_RUNNING, FILE_, EXACT(iso_poll) },
 	[ISO_MAP] = { on_map, SESSION_RUNNING, TAG | FILE_ | RATED,

@@ -40,8 +40,8 @@ static struct iso_ptr tell_ptr(const struct abi_ptr *ptr)
 	return p;
 }
 
-/* Adds the row with one size, or a range of sizes; false if the wire has no room
- * for it. */
+/* Adds the row with one size, or a range of sizes; false if the wire has no
+ * room for it. */
 static bool add_row(struct rows *rows, const struct abi_row *abi, uint32_t min,
 		    uint32_t max, uint32_t unit)
 {
@@ -85,8 +85,8 @@ static int compare_rows(const void *a, const void *b)
 	return (x->min > y->min) - (x->min < y->min);
 }
 
-/* Collects every call that the worker may make. 0, or -E2BIG: more than the wire
- * has room for. */
+/* Collects every call that the worker may make. 0, or -E2BIG: more than the
+ * wire has room for. */
 static int collect_rows(struct rows *rows, const struct abi *abi, uint32_t caps)
 {
 	static const enum abi_kind kinds[] = { ABI_ESCAPE, ABI_UVM };

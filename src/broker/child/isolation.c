@@ -20,8 +20,8 @@
 #define FDS_MAX 65536
 
 /* Memory that a child can come to need: what is under way (results are in a
- * buffer that doubles), objects and files with their like in the driver, and the
- * rest, connections and stacks, which is less than 128 MiB. */
+ * buffer that doubles), objects and files with their like in the driver, and
+ * the rest, connections and stacks, which is less than 128 MiB. */
 static uint64_t data_bytes(const struct proto_quota *q)
 {
 	return (UINT64_C(128) << 20) + 3 * q->max_inflight_bytes +

@@ -2,26 +2,25 @@
 /*
  * isolation.h - what a child gives up, and when
  *
- * A child comes to serve in stages. Each may do less than the one before, and no
- * stage may do what the next one forbids and hope to undo it.
+ * A child goes through three stages, and in each it may do less than before.
  *
- *	born	child_main(), executed by monitor/spawn.c, which has left it
- *		descriptors 0 to 4, no environment and no blocked signal, and
- *		has made it the first process to go when memory runs out. It
- *		has the monitor's privileges still, and none of its memory. It
- *		must not start a thread, or read anything but SETUP.
- *	ready	The driver, the loop and the timers are there: every descriptor
- *		that the child opens by itself is open. It must not take a CONN
- *		from the monitor: no byte of a worker, and no fd that leads to
- *		one, is looked at with privileges.
- *	closed	isolation_enter() has succeeded. From here on the child is
- *		another user in an empty root, without capabilities, under
- *		limits and a filter of system calls that kills. It must not look
- *		up a path: nodes come from the monitor (opener.h). Only now it
- *		starts threads, which inherit all of this, and serves.
+ *	born	child_main() runs. monitor/spawn.c has left it descriptors 0 to
+ *		4, no environment and no blocked signal, and the kernel kills it
+ *		before others when memory runs out. It still has the monitor's
+ *		privileges, but none of the monitor's memory.
+ *		It must not read anything but SETUP, and not start a thread.
+ *	ready	Driver, loop and timers are made, so every descriptor that the
+ *		child opens by itself is open.
+ *		It must not receive a CONN: with privileges, it looks neither at
+ *		a worker's bytes nor at an fd that leads to a worker.
+ *	closed	isolation_enter() has succeeded. The child is another user in an
+ *		empty root, without capabilities, under limits, and under a
+ *		filter of system calls that kills. Now it starts threads, which
+ *		inherit all of this, and serves.
+ *		It must not look up a path: the monitor opens nodes (opener.h).
  *
- * A failure before `closed` ends the process: a child that is half isolated does
- * not serve.
+ * A failure before `closed` ends the process, for a child that is isolated by
+ * half must not serve.
  */
 #ifndef ISO_BROKER_ISOLATION_H
 #define ISO_BROKER_ISOLATION_H

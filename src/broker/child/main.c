@@ -73,8 +73,9 @@ static void control_event(struct iso_ev *ev, uint32_t events)
 	switch (msg.type) {
 	case PROTO_CONN:
 		child->metrics.connections++;
-		r = n_fds == 1 ? handlers_accept(child, take_fd(&fd), msg.caps) :
-				 -EPROTO;
+		r = -EPROTO;
+		if (n_fds == 1)
+			r = handlers_accept(child, take_fd(&fd), msg.caps);
 		if (r < 0)
 			log_error("connection from the monitor is lost: %s",
 				  strerror((int)-r));

@@ -49,7 +49,8 @@ static uint32_t client_slot(const struct policy *p, uint32_t handle)
 	return lo;
 }
 
-static const struct rm_client *client_find(const struct policy *p, uint32_t handle)
+static const struct rm_client *client_find(const struct policy *p,
+					   uint32_t handle)
 {
 	uint32_t i = client_slot(p, handle);
 
@@ -78,8 +79,8 @@ static void client_add(struct policy *p, uint32_t handle,
 	p->n_clients++;
 }
 
-/* Takes an RM client out, if it is still that file's: before the end of a client
- * was seen here, the driver may have given its number to a new one. */
+/* Takes an RM client out, if it is still that file's: before the end of a
+ * client was seen here, the driver may have given its number to a new one. */
 static void client_del(struct policy *p, uint32_t handle,
 		       const struct file *file)
 {
@@ -129,8 +130,8 @@ static bool refuse(struct call *call, uint32_t status, uint64_t *counter)
 	return false;
 }
 
-/* The pointer of this row that leads to the parameters of a control or class, and
- * in *ret_buf the buffer that it names; NULL if there is none. */
+/* The pointer of this row that leads to the parameters of a control or class,
+ * and in *ret_buf the buffer that it names; NULL if there is none. */
 static const struct abi_ptr *params_ptr(const struct abi_row *row,
 					uint8_t *ret_buf)
 {
@@ -170,10 +171,10 @@ static bool makes_client(const struct policy *p, const struct call *call)
 }
 
 /*
- * Judges one handle of an RM client. own: it is the caller's own, and the driver
- * itself checks that it goes with the open file. Any other must be of the same
- * process in the worker: the driver cannot check that, for it takes all of a
- * worker's processes to be this child.
+ * Judges one handle of an RM client. own: it is the caller's own, and the
+ * driver itself checks that it goes with the open file. Any other must be of
+ * the same process in the worker: the driver cannot check that, for it takes
+ * all of a worker's processes to be this child.
  */
 static bool client_ok(struct policy *p, struct call *call, uint32_t handle,
 		      bool own)
@@ -224,15 +225,16 @@ static bool params_clients_ok(struct policy *p, struct call *call)
 	return true;
 }
 
-static uint32_t params_get(const struct call *call, enum abi_f field, uint32_t i)
+static uint32_t params_get(const struct call *call, enum abi_f field,
+			   uint32_t i)
 {
 	const struct call_buf *params = &call->buf[call->sub_buf];
 
 	return (uint32_t)abi_get(call->sub, field, i, params->p, params->len);
 }
 
-/* How many elements the parameters say that the array has, at most those that it
- * can have. */
+/* How many elements the parameters say that the array has, at most those that
+ * it can have. */
 static uint32_t params_count(const struct call *call, enum abi_f count,
 			     enum abi_f array)
 {

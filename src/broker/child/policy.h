@@ -6,8 +6,8 @@
  * if a row of the driver's table names it and one of the worker's capabilities.
  * Besides, every handle of an RM client in a call, in its argument or its
  * parameters, must be one that this worker was given; otherwise the driver is
- * not asked at all. Of the processes that use a GPU, a worker sees one: its own,
- * which the driver takes to be this child.
+ * not asked at all. Of the processes that use a GPU, a worker sees one: its
+ * own, which the driver takes to be this child.
  */
 #ifndef ISO_BROKER_POLICY_H
 #define ISO_BROKER_POLICY_H
@@ -49,18 +49,18 @@ void policy_init(struct policy *p, const struct abi *abi,
 void policy_free(struct policy *p);
 
 /*
- * Judges a call whose argument and depth-one buffers are there, for a worker with
- * these capabilities (ISO_CAP_*), and sets call->sub to the row of its control or
- * class. True if the call may go on. Otherwise it has its answer: an errno in
- * call->err, or RM's status in the argument.
+ * Judges a call whose argument and depth-one buffers are there, for a worker
+ * with these capabilities (ISO_CAP_*), and sets call->sub to the row of its
+ * control or class. True if the call may go on. Otherwise it has its answer: an
+ * errno in call->err, or RM's status in the argument.
  */
 bool policy_check(struct policy *p, struct call *call, uint32_t caps);
 
 /* Takes out of the driver's answer what is about other workers. */
 void policy_filter(const struct policy *p, struct call *call);
 
-/* Keep the table of RM clients: policy_begin() before a call that passed goes to
- * the driver, policy_end() when it is over, whether it went there or not. */
+/* Keep the table of RM clients: policy_begin() before a call that passed goes
+ * to the driver, policy_end() when it is over, whether it went there or not. */
 void policy_begin(struct policy *p, struct call *call);
 void policy_end(struct policy *p, struct call *call);
 

@@ -166,8 +166,8 @@ static bool run_ready(struct pool *p)
 		if (!run_out(p, job))
 			return false;
 		job->done(job);
-		/* This job's answer goes out now, for the next job may be a slow
-		 * one. */
+		/* This job's answer goes out now, for the next job may be a
+		 * slow one. */
 		p->loop.after(&p->loop, p->loop.after_arg);
 	}
 	return true;

@@ -2,12 +2,13 @@
 /*
  * pool.h - one loop and many threads: leader and followers
  *
- * One thread at a time, the leader, has the role: it runs the epoll loop, and it
- * alone touches what the loop owns. It also runs the jobs that handlers submit.
- * While it runs one, the role is lent: if the job takes longer than about 200 us,
- * the thread on standby takes the role and goes on with the loop. A fast job thus
- * costs two atomic operations and no thread switch, and a slow one holds up no
- * other. The last thread that is free runs no job: it keeps the loop.
+ * One thread at a time, the leader, has the role: it runs the epoll loop, and
+ * it alone touches what the loop owns. It also runs the jobs that handlers
+ * submit. While it runs one, the role is lent: if the job takes longer than
+ * about 200 us, the thread on standby takes the role and goes on with the loop.
+ * A fast job thus costs two atomic operations and no thread switch, and a slow
+ * one holds up no other. The last thread that is free runs no job: it keeps the
+ * loop.
  *
  *	leader --- job is done in time ------------------------> leader
  *	leader --- job takes long: the standby took the role --> late, spare

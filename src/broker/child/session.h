@@ -18,13 +18,13 @@
  *	        v
  *	      freed, by session_reap()
  *
- * NEW: HELLO is the only frame allowed, and it is due by hello_by_ns. RUNNING: any
- * other frame; files and calls come and go. ENDED: the session holds no call that
- * waits for the worker, and every file is closed or will be when the last call on
- * it is back. A job that comes back finds the session, its file and its call as
- * they were, lets go of what it held, and may append an answer, which is
- * dropped. Only on_hello() of handlers.c enters RUNNING, and only the connection
- * ends a session: a handler that wants it to end returns an error.
+ * NEW: HELLO is the only frame allowed, and it is due by hello_by_ns. RUNNING:
+ * any other frame; files and calls come and go. ENDED: no call waits for the
+ * worker any more, and each file is closed, or will be when the last call on it
+ * is back. A job that comes back still finds its session, its file and its
+ * call; it lets go of them, and the answer that it appends is dropped. Only
+ * on_hello() of handlers.c enters RUNNING, and only the connection ends a
+ * session: a handler that wants it to end returns an error.
  *
  * Everything here is the loop leader's.
  */
@@ -51,7 +51,7 @@ struct session {
 	struct idmap files;
 	struct call *call[SESSION_MAX_CALLS];
 	uint32_t n_calls;
-	struct call *spare;	/* owned: memory of a call that is over, or NULL */
+	struct call *spare;	/* owned: memory of a past call, or NULL */
 };
 
 /* A session on a new connection, whose fd it takes over. 0, or -errno (fd is
@@ -62,7 +62,7 @@ int session_new(struct child *child, int fd, uint32_t caps,
 
 struct session *session_of(struct conn *c);
 
-/* Its connection has ended: gives up all that no job holds. */
+/* on_end of its connection: ends all calls and files that no job holds. */
 void session_ended(struct conn *c);
 
 /* Ends the connections whose HELLO is overdue, and sets child->hello_timer for
@@ -81,8 +81,8 @@ uint32_t session_jobs(const struct session *s);
 
 /* ---- files ---- */
 
-/* Gives the driver's open file an id; takes drv over. NULL, and a positive errno
- * in *ret_err, if there is no room: drv is closed then. */
+/* Gives the driver's open file an id; takes drv over. NULL, and a positive
+ * errno in *ret_err, if there is no room: drv is closed then. */
 struct file *session_file_add(struct session *s, struct drv_file *drv,
 			      uint32_t tgid, int *ret_err);
 /* The open file of that id, or NULL. */
@@ -90,7 +90,7 @@ struct file *session_file(const struct session *s, uint32_t id);
 /* The same, held; session_file_put() lets go. */
 struct file *session_file_hold(struct session *s, uint32_t id);
 void session_file_put(struct file *file);
-/* The worker has no more use for it; calls on it may still be running. */
+/* Closes it for the worker; calls on it may still be running. */
 void session_file_close(struct file *file);
 
 /* ---- calls ---- */

@@ -7,8 +7,9 @@
 /* Reads of the last lines: more than a pipe can hold. */
 #define LAST_READS 16
 
-/* A child may be in its worker's hands, and its text is worth no more than that:
- * it is cleaned (log.h), limited, and named, and its level is the one it claims. */
+/* A child may be in its worker's hands, and its text is worth no more than
+ * that: it is cleaned (log.h), limited, and named, and its level is the one it
+ * claims. */
 static void log_line(struct child_log *cl)
 {
 	static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* child_log.h - the monitor's log has what a child writes to its stderr */
+/* child_log.h - the lines that a child writes to its stderr */
 #ifndef ISO_BROKER_CHILD_LOG_H
 #define ISO_BROKER_CHILD_LOG_H
 

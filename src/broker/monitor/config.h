@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* config.h - what the monitor was told by command line and configuration */
+/* config.h - the monitor's settings, from command line and configuration */
 #ifndef ISO_BROKER_MONITOR_CONFIG_H
 #define ISO_BROKER_MONITOR_CONFIG_H
 

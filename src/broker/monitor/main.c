@@ -159,7 +159,7 @@ static enum log_level level_of(const char *name)
 	return LOG_LVL_INFO;
 }
 
-/* Only the driver that was asked for, never another in its stead. */
+/* Takes the driver that was asked for, and never another in its place. */
 static void set_driver(struct monitor_config *config, const struct options *o,
 		       const struct conf *conf)
 {

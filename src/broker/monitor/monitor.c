@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* monitor.c - runs the monitor's loop: listeners, signals, and what they lead to */
+/* monitor.c - runs the monitor's loop from the first connection to a signal */
 #include "broker/monitor/monitor.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ struct monitor {
 	struct strangers strangers;
 	struct workers workers;
 	struct metrics metrics;
-	struct log_limit log;	/* for what strangers and workers provoke */
+	struct log_limit log;	/* for lines that connections provoke */
 	int spare_fd;		/* to be given up when fds run out */
 };
 

@@ -5,9 +5,9 @@
  *	listener -> stranger, until its IDENT -> worker, whose child serves it
  *
  * A connection is nobody's until its first frame, IDENT, has proven the secret.
- * After that the worker's child has it. The monitor keeps a second descriptor of
- * it, to count connections by itself and to end them with the child; it never
- * reads a byte that a worker wrote.
+ * After that the worker's child has it. The monitor keeps a second descriptor
+ * of it, to count connections by itself and to end them with the child; it
+ * never reads a byte that a worker wrote.
  */
 #ifndef ISO_BROKER_MONITOR_H
 #define ISO_BROKER_MONITOR_H

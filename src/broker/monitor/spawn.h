@@ -13,8 +13,8 @@ struct spawned {
 	int log;	/* from its stderr; non-blocking */
 };
 
-/* Executes this program anew as a child, and sends it the setup. opener: whether
- * it may ask for device nodes. 0, or -errno. */
+/* Executes this program anew as a child, and sends it the setup. opener:
+ * whether it may ask for device nodes. 0, or -errno. */
 int spawn_child(const struct proto_setup *setup, bool opener,
 		struct spawned *ret);
 

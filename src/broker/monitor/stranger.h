@@ -15,8 +15,8 @@ struct strangers {
 	struct list list;
 };
 
-/* A new connection, whose fd it takes over. It has some seconds to send IDENT; if
- * there are too many like it, the oldest is refused. */
+/* A new connection, whose fd it takes over. It has some seconds to send IDENT;
+ * if there are too many like it, the oldest is refused. */
 void strangers_add(struct strangers *st, int fd);
 
 /* Frees those that are over: for the loop's after hook. */

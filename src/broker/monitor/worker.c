@@ -17,14 +17,14 @@
  *	   | no connection, and no start to wait for; or no child can be made
  *	   v
  *	 +--------+
- *	 |  DEAD  |   freed by workers_reap(); a connection that comes now makes a
- *	 +--------+   worker of the same name anew
+ *	 |  DEAD  |   freed by workers_reap(); for a connection that comes now
+ *	 +--------+   there is a new worker of the same name
  *
- * RESTS: there is no child; pidfd, sock, opener and log are -1. Connections wait,
- * and the timer is set to the next start. RUNS: the child takes each connection
- * as it comes. ENDS: sock is closed, which tells the child to end, and the timer
- * is set to the moment at which it is killed; connections wait. worker_rest()
- * alone enters RUNS and DEAD, and child_gone() alone leaves a child behind.
+ * RESTS: there is no child; pidfd, sock, opener and log are -1. Connections
+ * wait, and the timer is set to the next start. RUNS: the child takes each
+ * connection as it comes. ENDS: sock is closed, which tells the child to end,
+ * and the timer is set to the moment at which it is killed; connections wait.
+ * worker_rest() alone enters RUNS and DEAD; child_gone() alone enters RESTS.
  */
 #include "broker/monitor/worker.h"
 
@@ -127,8 +127,8 @@ static void conn_hand(struct worker_conn *c)
 				 w->name, strerror(-r));
 		shutdown(c->ev.fd, SHUT_RDWR);
 	}
-	/* For EPOLLHUP alone, which always comes. Sockets never have EPOLLMSG, so
-	 * no byte of the worker's wakes the monitor. */
+	/* For EPOLLHUP alone, which always comes. Sockets never have EPOLLMSG,
+	 * so no byte of the worker's wakes the monitor. */
 	r = loop_set(w->ws->loop, &c->ev, EPOLLMSG);
 	if (r < 0)
 		conn_over(c);
@@ -186,7 +186,8 @@ static int start_child(struct worker *w)
 	w->opener.fd = s.opener;
 	w->state = WORKER_RUNS;
 	w->ws->metrics->children_started++;
-	/* It has no connection yet, so nothing of the worker's runs before this. */
+	/* It has no connection yet, so nothing of the worker's runs before
+	 * this. */
 	add_to_cgroup(w);
 	if (log_limit_ok(w->ws->log))
 		log_info("%s: child %d, uid %u", w->name, w->pid,

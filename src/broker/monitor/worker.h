@@ -19,14 +19,14 @@ struct workers {
 	struct loop *loop;			/* all borrowed */
 	const struct monitor_config *config;
 	struct metrics *metrics;
-	struct log_limit *log;			/* for what workers provoke */
+	struct log_limit *log;			/* for lines they provoke */
 	struct list list;
 };
 
 /* A connection whose IDENT was good. Takes over fd. */
 void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps);
 
-/* Frees what has ended: for the loop's after hook. */
+/* Frees workers and connections that have ended: for the loop's after hook. */
 void workers_reap(struct workers *ws);
 
 /* Tells every child to log what it counted. */

@@ -67,8 +67,8 @@ extern const size_t real_n_syscalls;
 /* The number by which NVIDIA's driver knows this call with len bytes. */
 unsigned long real_request(const struct abi_row *row, uint32_t len);
 
-/* Whether an open of a GPU with O_NONBLOCK returns at once, and a call waits for
- * its outcome (550 and later). */
+/* Whether an open of a GPU with O_NONBLOCK returns at once, and a call waits
+ * for its outcome (550 and later). */
 bool real_opens_async(const struct abi *abi);
 
 #endif /* ISO_DRV_REAL_H */

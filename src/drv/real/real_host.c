@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "drv/real/real.h"
 
-#define PATH_MAX_ 4200	/* a directory that real_host_init() was given, and more */
+#define PATH_MAX_ 4200	/* one of real_host_init()'s directories, and more */
 #define TEXT_MAX 4096	/* bytes of a file of /proc or sysfs */
 
 /* ---- nodes -------------------------------------------------------------- */
@@ -75,9 +75,9 @@ int real_host_open(const struct drv_host *host, uint32_t kind, uint32_t minor,
 
 /* ---- what the driver says ----------------------------------------------- */
 
-/* Asks for the loaded driver's version, and takes its table. The row is the same
- * in all tables, or no program could ask. 0, or -errno; that there is no table
- * was logged. */
+/* Asks for the loaded driver's version, and takes its table. The row is the
+ * same in all tables, or no program could ask. 0, or -errno; that there is no
+ * table was logged. */
 static int ask_version(struct real_host *h, int ctl)
 {
 	const struct abi_row *row = abi_row(abi_at(0),
@@ -295,8 +295,8 @@ static void host_free(struct drv_host *host)
 	free(h);
 }
 
-/* The version must be the one that was asked for, if one was, and have a table of
- * its own. */
+/* The version must be the one that was asked for, if one was, and have a table
+ * of its own. */
 static int host_new(const struct conf *conf, const char *version,
 		    struct drv_host **ret_host)
 {

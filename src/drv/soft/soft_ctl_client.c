@@ -4,8 +4,8 @@
 
 #include "drv/soft/soft_rm.h"
 
-/* Lists the ids of all GPUs, or of the attached ones; the rest of the list is the
- * invalid id. */
+/* Lists the ids of all GPUs, or of the attached ones; the rest of the list is
+ * the invalid id. */
 static uint32_t list_gpus(struct soft_ctl *c, bool attached_only)
 {
 	const struct abi_field *f = abi_field(c->row, ABI_F_gpuIds);

@@ -2,8 +2,8 @@
 /*
  * soft_ctl_gss.c - answers the controls for temperature, power and utilization
  *
- * No public header describes these (the GSS_ rows). The meaning of each word was
- * found by changing it and watching what nvidia-smi shows.
+ * No public header describes these (the GSS_ rows). The meaning of each word
+ * was found by changing it and watching what nvidia-smi shows.
  */
 #include <string.h>
 

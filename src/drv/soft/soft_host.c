@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_host.c - reads the model of a GPU from the configuration, in the monitor */
+/* soft_host.c - reads the model of a GPU from the configuration, in the
+ * monitor */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -25,8 +26,8 @@ static int read_uuid(const char *text, uint8_t ret_uuid[16])
 	return parse_hex(hex, ret_uuid, 16);
 }
 
-/* Reads the SOFT_GPU_* keys. 0, or -EINVAL for a value that conf_load() should not
- * have let pass. */
+/* Reads the SOFT_GPU_* keys. 0, or -EINVAL for a value that conf_load() should
+ * not have let pass. */
 static int read_model(const struct conf *conf, struct soft_config *c)
 {
 	struct pci_bdf bdf = { 0 };

@@ -19,7 +19,8 @@ static void uuid_format(struct soft_gpu *g)
 
 int soft_model_init(struct soft_model *m, const struct soft_config *c)
 {
-	if (c->count > SOFT_MAX_GPUS || strnlen(c->name, sizeof(c->name)) == sizeof(m->name) ||
+	if (c->count > SOFT_MAX_GPUS ||
+	    strnlen(c->name, sizeof(c->name)) == sizeof(m->name) ||
 	    c->domain > UINT16_MAX || c->bus + c->count > 256 ||
 	    c->slot > 31 || c->function > 7)
 		return -EINVAL;

@@ -2,9 +2,9 @@
 /*
  * soft_object.c - keeps RM clients with their objects, by resserv's rules
  *
- * After rs_server.c and rs_client.c of NVIDIA's. An RM client has its objects in
- * an array in the order of their handles, to look them up, and as a tree, to free
- * a parent with all below it.
+ * After rs_server.c and rs_client.c of NVIDIA's. An RM client has its objects
+ * in an array in the order of their handles, to look them up, and as a tree, to
+ * free a parent with all below it.
  */
 #include <string.h>
 

@@ -27,8 +27,8 @@
 
 #define SOFT_MAX_GPUS 32u
 
-/* NVIDIA's vendor id, a device id that none of their boards has, a stepping that
- * exists, and the class of a GPU without outputs ("3D controller"). */
+/* NVIDIA's vendor id, a device id that none of their boards has, a stepping
+ * that exists, and the class of a GPU without outputs ("3D controller"). */
 #define SOFT_PCI_VENDOR 0x10deu
 #define SOFT_PCI_DEVICE 0xffffu
 #define SOFT_CHIP_REVISION 0xa1u
@@ -114,8 +114,8 @@ struct soft_gpu *soft_gpu_by_id(struct soft_model *m, uint32_t id);
 
 /* ---- soft_vidmem.c ---- */
 
-/* Counts what a new object of video memory takes, and fills its parameters in. An
- * RM status; NV_ERR_NO_MEMORY if the GPU or the worker has no more. */
+/* Counts what a new object of video memory takes, and fills its parameters in.
+ * An RM status; NV_ERR_NO_MEMORY if the GPU or the worker has no more. */
 uint32_t soft_vidmem_take(struct soft_rm *rm, struct soft_object *obj,
 		       struct drv_mem *params);
 /* Gives back what the object takes, if it takes any. */
@@ -144,7 +144,8 @@ struct soft_object *soft_object_find(struct soft_client *client,
 uint32_t soft_object_new(struct soft_rm *rm, struct soft_object *parent,
 			 const struct abi_row *row, uint32_t handle,
 			 struct soft_object **ret_obj);
-/* Frees the object and all below it. It must not be the root of an RM client. */
+/* Frees the object and all below it. It must not be the root of an RM
+ * client. */
 void soft_object_free(struct soft_rm *rm, struct soft_object *obj);
 uint16_t soft_object_ic(const struct soft_object *obj);
 
@@ -193,7 +194,8 @@ struct drv_mem *soft_buffer(const struct drv_call *call, int parent,
 #define CTL_PUT_AT(c, f, i, v) \
 	abi_put((c)->row, ABI_F_##f, (i), (c)->params, (c)->len, (v))
 
-/* Writes s into the field and zeroes the rest; cuts s so that a zero is left. */
+/* Writes s into the field and zeroes the rest; cuts s so that a zero is
+ * left. */
 void soft_put_text(struct soft_ctl *c, enum abi_f id, const char *s);
 
 #endif /* ISO_DRV_SOFT_RM_H */

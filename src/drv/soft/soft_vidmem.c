@@ -2,8 +2,8 @@
 /*
  * soft_vidmem.c - counts video memory (NV01_MEMORY_LOCAL_USER)
  *
- * It counts against what the GPU has and what the worker may have. No memory lies
- * behind it, so the only address is 0.
+ * It counts against what the GPU has and what the worker may have. No memory
+ * lies behind it, so the only address is 0.
  */
 #include "drv/soft/soft_rm.h"
 
