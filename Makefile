@@ -9,6 +9,8 @@ CC ?= cc
 MUSL_CC ?= musl-gcc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
+# Where isospin.conf goes. Empty: /etc for PREFIX=/usr, else $(PREFIX)/etc.
+SYSCONFDIR ?=
 DESTDIR ?=
 JOBS ?= 2
 
@@ -305,10 +307,10 @@ bench: all kmod guest-tests lab $(BENCH:%=$(B)/bench/%)
 # ---- install --------------------------------------------------------------
 
 install: all
-	sh scripts/gen/install.sh install "$(DESTDIR)" "$(PREFIX)"
+	sh scripts/gen/install.sh install "$(DESTDIR)" "$(PREFIX)" $(SYSCONFDIR)
 
 uninstall:
-	sh scripts/gen/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
+	sh scripts/gen/install.sh uninstall "$(DESTDIR)" "$(PREFIX)" $(SYSCONFDIR)
 
 clean:
 	rm -rf build

@@ -72,7 +72,8 @@ set_up()
 		'setting up failed, see above; isospin setup demo tries again'
 }
 
-# build: as the calling user under sudo; make knows what is out of date.
+# build: as the calling user under sudo; make knows what is out of date. An installed
+# isospin has all but the kernel module.
 build()
 {
 	local release log
@@ -80,15 +81,21 @@ build()
 	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
 	log=$proc_dir/demo/build.log
 	step_begin 'building what is out of date'
-	set -- make -C "$TOP" -s -j "$(nproc)" all "build/kmod/$release/nvidia-shim.ko"
+	if [ -n "$paths_source" ]; then
+		set -- make -C "$paths_source" -s -j "$(nproc)" all \
+			"build/kmod/$release/nvidia-shim.ko"
+	else
+		set -- "$TOP/scripts/build.sh" nvidia-shim
+		[ -z "$opt_conf" ] || set -- "$@" -c "$opt_conf"
+	fi
 	if base_sudo_user; then
 		set -- setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" --init-groups "$@"
 	fi
 	if ! child "$@" >"$log" 2>&1; then
 		step_stop
-		log_error "last lines of make's:"
+		log_error "last lines of $log:"
 		tail -n "$vm_fail_lines" -- "$log" | vm_printable >&2
-		die 69 'the build failed; see make'
+		die 69 'the build failed, see above'
 	fi
 	step_end
 }
@@ -302,7 +309,7 @@ keep()
 # what_to_type VAR: how isospin is called from here, as it was.
 what_to_type()
 {
-	set -- "$1" "$TOP/bin/isospin"
+	set -- "$1" "$paths_command"
 	[ "$PWD" != "$TOP" ] || set -- "$1" ./bin/isospin
 	base_set "$1" "${SUDO_UID:+sudo }$2"
 }

@@ -2,7 +2,7 @@
 # build.sh - programs, kernels and images by name, made again when their content
 # calls for it
 #
-# build/stamps/TARGET holds the hash of what TARGET was made of, the hash of
+# stamps/TARGET in paths_state holds the hash of what TARGET was made of, the hash of
 # what came out, and where that is. Images have stamps of their own, see image.sh.
 #
 # Needs base, conf, proc, assets_init, disk, image, kernel, rootfs.
@@ -93,18 +93,21 @@ build_inputs()
 			scripts/gen src && "${CC:-cc}" --version &&
 			printf '%s\n' "${CFLAGS:-}" "${LDFLAGS:-}" ;;
 	nvidia-shim)
-		[ -n "$build_worker" ] &&
-			build_hash Makefile kmod src/abi/iso_wire.h &&
-			sha256sum <"$(assets_kernel_dir "$build_worker")/vmlinuz" ;;
+		[ -n "$build_worker" ] || return
+		if [ -n "$paths_source" ]; then
+			build_hash Makefile kmod src/abi/iso_wire.h
+		else
+			build_hash "$paths_shim"
+		fi && sha256sum <"$(assets_kernel_dir "$build_worker")/vmlinuz" ;;
 	fc-gpu-kernel) kernel_inputs "$build_tree" ;;
 	gpu-modules-*) rootfs_inputs ;;
 	esac
 }
 
-# build_hash FILE|DIR...: of the checkout.
+# build_hash FILE|DIR...: of the checkout, or of a directory of another place.
 build_hash()
 {
-	(cd -- "$TOP" && find "$@" -type f -print0 | sort -z |
+	(cd -- "$paths_top/" && find "$@" -type f -print0 | sort -z |
 		xargs -0 sha256sum)
 }
 
@@ -115,6 +118,9 @@ build_current()
 	local stamp made now
 
 	build_out=
+	if build_installed "$1"; then
+		return 0
+	fi
 	case $1 in
 	fc-initramfs) build_looks image_worker "$build_worker"; return ;;
 	fc-rootfs) build_looks image_rootfs "$build_worker"; return ;;
@@ -135,6 +141,19 @@ build_current()
 	now=$(sha256sum <"$build_out") && [ "$now" = "$made" ] &&
 		now=$(build_inputs "$1") && now=$(printf %s "$now" | sha256sum) &&
 		[ "$now" = "$stamp" ]
+}
+
+# build_installed TARGET: whether it came with an installed tree; sets build_out to
+# where it is.
+build_installed()
+{
+	[ -z "$paths_source" ] || return 1
+	case $1 in
+	gpu-broker) build_out=$paths_bin/gpu-broker ;;
+	gpu-broker-static) build_out=$paths_guest/gpu-broker ;;
+	guests) build_out=$paths_guest/isospin-agent ;;
+	*) return 1 ;;
+	esac
 }
 
 # build_looks IMAGE RELEASE: the same for an image. Its inputs may be missing.
@@ -170,7 +189,7 @@ build_target()
 	fc-gpu-kernel) build_stamped "$1" kernel_build "$build_tree" ;;
 	nvidia-shim)
 		build_need "$build_worker"
-		build_make "$1" "build/kmod/$build_worker/nvidia-shim.ko" ;;
+		build_shim "kmod/$build_worker" ;;
 	gpu-broker) build_make "$1" build/bin/gpu-broker ;;
 	gpu-broker-static) build_make "$1" build/static/bin/gpu-broker ;;
 	guests) build_make "$1" build/static/bin/isospin-agent \
@@ -216,14 +235,38 @@ build_make()
 	local target="$1"
 
 	shift
-	(cd -- "$TOP" && rm -f -- "$@") || die 74 "$target: cannot be removed"
+	(cd -- "$paths_source" && rm -f -- "$@") || die 74 "$target: cannot be removed"
 	build_stamped "$target" build_run_make "$@"
+}
+
+# build_shim DIR: makes the workers' kernel module in DIR of paths_state.
+build_shim()
+{
+	if [ -n "$paths_source" ]; then
+		build_make nvidia-shim "build/$1/nvidia-shim.ko"
+	else
+		build_stamped nvidia-shim build_module nvidia-shim "$paths_shim" \
+			"$paths_state/$1" "$build_worker"
+	fi
+}
+
+# build_module NAME SOURCE DIR RELEASE: compiles the kernel module NAME of the files
+# in SOURCE, as a copy in DIR.
+build_module()
+{
+	rm -rf -- "$3"
+	if ! mkdir -p -- "$3" || ! cp -- "$2"/* "$3/"; then
+		die 74 "$3: cannot be made; is the disk full?"
+	fi
+	build_step "making $1 for kernel $4" make -s \
+		-C "$(assets_kernel_dir "$4")/headers" "M=$3" modules
+	build_out=$3/$1.ko
 }
 
 build_run_make()
 {
-	build_step "making $*" make -C "$TOP" -s -j "$(nproc)" "$@"
-	build_out=$TOP/$1
+	build_step "making $*" make -C "$paths_source" -s -j "$(nproc)" "$@"
+	build_out=$paths_source/$1
 }
 
 # build_image TARGET IMAGE RELEASE

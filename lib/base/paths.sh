@@ -6,6 +6,9 @@
 
 # shellcheck disable=SC2034 # other libraries and the commands read them
 
+# All of it is below this directory; and the command that people type.
+paths_top=$TOP
+paths_command=$TOP/bin/isospin
 # The sources; empty in an installed tree, which can compile only kernel modules.
 paths_source=$TOP
 # Tables, and data for the VMs.

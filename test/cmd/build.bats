@@ -39,11 +39,12 @@ setup()
 @test "an installed tree works by itself, keeps its configuration, and goes whole" {
 	dest=$BATS_TEST_TMPDIR/dest
 	run -0 sh scripts/gen/install.sh install "$dest" /opt
-	isospin=$dest/opt/lib/isospin/bin/isospin
-	equal "/opt${isospin#"$dest/opt"}" "$(readlink "$dest/opt/bin/isospin")"
+	isospin=$dest/opt/bin/isospin
+	[ -f "$dest/opt/libexec/isospin/guest/isospin-agent" ]
+	[ ! -e "$dest/opt/libexec/isospin/scripts/check.sh" ]
 	run -0 "$isospin" -V
 	equal "isospin $(cat share/version)" "$output"
-	conf=$dest/opt/lib/isospin/etc/isospin.conf
+	conf=$dest/opt/etc/isospin.conf
 	cmp etc/isospin.conf "$conf"
 	echo BROKER_PORT=7000 >"$conf"
 	run -0 sh scripts/gen/install.sh install "$dest" /opt
@@ -51,6 +52,10 @@ setup()
 	export ISOSPIN_RUN_DIR=$BATS_TEST_TMPDIR/run
 	run -1 --separate-stderr "$isospin" status
 	has "$output" absent
+	run -0 "$isospin" conf
+	has "$output" BROKER_PORT=7000
+	run -0 "$isospin" build --print gpu-broker-static
+	equal "$dest/opt/libexec/isospin/guest/gpu-broker" "$output"
 	for page in share/man/*.scd; do
 		name=${page##*/}
 		name=${name%.scd}
@@ -59,5 +64,7 @@ setup()
 	run -0 grep -F SOFT_GPU_NAME "$dest/opt/share/man/man5/isospin.conf.5"
 	run -0 sh scripts/gen/install.sh uninstall "$dest" /opt
 	equal '' "$(find "$dest" ! -type d)"
-	[ ! -e "$dest/opt/lib/isospin" ]
+	[ ! -e "$dest/opt/libexec/isospin" ]
+	run -0 sh scripts/gen/install.sh install "$dest" /usr
+	cmp etc/isospin.conf "$dest/etc/isospin.conf"
 }

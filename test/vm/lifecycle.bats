@@ -75,7 +75,7 @@ as_unit()
 	instance=$(basename "$(dirname "$ISOSPIN_RUN_DIR"/*/bridge.d)")
 	# The unit's root has no capability to read a checkout of another user.
 	(cd "$TOP" && sh scripts/gen/install.sh install "$BATS_TEST_TMPDIR/dest" /opt)
-	start=("${as[@]/%"$TOP/bin/isospin"/$BATS_TEST_TMPDIR/dest/opt/lib/isospin/bin/isospin}")
+	start=("${as[@]/%"$TOP/bin/isospin"/$BATS_TEST_TMPDIR/dest/opt/bin/isospin}")
 	"${start[@]}" vsock-bridge --instance "$instance" --detach 3>&- 4>&-
 	wait_for 30 smi a
 	wait_for 30 smi b
