@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# base.sh - what every command starts with: log, errors, clean-up, progress
+# base.sh - start and end a command, with log, errors, clean-up and progress
 #
 # The caller sets TOP to the directory that has lib/ and scripts/, sources this
 # and calls base_init. Afterwards DRY_RUN is 0 or 1 and base_cmd names the command.
@@ -8,8 +8,8 @@
 # carry no prefix: use, log_*, fail, die, leave, on_exit, run, sys_write, step_*,
 # as_user; DRY_RUN and why are the only such variables.
 
-# use NAME...: loads the libraries of those names, lib/*/NAME.sh, each once. A
-# library starts with a `use` line that names those whose functions it calls.
+# use NAME...: loads the libraries of those names, lib/*/NAME.sh, each once. A library
+# starts with a `use` line that names the libraries whose functions it calls.
 base_used=
 use()
 {
@@ -30,9 +30,9 @@ base_nl='
 '
 base_us=$(printf '\037')
 
-# base_init NAME: once, at the start of a command, with its name or "$0".
-# Sets the traps: EXIT runs what on_exit registered, and turns a
-# failure that nobody announced (by die or leave) into status 70.
+# base_init NAME: starts a command; NAME is its name or "$0". Sets the traps: EXIT runs
+# what on_exit registered, and turns a failure that neither die nor leave has announced
+# into status 70.
 base_init()
 {
 	base_cmd=${1##*/}
@@ -53,8 +53,8 @@ base_init()
 	base_go
 }
 
-# base_hold: a signal that would end the command waits for base_go. For what
-# would leak if it were done by half: start a process, and note its pid.
+# base_hold: a signal that would end the command waits for base_go. It is for what would
+# leak if it were ended halfway, as to start a process and note its pid.
 base_hold()
 {
 	trap 'base_held=129' HUP
@@ -62,7 +62,7 @@ base_hold()
 	trap 'base_held=143' TERM
 }
 
-# base_go: signals end the command; at once, if one has waited.
+# base_go: lets signals end the command again; at once if one has waited.
 base_go()
 {
 	trap 'leave 129' HUP
@@ -71,6 +71,7 @@ base_go()
 	[ -z "$base_held" ] || leave "$base_held"
 }
 
+# base_exit_trap STATUS: what the EXIT trap does; STATUS is the command's so far.
 base_exit_trap()
 {
 	local rc="$1"
@@ -100,6 +101,7 @@ base_release()
 	done
 }
 
+# base_run_entry ENTRY: runs a command that on_exit registered.
 base_run_entry()
 {
 	local IFS="$base_us"
@@ -112,8 +114,8 @@ base_run_entry()
 	"$@"
 }
 
-# on_exit COMMAND [ARG...]: runs it when the command ends, in whatever way,
-# newest first. No word may hold a newline. In a subshell it has no effect.
+# on_exit COMMAND [ARG...]: runs COMMAND when our command ends, in whatever way; what was
+# registered last runs first. No word may hold a newline. In a subshell it has no effect.
 on_exit()
 {
 	local entry='' word
@@ -128,17 +130,17 @@ on_exit()
 	base_stack=$entry$base_nl$base_stack
 }
 
-# leave STATUS: ends the command with a status that is meant.
+# leave STATUS: ends the command with that status, on purpose.
 leave()
 {
 	base_said=1
 	exit "$1"
 }
 
-# die STATUS MESSAGE...: says why and ends the command. In a subshell it ends
-# only that: write x=$(f) || leave $?
-# A command that passes on another's status sets base_own_status (125): all of
-# its own failures end with that.
+# die STATUS MESSAGE...: logs the message as an error and ends the command. In a subshell
+# it ends only that: write x=$(f) || leave $?
+# A command that passes on another program's status sets base_own_status to 125: then
+# all of its own failures end with 125.
 die()
 {
 	local rc="$1"
@@ -163,6 +165,7 @@ fail()
 	return "$rc"
 }
 
+# base_log LEVEL WORD TEXT: logs TEXT if LEVEL is at most base_level.
 base_log()
 {
 	local text="$3"
@@ -191,8 +194,9 @@ base_set_level()
 	esac
 }
 
-# base_set VAR VALUE: assigns to a variable named at run time. VALUE is one
-# line; nothing in it is expanded. Forks nothing. The caller may have VAR local.
+# base_set VAR VALUE: assigns to a variable whose name is known only at run time, and
+# which may be local to the caller. VALUE is one line; nothing in it is expanded. Forks
+# nothing.
 base_set()
 {
 	IFS= read -r "$1" <<-EOT
@@ -267,7 +271,7 @@ base_quote()
 	done
 }
 
-# run COMMAND [ARG...]: runs it, or with --dry-run prints it instead.
+# run COMMAND [ARG...]: runs COMMAND, or with --dry-run prints it.
 run()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -297,17 +301,18 @@ sys_write()
 	{ printf '%s\n' "$value" >"$file"; } 2>/dev/null
 }
 
-# base_alone: this subshell, which may outlive us, holds nothing that somebody
-# waits for: no lock, no test's fd, not our stderr. With a redirection of the
-# function that it runs the shell would keep copies. A Ctrl-C, which the terminal
-# sends to it too, is for us to act on; it and what it runs end by SIGKILL only.
+# base_alone: for a subshell that may outlive the command: it lets go of all that another
+# process may wait for, which is locks, a test's fds and our stderr. (If the caller
+# redirected the function that it runs, the shell would keep copies.) A Ctrl-C goes to
+# the subshell too, but is for the command to act on: the subshell and what it runs end
+# by SIGKILL only.
 base_alone()
 {
 	trap '' HUP INT TERM
 	exec </dev/null 2>/dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 }
 
-# base_uptime VAR: seconds since boot, hundredths dropped.
+# base_uptime VAR: sets VAR to the whole seconds since boot.
 base_uptime()
 {
 	local up rest
@@ -316,8 +321,8 @@ base_uptime()
 	base_set "$1" "${up%%.*}"
 }
 
-# step_begin TEXT, step_end [RESULT]: progress. A step that takes over two
-# seconds shows that it is alive: on a terminal in place, else every 20 s.
+# step_begin TEXT: begins a step of the command, and logs it. If it takes longer than two
+# seconds, how long is shown: on a terminal in place, else every 20 s.
 step_begin()
 {
 	step_stop
@@ -329,11 +334,12 @@ step_begin()
 	step_pid=$!
 }
 
+# step_ticker: shows how long the step has taken, until step_stop ends it.
 step_ticker()
 {
 	local now every=20 shown=0
 
-	# Neither a lock nor a test's fd outlives the step in our hands.
+	# If the command is killed, the ticker must not keep a lock or a test's fd.
 	exec 3>&- 6>&- 7>&- 8>&- 9>&-
 	trap - EXIT HUP INT TERM
 	[ ! -t 2 ] || every=2
@@ -350,7 +356,7 @@ step_ticker()
 	done
 }
 
-# step_stop: ends the progress display without a word about the result.
+# step_stop: ends the progress display and logs no result.
 step_stop()
 {
 	[ -n "$step_pid" ] || return 0
@@ -361,6 +367,8 @@ step_stop()
 	[ ! -t 2 ] || printf '\r\033[K' >&2
 }
 
+# step_end [RESULT]: ends the step, and logs RESULT, or that it is done if it took two
+# seconds or more.
 step_end()
 {
 	local now
@@ -375,8 +383,8 @@ step_end()
 	step_text=
 }
 
-# base_sudo_user: true if root acts for another user by way of sudo. What is
-# root's own, as an installed tree, is for root: the user cannot write there.
+# base_sudo_user: true if root acts for another user by way of sudo. In a tree that root
+# owns, as one that is installed, root acts for itself: the user cannot write there.
 base_sudo_user()
 {
 	[ "$(id -u)" -eq 0 ] && [ ! -O "$TOP" ] || return 1
@@ -385,14 +393,14 @@ base_sudo_user()
 	esac
 }
 
-# base_owner_fix PATH...: what root made for a user under sudo is the user's.
+# base_owner_fix PATH...: gives what root made under sudo to the user who called it.
 base_owner_fix()
 {
 	! base_sudo_user || run chown -RPh "$SUDO_UID:$SUDO_GID" -- "$@"
 }
 
-# as_user COMMAND [ARG...]: runs it as the user who called sudo, with that
-# user's HOME; without sudo runs it as it is.
+# as_user COMMAND [ARG...]: runs COMMAND as the user who called sudo, with that user's
+# HOME; without sudo, as the user who runs us.
 as_user()
 {
 	local home

@@ -1,12 +1,14 @@
-# conf.awk - reads share/conf.tbl, a configuration file, the environment and
-# the flags; prints KEY=value for each key in the table's order, then
-# KEY@NAME=value for what holds for one VM only, in the file's order. At the
-# first error it prints that instead and ends with status 3.
+# conf.awk - read share/conf.tbl, a configuration file, the environment and the flags
+#
+# Prints KEY=value for each key in the table's order, then KEY@NAME=value for what
+# holds for one VM only, in the file's order. At the first error it prints the error
+# instead and ends with status 3.
 #
 # In the environment: CONF_TBL; CONF_BRANCHES, the path of share/abi/branches;
 # CONF_FILE (empty: none) and CONF_SHOWN, its name in messages; CONF_FLAGS, lines of
 # KEY=value. Runs under mawk, gawk and busybox awk.
 
+# Ends the program with an error; place is where in the input.
 function fail(place, text)
 {
 	printf "%s: %s\n", place, text
@@ -63,7 +65,7 @@ function all_in_list(v, list,    n, i, part)
 	return n > 0
 }
 
-# What a value of the key may be, if v is not; else "".
+# A phrase for the values that the key may have, if v is none of them; else "".
 function wrong(key, v,    t, r)
 {
 	t = type[key]
@@ -105,6 +107,7 @@ function read_branches(    line, n)
 		fail(ENVIRON["CONF_BRANCHES"], "cannot be read")
 }
 
+# Ends the program if v is no value of the key.
 function check(place, key, v,    allowed)
 {
 	allowed = wrong(key, v)
@@ -112,6 +115,7 @@ function check(place, key, v,    allowed)
 		fail(place, key ": bad value '" v "': must be " allowed)
 }
 
+# Reads share/conf.tbl: the keys, their types, ranges and defaults.
 function read_table(    line, f, name, n)
 {
 	while ((n = (getline line < ENVIRON["CONF_TBL"])) > 0) {
@@ -134,6 +138,7 @@ function read_table(    line, f, name, n)
 		fail(ENVIRON["CONF_TBL"], "cannot be read")
 }
 
+# Takes a line of the configuration file.
 function read_line(place, line,    eq, key, name, at, v)
 {
 	if (length(line) > 1022)
@@ -176,6 +181,8 @@ function read_file(    line, place, n, no)
 		fail(ENVIRON["CONF_SHOWN"], "cannot be read")
 }
 
+# Takes the variables ISOSPIN_KEY. above[] marks the keys for which a line KEY@NAME of
+# the file no longer counts.
 function read_environment(    v, key, unknown)
 {
 	for (v in ENVIRON) {
@@ -197,6 +204,7 @@ function read_environment(    v, key, unknown)
 	}
 }
 
+# Takes what the command line gives.
 function read_flags(    n, i, line, eq, key)
 {
 	n = split(ENVIRON["CONF_FLAGS"], line, /\n/)

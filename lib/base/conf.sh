@@ -1,14 +1,15 @@
 # shellcheck shell=sh
-# conf.sh - the configuration: flag, ISOSPIN_KEY, file, default, in this order
+# conf.sh - read the configuration
 #
-# conf.awk reads and checks everything in one pass; what it prints is kept in
-# conf_data and looked up without a fork.
+# A value is that of the flag, else of the environment's ISOSPIN_KEY, else of the file,
+# else the default. conf.awk reads and checks everything in one pass; what it prints is
+# kept in conf_data and looked up without a fork.
 
 conf_data=
 conf_flags=
 
-# conf_set_flag KEY VALUE: what the command line says; call it before conf_load. 64, and
-# why, if VALUE is more than a line.
+# conf_set_flag KEY VALUE: notes what the command line gives for KEY; call it before
+# conf_load. 64, and why, if VALUE is more than a line.
 conf_set_flag()
 {
 	case $2 in
@@ -61,7 +62,7 @@ conf_get()
 	base_set "$1" "${conf_rest%%"$base_nl"*}"
 }
 
-# conf_get_bytes VAR KEY [NAME]: the same for a size, as a number of bytes.
+# conf_get_bytes VAR KEY [NAME]: the same for a size; VAR is set to a number of bytes.
 conf_get_bytes()
 {
 	local conf_size
@@ -75,8 +76,7 @@ conf_get_bytes()
 	base_set "$1" "$conf_size"
 }
 
-# conf_get_path VAR KEY [NAME]: the same for a path; relative ones begin at the
-# checkout.
+# conf_get_path VAR KEY [NAME]: the same for a path; a relative one is below the checkout.
 conf_get_path()
 {
 	local conf_path
@@ -89,7 +89,8 @@ conf_get_path()
 	base_set "$1" "$conf_path"
 }
 
-# conf_print [NAME]: every KEY=value in the table's order, as it holds for NAME.
+# conf_print [NAME]: prints KEY=value for every key, in the table's order, as it holds for
+# the VM NAME.
 conf_print()
 {
 	local line key value rest="${conf_data#"$base_nl"}"

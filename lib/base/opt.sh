@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# opt.sh - the flags that every command has
+# opt.sh - parse the flags that commands have in common
 #
-# A command names in opt_flags which of the optional ones it takes (dry-run,
-# json, instance), and calls opt_parse. It parses the command line on the command's
-# behalf, so an error of usage ends the command here.
+# A command names in opt_flags the optional ones that it takes (dry-run, json,
+# instance), and calls opt_parse. The command line is parsed on the command's behalf, so
+# an error in it ends the command here.
 #
-# Leaves behind: DRY_RUN, opt_json (0 or 1), opt_conf (file or empty),
+# Sets DRY_RUN, opt_json (0 or 1), opt_conf (file or empty),
 # opt_instance (name or empty), opt_verbose (0 or 1).
 
 opt_flags=
@@ -14,10 +14,10 @@ opt_conf=
 opt_instance=
 opt_verbose=0
 
-# opt_parse OWN THEN ARG...: takes the options from ARG, wherever they stand in
-# front of a --, and calls THEN with the operands, in their order; opt_before of
-# them stood in front of it too. An option that is none of ours goes to OWN, with
-# what follows it; OWN takes it, and sets opt_n if it is more than one word:
+# opt_parse OWN THEN ARG...: takes the options from ARG, wherever they stand before a --,
+# and calls THEN with the operands, in their order; the first opt_before of them stood
+# before the -- too. An option that is not a common one goes to OWN, with what follows
+# it. OWN takes it, and sets opt_n if it is more than one word:
 #
 #	option()
 #	{
@@ -28,7 +28,7 @@ opt_verbose=0
 #		esac
 #	}
 #
-# For a command that has none of its own, OWN is opt_unknown.
+# For a command that has no options of its own, OWN is opt_unknown.
 opt_parse()
 {
 	local opt_own="$1" opt_then="$2" opt_left opt_end=0
@@ -57,8 +57,8 @@ opt_parse()
 	"$opt_then" "$@"
 }
 
-# opt_take ARG...: handles ARG if it is a common flag. opt_n is set to the
-# number of words used, 0 if it is none of ours.
+# opt_take ARG...: handles the first ARG if it is a common flag. Sets opt_n to the number
+# of words used, 0 if it is not.
 opt_take()
 {
 	opt_n=1
@@ -96,6 +96,7 @@ opt_take()
 	esac
 }
 
+# opt_allowed NAME FLAG: refuses FLAG unless opt_flags has NAME.
 opt_allowed()
 {
 	case " $opt_flags " in
@@ -104,24 +105,26 @@ opt_allowed()
 	esac
 }
 
-# opt_need FLAG [VALUE...]: FLAG wants a value.
+# opt_need FLAG [VALUE...]: refuses FLAG if no value follows.
 opt_need()
 {
 	[ $# -ge 2 ] || die 64 "$1 wants a value; see -h"
 }
 
+# opt_unknown FLAG: refuses it.
 opt_unknown()
 {
 	die 64 "unknown option '$1'; see -h"
 }
 
-# opt_none ARG...: the command takes no (more) operands.
+# opt_none [ARG...]: refuses the operands that are left.
 opt_none()
 {
 	[ $# -eq 0 ] || die 64 "unexpected operand '$1'; see -h"
 }
 
-# opt_command ARG...: the operands are a command, so they come after a --.
+# opt_command ARG...: refuses the operands, which are a command, unless all of them came
+# after a --.
 opt_command()
 {
 	[ "$opt_before" -eq 0 ] || die 64 "'$1': a command comes after --; see -h"
@@ -174,6 +177,7 @@ opt_usage()
 	done <"$0"
 }
 
+# opt_version: prints the version.
 opt_version()
 {
 	local version

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# doctor.sh - what would fail later: the checks of the host, for any kind of VM
+# doctor.sh - check what would fail later on this host, for any kind of VM
 #
-# Each check says one line by doctor_say. What cannot be read is a warning, never
-# ok. Nothing is changed, but for the kept answer of KVM's probe. Needs conf_load,
-# assets_init and sysfs.sh.
+# Each check reports by doctor_say. A fact that cannot be read is a warning, never ok.
+# Nothing is changed except the kept answer of KVM's probe. The checks need conf_load
+# and assets_init.
 
 use conf proc sysfs abi apt fetch tools assets vmm qemu boot
 
@@ -22,8 +22,8 @@ doctor_begin()
 	fi
 }
 
-# doctor_say STATUS NAME MESSAGE [REMEDY]: one finding; STATUS is ok, warn or fail.
-# Of JSON it is kept for doctor_end: a jq for each took longer than all checks.
+# doctor_say STATUS NAME MESSAGE [REMEDY]: reports a finding; STATUS is ok, warn or fail.
+# With --json it is kept for doctor_end: a jq for each took longer than all checks.
 doctor_say()
 {
 	local text="$3"
@@ -40,7 +40,7 @@ doctor_say()
 	printf '%-4s  %s: %s\n' "$1" "$2" "$text"
 }
 
-# doctor_end: after the last finding.
+# doctor_end: prints the findings that doctor_say has kept.
 doctor_end()
 {
 	[ -n "$doctor_found" ] || return 0
@@ -50,13 +50,13 @@ doctor_end()
 		message: $f[. + 2], remedy: $f[. + 3]}'
 }
 
-# doctor_unknown NAME WHAT [REMEDY]: the fact could not be had.
+# doctor_unknown NAME FACT [REMEDY]: reports that a fact could not be found out.
 doctor_unknown()
 {
 	doctor_say warn "$1" "unknown: $2" "${3:-}"
 }
 
-# doctor_mib VAR BYTES
+# doctor_mib VAR BYTES: sets VAR to the size in MiB, with the unit.
 doctor_mib()
 {
 	base_set "$1" "$((($2 + 1048575) >> 20)) MiB"
@@ -114,7 +114,7 @@ doctor_no_setup()
 	fi
 }
 
-# doctor_cpu: sets doctor_phys_bits, empty if unknown.
+# doctor_cpu: the processor. Sets doctor_phys_bits, its address bits, empty if unknown.
 doctor_cpu()
 {
 	local line flags='' want status=warn
@@ -139,6 +139,7 @@ doctor_cpu()
 	esac
 }
 
+# doctor_cpu_flags FLAGS STATUS: whether it can run VMs; STATUS is for one that cannot.
 doctor_cpu_flags()
 {
 	case $1 in
@@ -153,8 +154,8 @@ doctor_cpu_flags()
 	esac
 }
 
-# doctor_kvm: sets doctor_accel to what the VMs would run under. That /dev/kvm
-# opens says little; a guest is run.
+# doctor_kvm: sets doctor_accel to what the VMs would run under, kvm or tcg. That /dev/kvm
+# opens proves little, so a guest is run.
 doctor_kvm()
 {
 	local want status=warn
@@ -181,7 +182,8 @@ doctor_kvm()
 	fi
 }
 
-# A failure that was kept is tried again: the machine may have been busy then.
+# doctor_kvm_run STATUS: runs the guest, also if one that failed was kept: the machine
+# may have been busy then. STATUS is for a guest that does not run.
 doctor_kvm_run()
 {
 	local DRY_RUN="$DRY_RUN" kept=''
@@ -205,8 +207,8 @@ doctor_kvm_run()
 	fi
 }
 
-# doctor_vmm: the monitors that the VMs would have; doctor_kvm comes first. Sets
-# doctor_vmm_gpu and doctor_vmm_worker, empty if one cannot be had.
+# doctor_vmm: the VMMs that would run the GPU VM and workers. Sets doctor_vmm_gpu and
+# doctor_vmm_worker, empty if there is none. Call doctor_kvm first.
 doctor_vmm()
 {
 	doctor_vmm_role gpu gpu0 'the GPU VM'
@@ -251,7 +253,7 @@ doctor_vsock()
 	case $doctor_vmm_gpu:$doctor_vmm_worker in
 	*qemu*) ;;
 	*)
-		doctor_say ok vsock 'the monitors have their own'
+		doctor_say ok vsock 'the VMMs have their own'
 		return 0 ;;
 	esac
 	qemu_opens "$node" || {
@@ -274,8 +276,9 @@ doctor_vsock()
 	esac
 }
 
-# doctor_cids: a CID of a VM of ours is passed over for the next one. That of
-# somebody else's VM ends ours: the kernel has each only once.
+# doctor_cids: whether the CIDs of our VMs are free. If another VM of ours has one, the
+# next is taken; if a VM that is not ours has it, ours cannot start, since the kernel
+# gives each CID only once.
 doctor_cids()
 {
 	local key cid list keys='' taken=''
@@ -308,7 +311,7 @@ doctor_cids()
 		"can be had${taken:+$taken: the next free one is taken}"
 }
 
-# doctor_state: where pids, sockets and keys go. Makes nothing.
+# doctor_state: the directory of pids, sockets and keys. Makes nothing.
 doctor_state()
 {
 	local why where
@@ -338,7 +341,8 @@ doctor_state()
 	doctor_room state "$where" 128 "VMs keep their state"
 }
 
-# doctor_room NAME DIR MIB WHAT: free space where DIR is or would be.
+# doctor_room NAME DIR MIB USE: whether MIB are free where DIR is or would be; USE is a
+# clause that tells what goes there.
 doctor_room()
 {
 	local dir="$2" free
@@ -361,9 +365,8 @@ doctor_room()
 	esac
 }
 
-# doctor_disk: what setup unpacks and make builds. Measured: a kernel with its
-# headers 119 MiB and its packages 40, NVIDIA's programs 32 a version, the build
-# 180.
+# doctor_disk: room for what setup unpacks and make builds. Measured: a kernel with its
+# headers 119 MiB and its packages 40, NVIDIA's programs 32 a version, the build 180.
 doctor_disk()
 {
 	local need=16 branch nonfree
@@ -379,8 +382,8 @@ doctor_disk()
 		doctor_room disk "$paths_source" 200 'programs are built'
 }
 
-# doctor_meminfo VAR FIELD: a line of /proc/meminfo, in bytes (kB) or a count; 1,
-# and an empty VAR, if there is none. Forks nothing.
+# doctor_meminfo VAR FIELD: sets VAR to a field of /proc/meminfo, a size in bytes or a
+# count. 1, and an empty VAR, if there is no such field. Forks nothing.
 doctor_meminfo()
 {
 	local doctor_f='' doctor_n='' doctor_u=''
@@ -397,8 +400,9 @@ doctor_meminfo()
 	[ -n "$doctor_n" ]
 }
 
-# doctor_memory: sets doctor_mem, that of the GPU VM. All memory of a VM with a
-# device behind VFIO is pinned when it starts; that of another is taken as used.
+# doctor_memory: whether the VMs' memory is free. All memory of a VM with a device behind
+# VFIO is pinned when it starts, so too little is a failure; that of another VM is taken
+# as it is used.
 doctor_memory()
 {
 	local all="$doctor_mem" what worker total free swap status=warn
@@ -433,8 +437,9 @@ doctor_memory()
 	doctor_say ok memory "$what $all of $free that are free"
 }
 
-# doctor_hugepages: guests are in a memfd of small pages, of which the kernel makes
-# huge ones if it is let. Reserved ones nobody here takes, and they are missing.
+# doctor_hugepages: a VM's memory is a memfd of small pages, which the kernel joins to
+# huge ones if its settings allow. No VM takes reserved huge pages by default, so they only
+# lessen the free memory.
 doctor_hugepages()
 {
 	local count size free shmem status=ok remedy=''
@@ -465,7 +470,7 @@ doctor_hugepages()
 	esac
 }
 
-# doctor_programs: what the commands that boot a VM look for.
+# doctor_programs: the programs of ours that booting a VM needs.
 doctor_programs()
 {
 	local name lacks='' release
@@ -489,7 +494,7 @@ doctor_programs()
 	fi
 }
 
-# doctor_commands: what booting a VM calls, beside the monitor.
+# doctor_commands: the programs of others that booting a VM calls, besides the VMM.
 doctor_commands()
 {
 	local name lacks=''
@@ -504,7 +509,7 @@ doctor_commands()
 	fi
 }
 
-# doctor_kernel: of the VMs.
+# doctor_kernel: the kernels of the VMs.
 doctor_kernel()
 {
 	local release want

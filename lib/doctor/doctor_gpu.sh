@@ -1,12 +1,13 @@
 # shellcheck shell=sh
-# doctor_gpu.sh - what would fail later: the checks of a real GPU
+# doctor_gpu.sh - check what would fail later with a real GPU
 #
-# Needs doctor.sh, pci.sh, users.sh, judge.sh, gpu.sh. doctor_cpu, doctor_kvm
-# and doctor_vmm come first: the guest's address space follows from them.
+# doctor_cpu, doctor_kvm and doctor_vmm come first: the size of the guest's address space
+# follows from them.
 
 use conf sysfs pci users judge abi assets gpu doctor
 
-# doctor_gpu_device: sets doctor_gpu_bdf, empty if GPU_BDF is not there.
+# doctor_gpu_device: the GPU of the configuration. Sets doctor_gpu_bdf to its address, or
+# to nothing if there is no such device.
 doctor_gpu_device()
 {
 	local found vendor device class driver
@@ -47,7 +48,7 @@ doctor_gpu_find()
 	return 1
 }
 
-# doctor_gpu_iommu
+# doctor_gpu_iommu: whether the host's IOMMU is on.
 doctor_gpu_iommu()
 {
 	pci_iommu_load
@@ -88,9 +89,10 @@ doctor_gpu_rules()
 		'whether processes of other users use it' 'as root doctor sees them'
 }
 
-# doctor_gpu_remapping: vfio_iommu_type1_attach_group() of Linux 6.1 to 6.12 answers
-# EPERM without interrupt remapping unless its parameter allow_unsafe_interrupts
-# is set. Where it is on, the names of the interrupts' controllers begin with IR-.
+# doctor_gpu_remapping: whether the IOMMU remaps interrupts. If it does not,
+# vfio_iommu_type1_attach_group() of Linux 6.1 to 6.12 fails with EPERM, unless the
+# module's parameter allow_unsafe_interrupts is set. If it does, the names of the
+# interrupts' controllers begin with IR-.
 doctor_gpu_remapping()
 {
 	local text unsafe
@@ -109,8 +111,8 @@ doctor_gpu_remapping()
 	esac
 }
 
-# doctor_gpu_parameters: of the kernel's command line. What switches the IOMMU off
-# is named by the IOMMU's own check.
+# doctor_gpu_parameters: words on the kernel's command line that are in the way. Those
+# that switch the IOMMU off are named by the IOMMU's own check.
 doctor_gpu_parameters()
 {
 	local line word bad=0
@@ -150,10 +152,10 @@ doctor_gpu_parameters()
 		"nothing on the kernel's command line is in the way"
 }
 
-# doctor_gpu_lockdown: VFIO itself works under lockdown and Secure Boot (Linux'
-# LOCKDOWN_PCI_ACCESS guards sysfs' config and resource files, drivers/pci/pci-
-# sysfs.c, and nothing in drivers/vfio). They matter where vfio-pci would have to
-# be loaded and nobody has signed it.
+# doctor_gpu_lockdown: whether the kernel would refuse to load vfio-pci. VFIO itself works
+# under lockdown and Secure Boot (Linux' LOCKDOWN_PCI_ACCESS guards the config and
+# resource files of sysfs, drivers/pci/pci-sysfs.c, and nothing in drivers/vfio); a
+# module without a signature is refused.
 doctor_gpu_lockdown()
 {
 	local level signer what enforce
@@ -166,7 +168,7 @@ doctor_gpu_lockdown()
 		doctor_say ok lockdown "$what; vfio-pci is loaded"
 		return 0
 	fi
-	# Where it does not exist another rule has said so.
+	# If there is no such module, the rule no_vfio_pci reports it.
 	signer=$(PATH=$PATH:/usr/sbin:/sbin modinfo -F signer vfio-pci 2>/dev/null) ||
 		return 0
 	case $enforce:$level:$signer in
@@ -180,7 +182,8 @@ doctor_gpu_lockdown()
 	esac
 }
 
-# doctor_gpu_level VAR: none, integrity or confidentiality; empty if unknown.
+# doctor_gpu_level VAR: sets VAR to the level of lockdown: none, integrity or
+# confidentiality; empty if unknown.
 doctor_gpu_level()
 {
 	local doctor_l dir="$SYSFS_ROOT/kernel/security"
@@ -194,8 +197,9 @@ doctor_gpu_level()
 	base_set "$1" "$doctor_l"
 }
 
-# doctor_gpu_secure_boot VAR: a phrase. The variable's file holds four bytes of
-# attributes, then the value (Linux' Documentation/filesystems/efivarfs.rst).
+# doctor_gpu_secure_boot VAR: sets VAR to a phrase about Secure Boot. The file of an EFI
+# variable holds four bytes of attributes, then the value (Linux'
+# Documentation/filesystems/efivarfs.rst).
 doctor_gpu_secure_boot()
 {
 	local doctor_b doctor_p='no Secure Boot (no UEFI)'
@@ -214,10 +218,10 @@ doctor_gpu_secure_boot()
 	base_set "$1" "$doctor_p"
 }
 
-# doctor_gpu_memlock: VFIO pins the guest's memory and counts it against
-# RLIMIT_MEMLOCK unless the monitor has CAP_IPC_LOCK (vfio_pin_pages_remote() of
-# Linux' vfio_iommu_type1.c). Ours has none, not even as root. Firmware and ROMs of
-# the VM count too: libvirt allows 1 GiB for them.
+# doctor_gpu_memlock: whether the VM's memory may be locked. VFIO pins it and counts it
+# against RLIMIT_MEMLOCK unless the VMM has CAP_IPC_LOCK (vfio_pin_pages_remote() of
+# Linux' vfio_iommu_type1.c), which isospin's VMMs have not, even as root. Firmware and
+# ROMs of the VM count too: libvirt allows 1 GiB for them.
 doctor_gpu_memlock()
 {
 	local limit want remedy='ulimit -l unlimited, as root, in the shell that starts it'
@@ -246,9 +250,10 @@ doctor_gpu_memlock()
 	fi
 }
 
-# doctor_gpu_capabilities: prints what the capabilities in config space say of
-# interrupts: `silent`, `gone`, `short` (only root sees more than 64 bytes), or
-# `msix VECTORS BAR OFFSET`, `msi`, `none`. To read it wakes a sleeping device.
+# doctor_gpu_capabilities BDF: prints what the capabilities in config space tell of
+# interrupts: `msix VECTORS BAR OFFSET`, `msi` or `none`; `silent` if they cannot be
+# read, `gone` if all reads as ones, `short` if only root may read enough. To read them
+# wakes a sleeping device.
 doctor_gpu_capabilities()
 {
 	timeout "$sysfs_deadline" od -An -v -tu1 \
@@ -284,11 +289,11 @@ doctor_gpu_capabilities()
 	}'
 }
 
-# doctor_gpu_msix: sets doctor_gpu_table to the BAR whose MSI-X table begins within a
-# page, else empty. The VMM gives the guest MSI-X or MSI if the device has it.
-# Without, a line interrupt is masked until the guest touches a BAR (Cloud
-# Hypervisor's pci/src/vfio.rs, read_bar), for which QEMU unmaps the BARs (hw/vfio/
-# pci.c, vfio_intx_interrupt).
+# doctor_gpu_msix: which interrupts the device has. Sets doctor_gpu_table to the BAR whose
+# MSI-X table does not begin at a page boundary, else to nothing. The VMM gives the guest
+# MSI-X or MSI if the device has it. Without them, a line interrupt stays masked until
+# the guest touches a BAR (Cloud Hypervisor's pci/src/vfio.rs, read_bar), for which QEMU
+# unmaps the BARs (hw/vfio/pci.c, vfio_intx_interrupt).
 doctor_gpu_msix()
 {
 	local kind vectors bar offset
@@ -311,12 +316,12 @@ doctor_gpu_msix()
 	esac
 }
 
-# doctor_gpu_bars: each 64-bit BAR lies above the memory, aligned to its size, where
-# both the guest and the IOMMU must reach: VFIO maps BARs for DMA too. A guest under
-# KVM has the processor's bits, under Cloud Hypervisor at most 46
+# doctor_gpu_bars: whether the guest and the IOMMU can reach the 64-bit BARs. Each lies
+# above the memory, aligned to its size; VFIO maps BARs for DMA too. A guest under KVM
+# has the processor's address bits, under Cloud Hypervisor at most 46
 # (DEFAULT_MAX_PHYS_BITS of its vmm/src/vm_config.rs), without KVM QEMU's 40
-# (TCG_PHYS_ADDR_BITS of its target/i386/cpu.h). Cloud Hypervisor lays BARs at the
-# top, and doubles one whose MSI-X table begins within a page (fixup_msix_region).
+# (TCG_PHYS_ADDR_BITS of its target/i386/cpu.h). Cloud Hypervisor lays BARs at the top,
+# and doubles one whose MSI-X table does not begin at a page boundary (fixup_msix_region).
 doctor_gpu_bars()
 {
 	local bits="$doctor_phys_bits" dma size all=0 end reach
@@ -356,9 +361,9 @@ doctor_gpu_bars()
 	fi
 }
 
-# doctor_gpu_dma_bits VAR: how many address bits the IOMMU of the device translates;
-# 1 if unknown. Intel: MGAW (bits 16-21 of CAP, less one) and the deepest page table
-# of SAGAW (bits 8-12), as in Linux' drivers/iommu/intel/iommu.h. AMD's page tables
+# doctor_gpu_dma_bits VAR: sets VAR to how many address bits the IOMMU of the device
+# translates; 1 if unknown. Intel: MGAW (bits 16-21 of CAP, less one) and the deepest page
+# table of SAGAW (bits 8-12), as in Linux' drivers/iommu/intel/iommu.h. AMD's page tables
 # have 6 levels, all 64 bits.
 doctor_gpu_dma_bits()
 {
@@ -386,7 +391,8 @@ doctor_gpu_dma_bits()
 	base_set "$1" "$doctor_width"
 }
 
-# doctor_gpu_pair: a real driver's broker takes only an exact table, and the driver
+# doctor_gpu_pair: whether the driver, its call table and NVIDIA's programs have the same
+# version. With the real driver the broker takes only the exact table, and the driver
 # only programs of its own version (RM's CHECK_VERSION_STR).
 doctor_gpu_pair()
 {
@@ -409,7 +415,7 @@ doctor_gpu_pair()
 	fi
 }
 
-# doctor_gpu_image: the GPU VM's.
+# doctor_gpu_image: the image of the GPU VM.
 doctor_gpu_image()
 {
 	local version release

@@ -1,16 +1,16 @@
 # shellcheck shell=sh
-# disk.sh - file systems in files, made without root and without mounting
+# disk.sh - make file systems in files, without root and without mounting
 
-# The same files give the same bytes: mke2fs and debugfs take these for the time
-# and for what else they would make up.
+# With these, which mke2fs and debugfs take instead of the clock and random numbers,
+# the same files give the same bytes.
 disk_time=1
 disk_uuid=15051510-0000-4000-8000-000000000000
 
-# disk_make DIR FILE [AS [SPARE]]: a file system (ext4) with what is in DIR and
-# room for SPARE (0) MiB more; without a journal, it is to be read only or thrown
-# away. All of it is root's: mke2fs takes a file's owner from this machine, and
-# its times, and debugfs changes that. AS may be a command that runs others, as
-# as_user does.
+# disk_make DIR FILE [AS [SPARE]]: makes a file system (ext4) with the content of DIR and
+# room for SPARE (0) MiB more. It has no journal, since it is read only or thrown away.
+# All of it is root's: mke2fs takes the owner and times of a file from this machine, and
+# debugfs then changes them. AS is a command that runs others, as as_user does. 74 if
+# it cannot be made.
 disk_make()
 {
 	local as="${3:-disk_as}" mib files inodes
@@ -42,12 +42,15 @@ disk_make()
 		"$2" >/dev/null 2>&1 || return 74
 }
 
-# disk_empty FILE MIB: an empty one that is written to. It takes what is written.
+# disk_empty FILE MIB: makes an empty one, with a journal, that may be written to. The
+# file is sparse: it takes only as much of the disk as is written. 74 if it cannot be
+# made.
 disk_empty()
 {
 	/sbin/mke2fs -q -F -t ext4 "$1" "${2}M" >/dev/null || return 74
 }
 
+# disk_as COMMAND [ARG...]: runs it as it is, where disk_make was given no AS.
 disk_as()
 {
 	"$@"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# judge.sh - what stands in the way of handing a device to a VM
+# judge.sh - find what stands in the way of handing a device to a VM
 #
 # The rules are written only here; vfio-status, vfio-bind, gpu-vm and doctor ask
 # for them. isospin-vfio-status(1) lists the codes. A rule is passed the device's
@@ -212,7 +212,8 @@ judge_members()
 	done
 }
 
-# judge_member MEMBER ITS-DRIVER GROUP DRIVER BDF [OTHER...]: another endpoint of the group.
+# judge_member MEMBER ITS-DRIVER GROUP DRIVER BDF [OTHER...]: the rules for another
+# endpoint of the group.
 judge_member()
 {
 	local member="$1" driver="$2" bound="$4" bdf="$5" other own=0

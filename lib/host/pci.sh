@@ -12,8 +12,8 @@ pci_hex='[0-9a-f]'
 pci_record=
 pci_bar_list=
 
-# pci_normal ARG VAR: a full or short address (bb:dd.f), in any case, as sysfs
-# spells it; 64 if it is none.
+# pci_normal ARG VAR: sets VAR to a full or short (bb:dd.f) address, in upper or lower
+# case, as sysfs spells it. 64 if ARG is no address.
 pci_normal()
 {
 	local pci_text="$1" x="$pci_hex"
@@ -30,14 +30,14 @@ pci_normal()
 	base_set "$2" "$pci_text"
 }
 
-# pci_exists BDF
+# pci_exists BDF: whether there is such a device.
 pci_exists()
 {
 	[ -d "$SYSFS_ROOT/bus/pci/devices/$1" ]
 }
 
-# pci_find ARG: sets pci_found to the devices that ARG names, words: an address, or
-# VENDOR:DEVICE. 64 if it is neither, 69 if there is none.
+# pci_find ARG: sets pci_found to the addresses, as words, of the devices that ARG names
+# by address or as VENDOR:DEVICE. 64 if ARG is neither, 69 if there is no such device.
 pci_find()
 {
 	local bdf id vendor device x="$pci_hex"
@@ -63,8 +63,8 @@ pci_find()
 	[ -n "$pci_found" ] || return 69
 }
 
-# pci_gpus: prints every display device and every function made by NVIDIA that
-# is no bridge.
+# pci_gpus: prints the addresses of all display devices and of all functions made by
+# NVIDIA except bridges.
 pci_gpus()
 {
 	local dev class vendor
@@ -156,13 +156,14 @@ subsystem=${subvendor#0x}:${subdevice#0x}
 "
 }
 
-# pci_driver_of BDF VAR: its driver, empty if none.
+# pci_driver_of BDF VAR: sets VAR to the device's driver, empty if it has none.
 pci_driver_of()
 {
 	sysfs_link "$SYSFS_ROOT/bus/pci/devices/$1/driver" "$2" || :
 }
 
-# pci_class_of BDF VAR: its class, six digits.
+# pci_class_of BDF VAR: sets VAR to the device's class, six digits; 69 if there is no such
+# device.
 pci_class_of()
 {
 	local pci_word
@@ -181,7 +182,7 @@ pci_group_members()
 	done
 }
 
-# pci_slot_functions BDF: prints the functions of its slot, itself too.
+# pci_slot_functions BDF: prints the functions of the device's slot, including BDF.
 pci_slot_functions()
 {
 	local dev
@@ -195,8 +196,8 @@ pci_slot_functions()
 # of the device: 0 to 5 are BARs, 6 is the ROM. SIZE in bytes, 0 if unknown; FLAGS a
 # comma list: io, mem32 or mem64, pref, unassigned.
 #
-# Of a BAR for which it found no room Linux forgets all (drivers/pci/setup-bus.c,
-# reset_resource). What its register says of its kind is left: see pci_bars_doubtful.
+# If Linux found no room for a BAR, it forgets all about it (drivers/pci/setup-bus.c,
+# reset_resource). Then only the BAR's register tells its kind: see pci_bars_doubtful.
 pci_bars()
 {
 	local i=0 start end flags words upper=-1
@@ -232,10 +233,11 @@ pci_bars()
 	done 2>/dev/null <"$dev/resource"
 }
 
-# pci_bars_doubtful BDF: true of what may be an accelerator (display, co-processor,
-# processing accelerator, of no class) and has none of BAR 0, 1 or 2 and the next, where
-# a 64-bit one may belong: that of a GPU's memory is one of the first. To ask costs a
-# process, so nobody else is asked.
+# pci_bars_doubtful BDF: true if Linux may have forgotten a BAR of the device. It must be
+# what may be an accelerator (display, co-processor, processing accelerator, no class)
+# and lack two BARs in a row, room for a 64-bit one, among the first four: the BAR of a
+# GPU's memory is one of the first. Of other devices the registers are not read, since
+# that costs a process.
 pci_bars_doubtful()
 {
 	local class i=0 start end flags empty=0
@@ -257,10 +259,10 @@ pci_bars_doubtful()
 	[ "$empty" -eq 2 ]
 }
 
-# pci_bar_kind VAR BYTE: mem64 or mem32, and pref, by the lowest byte of a BAR's
-# register (PCI Local Bus 3.0, 6.2.5.1). Empty if those bits are all 0 (there is none,
-# or it has 32 bits and is not prefetchable), and for I/O ports, without which a
-# driver can do.
+# pci_bar_kind VAR BYTE: sets VAR to mem64 or mem32, and pref, by the lowest byte of a
+# BAR's register (PCI Local Bus 3.0, 6.2.5.1). VAR is empty if those bits are all 0 (there
+# is no BAR, or it has 32 bits and is not prefetchable), and for I/O ports, which drivers
+# can do without.
 pci_bar_kind()
 {
 	case $2 in
@@ -271,8 +273,8 @@ pci_bar_kind()
 	esac
 }
 
-# pci_iommu_load: sets pci_iommu (0 or 1), pci_iommu_why, and pci_iommu_remedy
-# if it is off.
+# pci_iommu_load: sets pci_iommu (0 or 1) to whether the host's IOMMU is on,
+# pci_iommu_why to a phrase about it, and pci_iommu_remedy if it is off.
 pci_iommu_load()
 {
 	local unit units='' tables="$SYSFS_ROOT/firmware/acpi/tables" word
@@ -305,7 +307,8 @@ pci_iommu_load()
 	pci_iommu_unused "$tables" "$unit"
 }
 
-# pci_iommu_unused TABLES CMDLINE: why it is off though nobody said so.
+# pci_iommu_unused TABLES CMDLINE: the same for an IOMMU that is off though no word of the
+# command line switches it off.
 pci_iommu_unused()
 {
 	if [ -e "$1/DMAR" ]; then

@@ -1,16 +1,16 @@
 # shellcheck shell=sh
-# sysfs.sh - read the kernel's files; what may block, with a deadline
+# sysfs.sh - read the kernel's files, with a deadline for those that may block
 #
 # SYSFS_ROOT, PROCFS_ROOT, DEV_ROOT and ETC_ROOT (/sys, /proc, /dev, /etc) may name
 # trees that stand in for the real ones; absolute, without a / at the end.
 #
-# What takes the lock of a device does not come back while its driver hangs, and
-# cannot be killed. By the sources of Linux 6.1 that is reading driver_override
-# (6.12.117 does no more), and uevent in some stable releases (nobody here reads
-# it); vtcon*/bind takes the console's lock, /proc/driver/nvidia the driver's own;
-# config wakes the device's bridge. They go through sysfs_ask and sysfs_read.
-# reset_method, power_state, numa_node, resource, boot_vga, power/* and the links take
-# no lock.
+# While a driver hangs, a process that needs the lock of its device hangs too, and
+# cannot be killed. By the sources of Linux 6.1, to read driver_override takes that
+# lock (in 6.12.117 it no longer does), and in some stable releases to read uevent,
+# which no code here does. vtcon*/bind takes the console's lock, /proc/driver/nvidia
+# the driver's own; to read config wakes the bridge above the device. These files are
+# read by sysfs_ask and sysfs_read. reset_method, power_state, numa_node, resource,
+# boot_vga, power/* and the links take no lock.
 
 : "${SYSFS_ROOT:=/sys}" "${PROCFS_ROOT:=/proc}" "${ETC_ROOT:=/etc}"
 : "${DEV_ROOT:=/dev}"
@@ -19,8 +19,8 @@ sysfs_deadline=2
 sysfs_asked=
 sysfs_answers=
 
-# sysfs_get FILE VAR: the first line of a file that never blocks. 1, and an
-# empty VAR, if there is none. Forks nothing.
+# sysfs_get FILE VAR: sets VAR to the first line of a file that never blocks. 1, and an
+# empty VAR, if there is no such file. Forks nothing.
 sysfs_get()
 {
 	{ IFS= read -r "$2" <"$1"; } 2>/dev/null && return 0
@@ -28,8 +28,8 @@ sysfs_get()
 	[ -e "$1" ]
 }
 
-# sysfs_link PATH VAR: the last part of where a link to a directory leads; 1,
-# and an empty VAR, if there is none. Forks nothing.
+# sysfs_link PATH VAR: sets VAR to the name of the directory that a link leads to. 1, and
+# an empty VAR, if there is no such link. Forks nothing.
 sysfs_link()
 {
 	local sysfs_here="$PWD"
@@ -42,10 +42,10 @@ sysfs_link()
 	cd "$sysfs_here" 2>/dev/null || cd /
 }
 
-# sysfs_ask FILE...: reads them in a child that is left behind if it has not come
-# back after a second; those that it did not get to, side by side, each in a
-# child of its own that has sysfs_deadline seconds. The answers are for
-# sysfs_answer, until the next sysfs_ask.
+# sysfs_ask FILE...: reads the files in a child, which is left behind if it has not
+# finished after a second. The files that it did not get to are then read side by
+# side, each by a child of its own that has sysfs_deadline seconds. sysfs_answer tells
+# what was read, until the next sysfs_ask.
 sysfs_ask()
 {
 	local file
@@ -54,9 +54,9 @@ sysfs_ask()
 	for file; do
 		sysfs_asked=$sysfs_asked$file$base_nl
 	done
-	# What stays behind holds nothing of ours: a child that hangs, and part
-	# of busybox's timeout for a second, whose shell tells on stderr what
-	# it has ended.
+	# base_alone, since some processes stay behind and must hold nothing of
+	# ours: a child that hangs, and for a second a part of busybox's timeout,
+	# whose shell also prints on stderr which process it has killed.
 	sysfs_answers=$base_nl$(base_alone
 		{ sysfs_child "$@" & } | timeout -s KILL 1 cat || :)$base_nl
 	for file; do
@@ -92,17 +92,18 @@ sysfs_child()
 	done
 }
 
-# sysfs_lock DEVICE: takes the lock of a device and lets go, in every kernel, for
-# root. power/control takes it before it looks at what is written (Linux,
-# drivers/base/power/sysfs.c, control_store); it refuses this word, so nothing
-# changes, however late that is. A tree that stands in for /sys would keep it.
+# sysfs_lock DEVICE: takes the lock of a device and releases it, so that a hanging driver
+# shows in every kernel; only as root. A write to power/control takes the lock before
+# it looks at the word (Linux, drivers/base/power/sysfs.c, control_store) and refuses
+# this one, so nothing changes, even if the write ends much later. A tree that stands
+# in for /sys would keep the word, so nothing is written there.
 sysfs_lock()
 {
 	[ "$SYSFS_ROOT" = /sys ] && [ -w "$1/power/control" ] || return 0
 	echo none >"$1/power/control" || :
 }
 
-# sysfs_answered FILE: true if it answered, or is not there.
+# sysfs_answered FILE: true if the file was read, or is not there.
 sysfs_answered()
 {
 	case $sysfs_answers in
@@ -120,8 +121,8 @@ sysfs_asked_for()
 	esac
 }
 
-# sysfs_answer FILE VAR: the first line of a file that was asked for. 0; 1 if
-# there is no such file; 75 if it did not answer.
+# sysfs_answer FILE VAR: sets VAR to the first line of a file that was asked for. 1 if
+# there is no such file, 75 if it did not answer.
 sysfs_answer()
 {
 	local sysfs_rest
@@ -136,8 +137,8 @@ sysfs_answer()
 	esac
 }
 
-# sysfs_read FILE [VAR]: asks for one file anew; prints its first line, or sets
-# VAR. 0; 1 if there is no such file; 75 if it did not answer.
+# sysfs_read FILE [VAR]: asks for one file anew; prints its first line, or sets VAR to
+# it. 1 if there is no such file, 75 if it did not answer.
 sysfs_read()
 {
 	local sysfs_value rc=0 sysfs_asked sysfs_answers

@@ -78,8 +78,8 @@ users_nodes()
 	esac
 }
 
-# users_nvidia_minor FILE VAR: the N of /dev/nvidiaN; a pattern for all of them
-# if the driver does not say.
+# users_nvidia_minor FILE VAR: sets VAR to the N of /dev/nvidiaN, or to a pattern for all
+# of them if the driver does not tell.
 users_nvidia_minor()
 {
 	local sysfs_asked sysfs_answers

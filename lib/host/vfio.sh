@@ -35,7 +35,7 @@ vfio_lock()
 		fail 75 'another vfio-bind or vfio-unbind is at work; try again'
 }
 
-# vfio_add_device BDF: to vfio_devices, once.
+# vfio_add_device BDF: adds the device to vfio_devices, unless it is there.
 vfio_add_device()
 {
 	case " $vfio_devices " in
@@ -88,7 +88,7 @@ vfio_name_nvidia()
 	[ -n "$vfio_devices" ] || fail 69 'this host has no NVIDIA device'
 }
 
-# vfio_add_groups: adds the other endpoints of their IOMMU groups.
+# vfio_add_groups: adds to vfio_devices the other endpoints of their IOMMU groups.
 vfio_add_groups()
 {
 	local bdf member class group
@@ -106,8 +106,8 @@ vfio_add_groups()
 	done
 }
 
-# vfio_writable BDF: true if this process may write the device's files. Opens
-# one without writing; test -w of busybox knows nothing of a read-only mount.
+# vfio_writable BDF: true if this process may write the device's files. Opens one
+# without writing, since test -w of busybox ignores a read-only mount.
 vfio_writable()
 {
 	{ true >>"$SYSFS_ROOT/bus/pci/devices/$1/driver_override"; } 2>/dev/null
@@ -201,15 +201,15 @@ vfio_remember()
 		"$d3cold_allowed" "$2"
 }
 
-# vfio_run COMMAND [ARG...]: run, and a Ctrl-C does not end it: between base_hold
-# and base_go one that is done by half would be taken for one that failed.
+# vfio_run COMMAND [ARG...]: run, but a Ctrl-C does not end it: between base_hold and
+# base_go a command that was ended halfway would be taken for one that failed.
 vfio_run()
 {
 	(trap '' HUP INT TERM
 	run "$@")
 }
 
-# vfio_forget BDF
+# vfio_forget BDF: removes the record of how the device was.
 vfio_forget()
 {
 	vfio_run rm -f -- "$vfio_dir/$1"
@@ -337,9 +337,9 @@ vfio_show()
 	EOT
 }
 
-# vfio_execute BDF: makes the device's planned writes. 0 done; 1 a write failed,
-# 75 one hangs. vfio_at is the path of the last write that was begun, vfio_pid
-# the child that hangs.
+# vfio_execute BDF: makes the device's planned writes. 1 if a write failed, 75 if one
+# hangs. Sets vfio_at to the path of the last write that was begun, vfio_pid to the
+# child that hangs.
 vfio_execute()
 {
 	local said
@@ -358,7 +358,7 @@ vfio_execute()
 	*done*) return 0 ;;
 	*failed*) return 1 ;;
 	esac
-	# What can be ended is only slow.
+	# A process that can be killed does not hang; it was only slow.
 	kill -KILL "$vfio_pid" 2>/dev/null || :
 	poll_until 1 vfio_ended "$vfio_pid" || return 75
 	return 1

@@ -401,7 +401,7 @@ fake_vmm()
 	fake_vmm firecracker 'Firecracker v1.13.1'
 	finds demo ok vmm 'workers: Firecracker v1.13.1'
 	finds demo ok vmm 'the GPU VM: cloud-hypervisor v53.0'
-	has "$output" 'ok    vsock: the monitors have their own'
+	has "$output" 'ok    vsock: the VMMs have their own'
 	has "$output" 'ok    cids: each VM'
 	fake_vmm cloud-hypervisor 'cloud-hypervisor v40.0'
 	finds demo fail vmm 'the GPU VM: cloud-hypervisor: version 41.0 is the first'
