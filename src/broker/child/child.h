@@ -1,5 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* child.h - what all sessions of one child share: the worker as a whole */
+/*
+ * child.h - what all sessions of one child share: the worker as a whole
+ *
+ * A file calls only files above it in this list:
+ *
+ *   frame.c      the header of a frame
+ *   budget.c     how much one worker may use at a time
+ *   pool.c       one loop, many threads
+ *   opener.c     has the monitor open device nodes
+ *   isolation.c  gives up what the child does not need
+ *   call.c       one ioctl, while the driver executes it
+ *   call_plan.c  what it needs before that
+ *   call_wire.c  its frames
+ *   policy.c     whether it may be made
+ *   hello.c      HELLO_OK
+ *   conn.c       the bytes of a connection
+ *   session.c    its files and calls
+ *   handlers.c   its frames, one function each
+ *   main.c       from the first instruction to the loop
+ */
 #ifndef ISO_BROKER_CHILD_H
 #define ISO_BROKER_CHILD_H
 

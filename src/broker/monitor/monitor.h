@@ -4,6 +4,17 @@
  *
  *	listener -> stranger, until its IDENT -> worker, whose child serves it
  *
+ * A file calls only files above it in this list:
+ *
+ *   cgroup.c     shares of the processors
+ *   opener.c     device nodes for children
+ *   spawn.c      the processes of children
+ *   child_log.c  the lines that they write
+ *   worker.c     workers, each with its child and connections
+ *   stranger.c   connections before IDENT
+ *   monitor.c    the loop
+ *   main.c       command line and configuration
+ *
  * A connection is nobody's until its first frame, IDENT, has proven the secret.
  * After that the worker's child has it. The monitor keeps a second descriptor
  * of it, to count connections by itself and to end them with the child; it

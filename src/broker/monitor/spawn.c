@@ -42,7 +42,7 @@ _noreturn_ static void become_child(int sock, int opener, int log,
 	memcpy(name, worker, sizeof(name));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* None of ours has such a number: monitor_main() has filled them. */
+	/* None of ours has such a number: main.c has taken the low ones. */
 	if (!go_first() || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0 ||
 	    dup2(sock, PROTO_CONTROL) < 0 ||

@@ -8,9 +8,9 @@
  *	 +---------+-------------------->+--------+
  *	 |  RESTS  |                     |  RUNS  |
  *	 +---------+<--------------------+--------+
- *	   |     ^     child_gone()          |
+ *	   |     ^    pidfd_event()          |
  *	   |     |                           | the last connection is over
- *	   |     |    child_gone()           v
+ *	   |     |    pidfd_event()          v
  *	   |     |                       +--------+
  *	   |     +-----------------------|  ENDS  |
  *	   |                             +--------+
@@ -24,7 +24,7 @@
  * wait, and the timer is set to the next start. RUNS: the child takes each
  * connection as it comes. ENDS: sock is closed, which tells the child to end,
  * and the timer is set to the moment at which it is killed; connections wait.
- * worker_rest() alone enters RUNS and DEAD; child_gone() alone enters RESTS.
+ * worker_rest() alone enters RUNS and DEAD; pidfd_event() alone enters RESTS.
  */
 #include "broker/monitor/worker.h"
 
@@ -260,7 +260,7 @@ static void close_child(struct worker *w)
 }
 
 /* Its pidfd is readable: the child has ended. */
-static void child_gone(struct iso_ev *ev, uint32_t events)
+static void pidfd_event(struct iso_ev *ev, uint32_t events)
 {
 	struct worker *w = container_of(ev, struct worker, pidfd);
 	struct worker_conn *c;
@@ -313,7 +313,7 @@ static struct worker *worker_new(struct workers *ws, const char *name)
 	w->slot = free_slot(ws);
 	w->state = WORKER_RESTS;
 	w->sock = -1;
-	w->pidfd = (struct iso_ev){ .fd = -1, .fn = child_gone };
+	w->pidfd = (struct iso_ev){ .fd = -1, .fn = pidfd_event };
 	w->opener = (struct iso_ev){ .fd = -1, .fn = opener_event };
 	w->timer = (struct iso_ev){ .fd = loop_timerfd(), .fn = timer_event };
 	w->log = (struct child_log){ .loop = ws->loop, .worker = w->name,
@@ -382,7 +382,7 @@ void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps)
 		conn_hand(c);
 	else if (w->state == WORKER_RESTS)
 		worker_rest(w);
-	/* else it ENDS, and child_gone() comes */
+	/* else it ENDS, and pidfd_event() comes */
 }
 
 static void worker_release(struct list_item *item)
