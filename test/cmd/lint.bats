@@ -47,6 +47,21 @@ load ../lib/common.sh
 	has "$output" 'includes form a circle'
 }
 
+@test "lint finds a call against the order of a folder's files, and a file without a place" {
+	cd "$BATS_TEST_TMPDIR"
+	cp -R "$TOP/scripts" "$TOP/lib" "$TOP/src" "$TOP/kmod" .
+	run -0 scripts/lint.sh order
+	printf '%s\n' 'int up(void)' '{' '	vsock_kick_tx(0);' '}' \
+		>>src/vsock-device/stream.c
+	printf '%s\n' 'int up(void)' '{' '	shim_dev_exit(0);' '}' \
+		>>kmod/file.c
+	cp kmod/map.c kmod/window.c
+	run -1 scripts/lint.sh order
+	has "$output" 'stream.c may not call vsock_kick_tx() of vsock.c'
+	has "$output" 'file.c may not call shim_dev_exit() of dev.c'
+	has "$output" 'kmod/window.c:1: the list in shim.h lacks it'
+}
+
 # scratch: a copy of the shell files, in $top.
 scratch()
 {
