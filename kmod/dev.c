@@ -52,7 +52,8 @@ void shim_dev_gpus(struct shim *shim, const struct shim_hello *hello)
 		} else if (!node_add(shim, dev, "nvidia%u", minor)) {
 			__set_bit(minor, shim->gpus);
 		} else {
-			pr_shim(KERN_WARNING, "cannot make nvidia%u\n", minor);
+			pr_shim(KERN_WARNING, "cannot make /dev/nvidia%u\n",
+				minor);
 		}
 	}
 }

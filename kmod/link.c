@@ -12,10 +12,9 @@
  * thread. If no request waits, the thread gets the role. It ends when the
  * socket is empty.
  *
- * Taking the last bytes from a socket makes vsock send the peer a packet of
- * credit. So an answer is only looked at, with MSG_PEEK. While the next answer
- * is on its way, all but a few bytes of the last are taken; that credit travels
- * with the next request.
+ * An answer is parsed while it is still in the socket (iso_wire.h says why). Once
+ * the next request is out, and its answer on the way, all but a few bytes of the
+ * last answer are taken; the credit for them travels with the request after that.
  */
 #include <linux/net.h>
 #include <linux/poll.h>

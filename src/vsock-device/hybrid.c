@@ -69,7 +69,7 @@ static void on_hello(struct iso_ev *ev, uint32_t events)
 	queues_publish_rx(s->in->queues);
 }
 
-void hybrid_add(struct hybrid *h, int fd)
+void hybrid_add(struct hybrid_server *h, int fd)
 {
 	struct stream *s = stream_new(h->streams, STREAM_HELLO, fd);
 
@@ -86,7 +86,8 @@ void hybrid_add(struct hybrid *h, int fd)
 
 static void on_listener(struct iso_ev *ev, uint32_t events)
 {
-	struct hybrid *h = container_of(ev, struct hybrid, listener);
+	struct hybrid_server *h =
+		container_of(ev, struct hybrid_server, listener);
 
 	(void)events;
 	for (int i = 0; i < ACCEPT_BUDGET; i++) {
@@ -113,26 +114,27 @@ void hybrid_accepted(struct stream *s)
 
 /* ---- life --------------------------------------------------------------- */
 
-void hybrid_init(struct hybrid *h, struct streams *streams, int listen_fd)
+void hybrid_init(struct hybrid_server *h, struct streams *streams,
+		 int listen_fd)
 {
-	*h = (struct hybrid){
+	*h = (struct hybrid_server){
 		.streams = streams,
 		.listener = { .fd = listen_fd, .fn = on_listener },
 	};
 }
 
-void hybrid_fini(struct hybrid *h)
+void hybrid_fini(struct hybrid_server *h)
 {
 	hybrid_stop(h);
 	close_fd(&h->listener.fd);
 }
 
-int hybrid_start(struct hybrid *h)
+int hybrid_start(struct hybrid_server *h)
 {
 	return loop_set(h->streams->loop, &h->listener, EPOLLIN);
 }
 
-void hybrid_stop(struct hybrid *h)
+void hybrid_stop(struct hybrid_server *h)
 {
 	loop_del(h->streams->loop, &h->listener);
 }

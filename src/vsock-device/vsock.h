@@ -31,7 +31,7 @@
 struct vsock {
 	struct queues queues;
 	struct streams streams;
-	struct hybrid hybrid;
+	struct hybrid_server hybrid;
 	struct dial dial;
 	/* RST packets that belong to no stream. While it is full the tx queue
 	 * is not read. */
