@@ -1,12 +1,12 @@
 #!/bin/sh
-# check - fetch what the tests need, build, and run them
+# check - fetch what the tests need, build, and run the tests
 #
 # usage: isospin check [-hVv] [-c FILE] [--no-nonfree]
 #
-# Runs `isospin setup check`, builds as the calling user and runs the unit
-# tests, those of the commands and those that boot guests. The last line is
-# `N passed, N failed, N skipped`; exit status 1 if any failed. JOBS in the
-# environment says how much runs side by side.
+# Runs `isospin setup check`, builds as the calling user, then runs the unit tests,
+# the tests of the commands and those that boot guests. The last line is `N passed,
+# N failed, N skipped`; the exit status is 1 if any failed. JOBS in the environment
+# sets how many run side by side.
 #
 #   --no-nonfree   go without NVIDIA's programs, which are not free
 #   -c FILE        read this file instead of etc/isospin.conf

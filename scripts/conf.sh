@@ -1,11 +1,11 @@
 #!/bin/sh
-# conf - print the configuration as it holds
+# conf - print the configuration in effect
 #
 # usage: isospin conf [-hVv] [-c FILE] [NAME]
 #
-# Prints KEY=value for every key of isospin.conf(5): from the environment
-# (ISOSPIN_KEY), else from the file, else the default. With NAME, as it holds
-# for the VM of that name.
+# Prints KEY=value for every key of isospin.conf(5): the value of the environment
+# (ISOSPIN_KEY), else of the file, else the default. With NAME, prints what is in
+# force for the VM of that name.
 #
 #   -c FILE   read this file instead of etc/isospin.conf
 #   -v        say more

@@ -4,10 +4,10 @@
 # usage: isospin doctor [-hVv] [-c FILE] [--instance NAME] [--json] [demo|gpu]
 #
 # Checks this machine for the demo (the soft driver, no GPU needed) or for a GPU
-# VM with a real GPU; without either, for the GPU if there is an NVIDIA display
-# device. One line for each finding: ok, warn (it works, but; or it could not be
-# seen) or fail, and what to do. Changes nothing. Needs no root; as root it sees
-# more.
+# VM with a real GPU; if neither is named, for the GPU if there is an NVIDIA display
+# device. Prints one line for each finding: ok, warn (it works with a drawback, or
+# cannot be seen) or fail, with what to do. Changes nothing. Needs no root; as root
+# it sees more.
 #
 #   --json          one JSON object a line
 #   -c FILE         read this configuration
@@ -15,7 +15,7 @@
 #   -v              say more
 #   -h, -V          this text; the version
 #
-# Exit status: 0 it would work as far as can be seen; 1 it would fail.
+# Exit status: 0 the VMs would work, as far as can be seen; 1 they would not.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# lint - what can be said about the sources without running them
+# lint - check the sources without running them
 #
 # usage: isospin lint [-hVv] [CHECK...]
 #
@@ -24,7 +24,8 @@ use opt
 found=0
 checks='shell walls layers order circles numbers headers commands places'
 
-# report TITLE TEXT: TEXT is what was found, empty if nothing.
+# report TITLE TEXT: prints TEXT, what was found, and TITLE as an error; nothing if TEXT
+# is empty.
 report()
 {
 	if [ -z "$2" ]; then
@@ -36,8 +37,8 @@ report()
 	log_error "$1"
 }
 
-# sources DIR|FILE [NAME...]: the files below that match one of the names. What
-# was built or fetched is none of them.
+# sources DIR|FILE [NAME...]: prints the files below it whose name matches one of the
+# patterns, except what was built or fetched.
 sources()
 {
 	local top="$1" name
@@ -50,6 +51,7 @@ sources()
 	done | sed 's|^\./||' | sort
 }
 
+# ShellCheck, on each file by itself.
 lint_shell()
 {
 	local out
@@ -60,7 +62,7 @@ lint_shell()
 	report 'ShellCheck has objections' "$out"
 }
 
-# These do not keep all of the rules yet; their number may only fall.
+# These files do not keep all of the rules of lint_walls yet; none may be added.
 walls_open='lib/assets/apt.sh lib/assets/build.sh lib/assets/fetch.sh
 lib/assets/image.sh lib/assets/kernel.sh lib/assets/rootfs.sh lib/base/proc.sh
 lib/doctor/doctor.sh lib/doctor/doctor_gpu.sh lib/vm/boot.sh lib/vm/gpu.sh

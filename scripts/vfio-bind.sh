@@ -6,23 +6,23 @@
 #
 # Binds PCI devices to vfio-pci, with every endpoint of their IOMMU groups. A
 # DEVICE is an address (0000:01:00.0 or 01:00.0) or VENDOR:DEVICE; without one
-# it is GPU_BDF. Everything is checked before the first write, and undone if one
-# fails; what was there is recorded for vfio-unbind.
+# it is GPU_BDF. Everything is checked before the first write. If a write fails, all
+# are undone. How the devices were is recorded for vfio-unbind.
 #
 #   --all-nvidia    every function made by NVIDIA
 #   --function-only the devices named, not the rest of their groups
-#   --force         do it though a device is in use or is the boot display; says
-#                   what it overrides
-#   --persist       keep it so after a reboot, by a udev rule and driverctl's
+#   --force         bind a device even if it is in use or is the boot display, and
+#                   say what is overridden
+#   --persist       bind them after each reboot too, by a udev rule and driverctl's
 #                   files in /etc/driverctl.d
 #   -n, --dry-run   print the writes
 #   -c FILE         read this configuration
 #   -v              say more
 #   -h, -V          this text; the version
 #
-# Exit status: 0 bound, or it was; 69 there is no such device, or the host cannot
-# do it; 74 a write failed and everything was undone; 75 a device is in use, or
-# another vfio-bind is at work; 77 not permitted.
+# Exit status: 0 all are bound; 69 there is no such device, or this host cannot bind
+# it; 74 a write failed and everything was undone; 75 a device is in use, or another
+# vfio-bind is at work; 77 not permitted.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -74,8 +74,8 @@ weigh()
 	case $3 in
 	absent | stuck | bridge | group_member_stuck) return 0 ;;
 	esac
-	# For a device that vfio-pci has already only that matters which the bind
-	# would take along.
+	# If vfio-pci has the device already, only what the bind would take along
+	# matters.
 	case $2:$3 in
 	vfio-pci:group_member_foreign | vfio-pci:group_member_in_use) ;;
 	vfio-pci:*)
@@ -85,7 +85,8 @@ weigh()
 	case $function_only:$3 in
 	1:group_*) weight=ignore ;;
 	esac
-	# For a member of the group, the device that was named has said it.
+	# If a member of the group has it, it is reported with the device that was
+	# named.
 	case $named:$3 in
 	*" $1 "*) ;;
 	*:group_* | *:in_use | *:console) weight=ignore ;;
@@ -111,7 +112,7 @@ check_all()
 	users_scan
 	pci_ask "$vfio_devices"
 	for bdf in $vfio_devices; do
-		# shellcheck disable=SC2086 # the same
+		# shellcheck disable=SC2086 # a list of addresses
 		judge_load "$bdf" $cards
 		record=$judge_record
 		check "$record"
@@ -178,6 +179,7 @@ remember_all()
 	done
 }
 
+# forget_made: removes the records that remember_all has made.
 forget_made()
 {
 	local bdf
@@ -220,7 +222,7 @@ bind_all()
 	[ -n "$targets" ] || log_info "bound to vfio-pci already: $vfio_devices"
 }
 
-# clock VAR: hundredths of a second since boot.
+# clock VAR: sets VAR to the hundredths of a second since boot.
 clock()
 {
 	local up rest

@@ -5,13 +5,13 @@
 #                            [--reset] [--rescan] [--all-nvidia | DEVICE...]
 #
 # Takes PCI devices, with every endpoint of their IOMMU groups, from vfio-pci
-# and makes of them what they were before vfio-bind: same driver, override and
-# power settings. Where nothing is recorded the kernel picks the driver. Heals
-# what a vfio-bind that was killed left behind. A DEVICE is an address
+# and gives them back the driver, override and power settings that they had before
+# vfio-bind. If none are recorded, the kernel picks the driver. Also repairs what a
+# vfio-bind that was killed has left. A DEVICE is an address
 # (0000:01:00.0 or 01:00.0) or VENDOR:DEVICE; without one it is GPU_BDF.
 #
-# A device whose driver does not take it back is reset, and if that does not
-# help removed from the bus and found again.
+# If its driver does not take a device back, the device is reset, and if that does
+# not help, removed from the bus and found again.
 #
 #   --all-nvidia    every function made by NVIDIA
 #   --function-only the devices named, not the rest of their groups
@@ -23,9 +23,9 @@
 #   -v              say more
 #   -h, -V          this text; the version
 #
-# Exit status: 0 given back, or vfio-pci had none of them; 69 there is no such
-# device, or it hangs; 74 a driver did not take it; 75 a VM has it, or another
-# vfio-bind is at work; 77 not permitted.
+# Exit status: 0 vfio-pci has none of them any more; 69 there is no such device, or it
+# hangs; 74 a driver did not take a device; 75 a VM has one, or another vfio-bind is
+# at work; 77 not permitted.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -129,8 +129,8 @@ aim()
 		wanted=${driver:-none}
 		return 0
 	fi
-	# power/control as it was while vfio-pci had the device was set by
-	# vfio-pci, which sets it back by itself.
+	# The recorded power/control, if any, was set by vfio-pci, which sets it
+	# back by itself.
 	wanted=any
 	[ -n "$override" ] || vfio_saved override "$1"
 	[ "$override" != vfio-pci ] || override=

@@ -141,13 +141,13 @@ vfio_recall()
 		value=${line#*=}
 		case $line in
 		*=*[!A-Za-z0-9_.-]*)
-			fail 65 "$vfio_dir/$1: damaged: '$value'" || return ;;
+			fail 65 "$vfio_dir/$1: damaged ('$value'); remove it" || return ;;
 		driver=* | override=* | power_control=auto | power_control=on | \
 		power_control= | d3cold_allowed=[01] | d3cold_allowed= | \
 		saved=new | saved=)
 			vfio_was=$vfio_was$line$base_nl ;;
 		*)
-			fail 65 "$vfio_dir/$1: damaged: '${line%%=*}'" || return ;;
+			fail 65 "$vfio_dir/$1: damaged ('${line%%=*}'); remove it" || return ;;
 		esac
 	done <"$vfio_dir/$1"
 }
@@ -390,7 +390,7 @@ vfio_driver_module()
 	none | any) return 0 ;;
 	esac
 	[ -d "$SYSFS_ROOT/bus/pci/drivers/$1" ] || vfio_run modprobe -q -- "$1" ||
-		log_warn "driver '$1' is not there any more"
+		log_warn "driver '$1' is gone, and there is no module of that name to load"
 }
 
 # vfio_bind BDF...: makes what is planned for them, all or nothing. 74 if a write failed

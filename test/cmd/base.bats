@@ -167,7 +167,7 @@ clean" "$output"
 
 @test "isospin refuses a command that is a path" {
 	run -64 --separate-stderr "$TOP/bin/isospin" ../lib/base
-	has "$stderr" 'is no command'
+	has "$stderr" 'is not a command'
 }
 
 @test "isospin works by way of a symbolic link and from any directory" {
