@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/base.h"
 #include "abi_numbers.h"
+#include "base/base.h"
 #include "drv/soft/soft.h"
 #include "rm/arg.h"
 #include "tap.h"

@@ -20,8 +20,8 @@
 #include "abi/iso_wire.h"
 #include "base/rd.h"
 #include "base/wr.h"
-#include "drv/drv.h"
 #include "broker/child/pool.h"
+#include "drv/drv.h"
 
 struct file;
 struct session;
@@ -86,10 +86,11 @@ struct call_bare {
  *	|  RUNS  |   the job is in the pool
  *	+--------+--------------------------- RESULT is queued ---> over
  *
- * READ lasts no longer than the handler that made the call. NEEDS: only MORE,
- * and the end of the session, may touch it. RUNS: the driver has its buffers,
- * on any thread; the leader may set `cancelled`, and reads no more than tag and
- * state. handlers.c enters NEEDS and RUNS; session_call_end() is the end.
+ * READ lasts no longer than the handler that made the call. NEEDS: MORE goes on
+ * with it, CANCEL marks it, and the end of the session ends it. RUNS: the driver
+ * has its buffers, on any thread; the leader may set `cancelled`, and reads no
+ * more than tag and state. handlers.c enters NEEDS and RUNS; every way out goes
+ * through session_call_end().
  */
 enum call_state { CALL_READ, CALL_NEEDS, CALL_RUNS };
 

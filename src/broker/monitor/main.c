@@ -79,7 +79,7 @@ static void one_option(struct options *o, int opt)
 		break;
 	case OPT_LISTEN:
 		if (o->n_listen == CONFIG_MAX_LISTEN)
-			bad_usage("too many --listen");
+			bad_usage("--listen is given more than eight times");
 		o->listen[o->n_listen++] = optarg;
 		break;
 	case OPT_SECRET:
@@ -170,8 +170,8 @@ static void set_driver(struct monitor_config *config, const struct options *o,
 
 	if (!type)
 		die(ISO_EX_UNAVAILABLE,
-		    "driver %s is not in this build; %s is", o->driver,
-		    drv_types[0]->name);
+		    "driver %s is not in this build; gpu-broker --help names those that are",
+		    o->driver);
 	if (!type->knows_version && !o->version)
 		bad_usage("--driver-version is missing");
 	r = type->host_new(conf, o->version, &host);

@@ -366,7 +366,8 @@ void workers_admit(struct workers *ws, int fd, const char *name, uint32_t caps)
 	if (!c) {
 		ws->metrics->conn_refused++;
 		if (log_limit_ok(ws->log))
-			log_warn("%s: connection refused: too many", name);
+			log_warn("%s: connection refused: more than %s", name,
+				 w ? "MAX_CONNS" : "MAX_WORKERS");
 		send_bye(fd, ISO_BYE_QUOTA);
 		close(fd);
 		if (w && w->state == WORKER_RESTS)

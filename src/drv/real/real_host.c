@@ -251,7 +251,8 @@ int real_host_init(struct real_host *h, const char *dev, const char *proc,
 	memset(h->warm, 0xff, sizeof(h->warm)); /* all of them -1 */
 	ctl = h->dev_fd < 0 ? -errno : open_node(h, DRV_CTL, 0, O_RDWR);
 	if (ctl < 0) {
-		log_error("%s/nvidiactl: %s", dev, strerror(-ctl));
+		log_error("%s/nvidiactl: %s; NVIDIA's driver has to be loaded here",
+			  dev, strerror(-ctl));
 		return ctl;
 	}
 	r = ask_version(h, ctl);
