@@ -215,6 +215,12 @@ vfio_forget()
 	vfio_run rm -f -- "$vfio_dir/$1"
 }
 
+# vfio_plan_new: begins a plan.
+vfio_plan_new()
+{
+	vfio_plan=
+}
+
 # vfio_plan_write BDF PATH [VALUE]: adds a write to the plan.
 vfio_plan_write()
 {
@@ -393,12 +399,12 @@ vfio_driver_module()
 		log_warn "driver '$1' is gone, and there is no module of that name to load"
 }
 
-# vfio_bind BDF...: makes what is planned for them, all or nothing. 74 if a write failed
-# and everything is as it was, or as near as a device that hangs allows; what failed is
-# logged before it is undone.
+# vfio_bind BDF...: makes what is planned for them, all or nothing. 74, and why, if a
+# write failed and everything is as it was, or as near as a device that hangs allows.
+# What cannot be undone is logged.
 vfio_bind()
 {
-	local bdf driver moving='' rc=0
+	local bdf driver moving='' reason='' rc=0
 
 	for bdf; do
 		pci_driver_of "$bdf" driver
@@ -407,11 +413,12 @@ vfio_bind()
 	for bdf; do
 		vfio_bind_one "$bdf" || {
 			rc=$?
-			log_error "$why"
+			reason=$why
 			break
 		}
 		[ -z "$base_held" ] || {
 			rc=74
+			reason='ended by a signal'
 			break
 		}
 	done
@@ -421,7 +428,7 @@ vfio_bind()
 	for driver in $moving; do
 		[ "$driver" = "$bdf" ] || vfio_undo "$driver" || log_error "$why"
 	done
-	return 74
+	fail 74 "$reason"
 }
 
 # vfio_bind_one BDF: 74, and why; 75 if the device hangs.
@@ -465,7 +472,7 @@ vfio_undo()
 	[ "$rc" -ne 1 ] || return 0
 	[ "$rc" -eq 0 ] || return "$rc"
 	base_fields "$vfio_was" driver
-	vfio_plan=
+	vfio_plan_new
 	vfio_plan_restore "$1" "${driver:-none}" "$vfio_was"
 	vfio_execute "$1" || fail 74 "$1: cannot be brought back; vfio-unbind $1 \
 tries again" || return

@@ -104,7 +104,7 @@ lab()
 }
 
 @test "the book explains every problem that vfio-status and vfio-bind name" {
-	equal "$(grep -ohE '(judge_say|judge_users "[^ ]*"|consider "[^ ]*" "[^ ]*") [a-z_]+' lib/*/*.sh \
+	equal "$(grep -ohE '(judge_say|judge_users "[^ ]*"|bind_consider "[^ ]*" "[^ ]*") [a-z_]+' lib/*/*.sh \
 		scripts/*.sh | sed 's/.* //' | sort -u)" \
 		"$(section 4.1 | grep -oE '^\| (\*w\* )?\*\*[a-z_]+' |
 			grep -oE '[a-z_]+$' | sort -u)"
