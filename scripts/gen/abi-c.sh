@@ -5,7 +5,7 @@
 # usage: abi-c.sh h|n|c TABLE...
 #
 # Writes abi_gen.h (h), abi_numbers.h (n) or abi_tables.c (c) from status.tbl
-# and VERSION.tbl files.
+# and VERSION.tbl files; the tables come in ascending order of their versions.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -21,6 +21,12 @@ main() {
 	mode=$1
 	shift
 	here=$(dirname "$0")
+	# The caller's order is alphabetic: 580.142 before 580.95.05.
+	IFS='
+'
+	# shellcheck disable=SC2046 # a path a line
+	set -- $(printf '%s\n' "$@" | sort -V)
+	unset IFS
 	rows=$(awk -f "$here/abi-rows.awk" "$@") # a pipe would hide a failure
 	printf '%s\n' "$rows" | awk -v mode="$mode" -f "$here/abi-c.awk"
 }

@@ -5,6 +5,13 @@ load ../lib/common.sh
 
 gen=$BATS_TEST_DIRNAME/../../scripts/gen
 
+# versions [BRANCH]: those that have a table, newest first, as scripts see them.
+versions()
+{
+	paths_share=$TOP/share sh -c '. "$0" && abi_versions "$@"' \
+		"$TOP/lib/assets/abi.sh" "$@"
+}
+
 @test "the ABI tables are what the vendor's headers give" {
 	# A directory with one checkout of open-gpu-kernel-modules per version.
 	[ -n "${VENDOR_SOURCES:-}" ] || skip 'no vendor headers'
@@ -17,6 +24,38 @@ gen=$BATS_TEST_DIRNAME/../../scripts/gen
 		equal "$(cat "$table")" "$output"
 		equal '' "$stderr"
 	done
+	v=$(versions | head -n 1)
+	[ -d "$VENDOR_SOURCES/$v" ] || return 0
+	run -0 sh "$gen/abi-tbl.sh" "$VENDOR_SOURCES/$v" --status
+	equal "$(cat "$TOP/share/abi/status.tbl")" "$output"
+}
+
+@test "every table of share/abi has rows of each kind, in order" {
+	for table in "$TOP"/share/abi/[0-9]*.tbl; do
+		run -0 --separate-stderr awk -f "$gen/abi-rows.awk" "$table"
+		equal '' "$stderr"
+		equal $'class\nconst\ncontrol\nescape\nuvm' \
+			"$(cut -d ' ' -f 2 <<<"$output" | uniq)"
+	done
+}
+
+@test "a table with a base is shorter than a whole one, and says what its version changed" {
+	cd "$TOP/share/abi"
+	equal 580.95.05 "$(sed -n 's/^base //p' 580.142.tbl)"
+	[ "$(wc -c <580.142.tbl)" -lt 1000 ]
+	rows() { awk -f "$gen/abi-rows.awk" "$1.tbl" | cut -d ' ' -f 2-; }
+	equal '20800b08 20801110 20801361 20801362' \
+		"$(comm -13 <(rows 580.95.05 | cut -d ' ' -f 2 | sort -u) \
+			<(rows 580.142 | cut -d ' ' -f 2 | sort -u) |
+			sed 's/^0x//' | paste -sd ' ')"
+	# No call that workers may make differs.
+	equal "$(rows 580.95.05 | awk '$6 != "-"')" \
+		"$(rows 580.142 | awk '$6 != "-"')"
+}
+
+@test "the newest table of a branch is the one of the highest version" {
+	equal '580.142 580.95.05' "$(versions 580 | paste -sd ' ')"
+	equal 580.142 "$(versions | head -n 1)"
 }
 
 # Makes a source tree like NVIDIA's with one call of each kind, and a copy of the

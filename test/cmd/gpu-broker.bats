@@ -144,6 +144,15 @@ still_serves()
 	has "$output" 'driver 535.309.01'
 }
 
+@test "gpu-broker serves a version whose table has a base" {
+	"$broker" --driver soft --driver-version 580.142 \
+		--listen "unix:$PWD/s" --secret-file secret >log 2>&1 3>&- &
+	pid=$!
+	wait_line 'info: ready'
+	run -0 play ping
+	run ! grep 'taking the call table' log
+}
+
 @test "a secret that is missing or too short, a bad configuration: refused" {
 	run -66 "$broker" --driver soft --driver-version 550.163.01 \
 		--listen unix:s --secret-file none

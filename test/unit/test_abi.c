@@ -63,12 +63,22 @@ static void test_tables(void)
 
 static void test_versions(void)
 {
+	bool after = false;
+
 	ok(abi_find("535.261.03") && abi_find("550.163.01"),
 	   "tables are found by exact version");
 	ok(!abi_find("535.261") && !abi_find("535.261.030"),
 	   "a part of a version finds nothing");
 	ok(abi_find_nearest("535.309.01") == abi_find("535.261.03"),
 	   "a version without a table gets its branch's nearest");
+	ok(abi_find_nearest("580.105.08") == abi_find("580.95.05") &&
+		   abi_find_nearest("580.126.20") == abi_find("580.142") &&
+		   abi_find_nearest("580.142.01") == abi_find("580.142"),
+	   "the nearest is by number, whatever the number of parts");
+	for (unsigned int i = 0; abi_at(i); i++)
+		if (abi_at(i) == abi_find("580.142"))
+			after = i > 0 && abi_at(i - 1) == abi_find("580.95.05");
+	ok(after, "versions ascend by number: 580.142 after 580.95.05");
 	ok(!abi_find_nearest("53.1.2") && !abi_find_nearest("5350.1") &&
 		   !abi_find_nearest("") && !abi_find_nearest("470.1.2"),
 	   "another branch gets none");
