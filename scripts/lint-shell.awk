@@ -5,6 +5,7 @@
 # Prints "FILE:LINE: RULE: TEXT" for each finding. The rules:
 #
 #	arrow	a library uses only those of its own folder and of those below
+#	circle	libraries do not use each other in a circle
 #	use	a file names in a `use` line each library whose functions it calls or
 #		whose variables it reads, but for those of base/
 #	prefix	a variable that is read in another file begins with the name of the
@@ -467,6 +468,37 @@ function arrow(file, other, line, what,    name)
 		found(file, line, "use", what " is of " name ", which it does not name")
 }
 
+# Finds the `use` lines that form a circle: takes out what uses nothing, then what
+# nothing uses, until only circles, and what lies between them, are left.
+function judge_circles(    arrows, key, part, from, to, again)
+{
+	for (key in uses) {
+		split(key, part, SUBSEP)
+		if (part[1] ~ /^lib\// && part[2] in path)
+			arrows[part[1], path[part[2]]] = 1
+	}
+	do {
+		again = 0
+		split("", from)
+		split("", to)
+		for (key in arrows) {
+			split(key, part, SUBSEP)
+			from[part[1]] = to[part[2]] = 1
+		}
+		for (key in arrows) {
+			split(key, part, SUBSEP)
+			if (!(part[1] in to) || !(part[2] in from)) {
+				delete arrows[key]
+				again = 1
+			}
+		}
+	} while (again)
+	for (key in arrows) {
+		split(key, part, SUBSEP)
+		found(part[1], 1, "circle", "uses " part[2] ", and is used by it")
+	}
+}
+
 # Holds the `use` lines against the order of the folders.
 function judge_uses(    key, part)
 {
@@ -489,6 +521,7 @@ END {
 			look(i)
 	}
 	judge_uses()
+	judge_circles()
 	for (i = 1; i <= ncalls; i++) {
 		split(call_at[i], part, SUBSEP)
 		arrow(part[1], part[2], call_line[i], part[3])

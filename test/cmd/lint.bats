@@ -84,6 +84,15 @@ crossed()
 	crossed lib/host/disk.sh 'arrow: may not use lib/vm/gpu.sh, which is above it'
 }
 
+@test "lint fails when libraries use each other in a circle" {
+	scratch
+	sed -i '1a use vfio' "$top/lib/host/disk.sh"
+	sed -i '1a use disk' "$top/lib/host/vfio.sh"
+	run -1 --separate-stderr "$top/scripts/lint.sh" walls
+	equal 'lib/host/disk.sh:1: circle: uses lib/host/vfio.sh, and is used by it
+lib/host/vfio.sh:1: circle: uses lib/host/disk.sh, and is used by it' "$output"
+}
+
 @test "lint fails when a library calls a function of one that it does not name" {
 	scratch
 	echo 'disk_look() { pci_exists "$1"; }' >>"$top/lib/host/disk.sh"
