@@ -349,7 +349,9 @@ function look(n,    w, k, i, start, v, declares, reads, rest)
 			continue
 		}
 		if (start && w[i] ~ /^[A-Za-z_][A-Za-z_0-9]*=/) {
-			set_word(v, n)
+			# NAME=*) is a pattern of a case.
+			if (w[i] !~ /[]*]$/ || w[i + 1] !~ /^[|)]$/)
+				set_word(v, n)
 			continue
 		}
 		if (start && (w[i] == "local" || w[i] == "export"))
@@ -468,34 +470,38 @@ function arrow(file, other, line, what,    name)
 		found(file, line, "use", what " is of " name ", which it does not name")
 }
 
-# Finds the `use` lines that form a circle: takes out what uses nothing, then what
-# nothing uses, until only circles, and what lies between them, are left.
-function judge_circles(    arrows, key, part, from, to, again)
+# Whether a library uses the other, or uses one that does.
+function reaches(from, to, arrows,    todo, been, n, i, key, part)
+{
+	todo[n = 1] = from
+	for (i = 1; i <= n; i++)
+		for (key in arrows) {
+			split(key, part, SUBSEP)
+			if (part[1] != todo[i])
+				continue
+			if (part[2] == to)
+				return 1
+			if (!(part[2] in been)) {
+				been[part[2]] = 1
+				todo[++n] = part[2]
+			}
+		}
+	return 0
+}
+
+# Finds the `use` lines that form a circle.
+function judge_circles(    arrows, key, part)
 {
 	for (key in uses) {
 		split(key, part, SUBSEP)
 		if (part[1] ~ /^lib\// && part[2] in path)
 			arrows[part[1], path[part[2]]] = 1
 	}
-	do {
-		again = 0
-		split("", from)
-		split("", to)
-		for (key in arrows) {
-			split(key, part, SUBSEP)
-			from[part[1]] = to[part[2]] = 1
-		}
-		for (key in arrows) {
-			split(key, part, SUBSEP)
-			if (!(part[1] in to) || !(part[2] in from)) {
-				delete arrows[key]
-				again = 1
-			}
-		}
-	} while (again)
 	for (key in arrows) {
 		split(key, part, SUBSEP)
-		found(part[1], 1, "circle", "uses " part[2] ", and is used by it")
+		if (reaches(part[2], part[1], arrows))
+			found(part[1], 1, "circle", "uses " part[2] \
+				", which uses it in turn")
 	}
 }
 

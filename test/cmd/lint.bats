@@ -89,8 +89,8 @@ crossed()
 	sed -i '1a use vfio' "$top/lib/host/disk.sh"
 	sed -i '1a use disk' "$top/lib/host/vfio.sh"
 	run -1 --separate-stderr "$top/scripts/lint.sh" walls
-	equal 'lib/host/disk.sh:1: circle: uses lib/host/vfio.sh, and is used by it
-lib/host/vfio.sh:1: circle: uses lib/host/disk.sh, and is used by it' "$output"
+	equal 'lib/host/disk.sh:1: circle: uses lib/host/vfio.sh, which uses it in turn
+lib/host/vfio.sh:1: circle: uses lib/host/disk.sh, which uses it in turn' "$output"
 }
 
 @test "lint fails when a library calls a function of one that it does not name" {
