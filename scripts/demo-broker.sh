@@ -1,13 +1,12 @@
 #!/bin/sh
-# demo-broker - the stack of the demo in tmux windows, to look around in
+# demo-broker - run the demo's VMs in tmux windows, to look around in them
 #
 # usage: isospin demo-broker [-hVv] [-c FILE] [--instance NAME]
 #
-# After isospin setup and make: a tmux session isospin-demo with the windows
-# gpu-vm (the GPU VM's console), bridge, worker (a shell in a worker VM, after
-# nvidia-smi) and log. Ending the session (tmux kill-session -t isospin-demo)
-# stops what runs in it. Without a terminal the session is left in the
-# background.
+# Run isospin setup and make first. Opens a tmux session isospin-demo with the windows
+# gpu-vm (the GPU VM's console), bridge, worker (nvidia-smi, then a shell in a worker
+# VM) and log. To stop everything in it, end the session: tmux kill-session -t
+# isospin-demo. Without a terminal, the session stays in the background.
 #
 #   -c FILE         read this configuration
 #   --instance NAME another set of VMs than this checkout's own

@@ -1,11 +1,11 @@
 #!/bin/sh
-# kill-vms - stop VMs and the bridge that this checkout started
+# kill-vms - stop VMs and the bridge that this isospin started
 #
 # usage: isospin kill-vms [-hnVv] [-c FILE] [--instance NAME] [NAME...]
 #
-# Stops the VMs NAME..., or all of them and the bridge: workers and labs first, also
-# those of the pool, then the bridge, then GPU VMs. Processes are known by pid and start time;
-# nothing that another checkout or anyone else started is touched.
+# Stops the VMs NAME..., or all VMs and the bridge: first workers, those of the pool
+# too, and labs, then the bridge, then GPU VMs. Identifies processes by pid and start
+# time, and touches nothing that another instance or another program started.
 #
 #   -n, --dry-run   print what would be done
 #   -c FILE         read this configuration

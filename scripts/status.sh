@@ -1,10 +1,10 @@
 #!/bin/sh
-# status - show the VMs and the bridge of this checkout
+# status - show the VMs and the bridge of this isospin
 #
 # usage: isospin status [-hVv] [-c FILE] [--instance NAME] [--json]
 #
-# One line, or with --json one object, for each VM and the bridge. The status is
-# 0 if at least one VM runs, else 1.
+# Prints one line, or with --json one object, for the bridge and each VM. The exit
+# status is 0 if at least one VM runs, else 1.
 #
 #   --json          one JSON object a line
 #   -c FILE         read this configuration

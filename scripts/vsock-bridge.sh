@@ -5,19 +5,19 @@
 #                             [--detach [--owner PID] | --stop]
 #
 # Runs the bridge until Ctrl-C, or with --detach in the background. It may be
-# stopped and started at any time: workers connect again by themselves.
+# stopped and started at any time; workers reconnect by themselves.
 #
-#   --detach        return as soon as it serves; its log: isospin logs bridge
+#   --detach        return as soon as the bridge serves; its log: isospin logs bridge
 #   --owner PID     with --detach: isospin kill-vms and the next command end it
 #                   once process PID is gone
-#   --stop          stop the one that runs
+#   --stop          stop the running bridge
 #   -n, --dry-run   print the commands that would start it
 #   -c FILE         read this configuration
 #   --instance NAME another set of VMs than this checkout's own
 #   -v              say more
 #   -h, -V          this text; the version
 #
-# What it serves is in bridge.d of the state directory, one file a VM:
+# The directory bridge.d of the state directory says what to serve, one file a VM:
 # NAME.gpu (connect=, secret_file=) and NAME.worker (listen=, gpu=, caps=,
 # quota_class=). gpu-vm and worker-vm write them.
 set -eu
