@@ -5,9 +5,10 @@
 #                      [--run FILE] [--print] TARGET...
 #        isospin build [-hVv] [-c FILE] [--json] --list
 #
-# TARGET is one of those that --list names, or all: those but gpu-rootfs. What has been made of the same
-# content is not made again. The images are for the kernel that the VMs
-# would boot: fc-gpu-kernel once it has been built, unless KERNEL says another.
+# TARGET is one of those that --list names, or all: all but gpu-rootfs and lab. What
+# has been made of the same content is not made again. The images are for the kernel
+# that the VMs would boot: fc-gpu-kernel once it has been built, unless KERNEL names
+# another.
 #
 #   --tree DIR     compile fc-gpu-kernel from this source of Linux 6.12, not
 #                  from Debian's package
@@ -25,17 +26,17 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf proc assets build
+use opt conf assets build
 
-tools='make gcc musl-gcc cpio xz zstd strip'
+tools='make gcc cpio xz zstd strip'
 kernel_tools='flex bison bc'
 
 option()
 {
 	case $1 in
-	--tree) opt_need "$@"; build_tree=$2 opt_n=2 ;;
-	--driver) opt_need "$@"; rootfs_version=$2 opt_n=2 ;;
-	--run) opt_need "$@"; rootfs_run=$2 opt_n=2 ;;
+	--tree) opt_need "$@"; tree=$2 opt_n=2 ;;
+	--driver) opt_need "$@"; driver=$2 opt_n=2 ;;
+	--run) opt_need "$@"; run_file=$2 opt_n=2 ;;
 	--print) print=1 ;;
 	--list) list=1 ;;
 	*) opt_unknown "$1" ;;
@@ -54,19 +55,19 @@ wanted()
 		[ "$word" = all ] || build_known "$word" ||
 			die 64 "'$word' is no target; see isospin build --list"
 	done
-	[ -z "$build_tree" ] || check_tree
-	[ -z "$rootfs_run" ] || [ -f "$rootfs_run" ] ||
-		die 66 "--run: $rootfs_run is not there"
+	[ -z "$tree" ] || check_tree
+	[ -z "$run_file" ] || [ -f "$run_file" ] ||
+		die 66 "--run: $run_file is not there"
 }
 
 check_tree()
 {
-	if [ ! -f "$build_tree/Kbuild" ] || [ ! -d "$build_tree/arch/x86" ]; then
-		die 66 "--tree: $build_tree is no source of Linux"
+	if [ ! -f "$tree/Kbuild" ] || [ ! -d "$tree/arch/x86" ]; then
+		die 66 "--tree: $tree is no source of Linux"
 	fi
-	build_tree=$(CDPATH='' cd -- "$build_tree" && pwd -P)
-	[ ! -e "$build_tree/.config" ] ||
-		die 65 "--tree: $build_tree has been built in; make mrproper there"
+	tree=$(CDPATH='' cd -- "$tree" && pwd -P)
+	[ ! -e "$tree/.config" ] ||
+		die 65 "--tree: $tree has been built in; make mrproper there"
 }
 
 # show: each target, built or not.
@@ -74,7 +75,6 @@ show()
 {
 	local target what state
 
-	build_kernels
 	while read -r target what; do
 		[ -n "$target" ] || continue
 		state=stale
@@ -103,7 +103,6 @@ where()
 {
 	local target rc=0
 
-	build_kernels
 	for target; do
 		build_current "$target" || :
 		if [ -z "$build_out" ]; then
@@ -121,21 +120,20 @@ need_tools()
 {
 	local tool missing='' names="$tools" what=demo
 
+	[ -z "$paths_source" ] || names="$names musl-gcc"
 	case " $* " in
 	*' fc-gpu-kernel '*)
 		what=build
 		names="$names $kernel_tools"
-		[ -n "$build_tree" ] || assets_source >/dev/null || missing=source
+		[ -n "$tree" ] || assets_source >/dev/null || missing=source
 	esac
 	for tool in $names; do
 		command -v "$tool" >/dev/null || missing="$missing $tool"
 	done
 	[ -n "$missing" ] || return 0
 	log_debug "missing: $missing"
-	set -- "$what"
-	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
-	[ "$DRY_RUN" -eq 0 ] || set -- -n "$@"
-	"$TOP/scripts/setup.sh" "$@" || die "$?" "setting up failed, see above"
+	opt_pass dry-run "$TOP/scripts/setup.sh" @ "$what" ||
+		die "$?" 'setting up failed, see above'
 }
 
 work()
@@ -143,6 +141,7 @@ work()
 	wanted "$@"
 	conf_load "$opt_conf" || die $? "$why"
 	assets_init
+	build_init "$tree" "$driver" "$run_file" || die $? "$why"
 	if [ "$list" -eq 1 ]; then
 		show
 		leave 0
@@ -153,43 +152,30 @@ work()
 	esac
 	[ "$print" -eq 0 ] || where "$@"
 	need_tools "$@"
-	build_all "$@"
+	if base_sudo_user; then
+		as_caller "$@"
+	fi
+	build_all "$@" || die $? "$why"
+}
+
+# as_caller TARGET...: the same command, as the user who called sudo.
+as_caller()
+{
+	local rc=0
+
+	[ -z "$tree" ] || set -- --tree "$tree" "$@"
+	[ -z "$driver" ] || set -- --driver "$driver" "$@"
+	[ -z "$run_file" ] || set -- --run "$run_file" "$@"
+	opt_pass dry-run as_user "$0" @ "$@" || rc=$?
+	leave "$rc"
 }
 
 main()
 {
-	list=0 print=0
+	list=0 print=0 tree='' driver='' run_file=''
 	base_init "$0"
 	opt_flags='dry-run json'
 	opt_parse option work "$@"
-}
-
-# build_all TARGET...: as the calling user, one build of this checkout at a time.
-build_all()
-{
-	local target
-
-	if base_sudo_user; then
-		[ -z "$build_tree" ] || set -- --tree "$build_tree" "$@"
-		[ -z "$rootfs_version" ] ||
-			set -- --driver "$rootfs_version" "$@"
-		[ -z "$rootfs_run" ] || set -- --run "$rootfs_run" "$@"
-		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
-		[ "$opt_verbose" -eq 0 ] || set -- -v "$@"
-		[ "$DRY_RUN" -eq 0 ] || set -- -n "$@"
-		rc=0
-		as_user "$0" "$@" || rc=$?
-		leave "$rc"
-	fi
-	mkdir -p -- "$paths_state" || die 74 "$paths_state: cannot be made"
-	proc_lock "$paths_state/lock" || {
-		log_info 'waiting for another build'
-		proc_lock "$paths_state/lock" 7200 ||
-			die 75 "another build holds $paths_state/lock"
-	}
-	for target; do
-		build_target "$target"
-	done
 }
 
 main "$@"

@@ -6,14 +6,25 @@
 
 apt_etc=${APT_ETC:-/etc/apt}
 apt_lock_wait=120
+# The output of the latest command, until the end of ours.
+apt_log=
+
+# apt_init [SECONDS]: call it before anything that runs apt. Another program may hold
+# apt's lock for so long (120).
+apt_init()
+{
+	apt_lock_wait=${1:-$apt_lock_wait}
+	[ -z "$apt_log" ] || return 0
+	apt_log=$(mktemp) || fail 74 'no temporary file can be made' || return
+	on_exit rm -f -- "$apt_log"
+}
 
 # apt_run TEXT COMMAND [ARG...]: runs an apt command as a step called TEXT, its
 # output in apt_log. While another program holds apt's lock it tries again,
-# for apt_lock_wait seconds. On failure returns 1 and sets apt_reason (a line)
-# and apt_status (of exit). apt_log must name a file.
+# for apt_lock_wait seconds. On failure returns a status of exit and sets why.
 apt_run()
 {
-	local text="$1" rc since now waits=''
+	local text="$1" rc since now waits='' status
 
 	shift
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -27,55 +38,54 @@ apt_run()
 		rc=0
 		LC_ALL=C "$@" </dev/null >"$apt_log" 2>&1 || rc=$?
 		[ "$rc" -ne 0 ] || break
-		apt_explain "$rc"
-		[ "$apt_status" -eq 75 ] || break
+		apt_explain "$rc" || status=$?
+		[ "$status" -eq 75 ] || break
 		base_uptime now
 		[ $((now - since)) -lt "$apt_lock_wait" ] || break
-		[ "$apt_reason" = "$waits" ] || log_info "$apt_reason; waiting"
-		waits=$apt_reason
+		[ "$why" = "$waits" ] || log_info "$why; waiting"
+		waits=$why
 		sleep 2
 	done
 	[ "$rc" -eq 0 ] || {
 		step_stop
-		return 1
+		return "$status"
 	}
 	step_end
 }
 
-# apt_explain STATUS: finds in apt_log what went wrong.
+# apt_explain STATUS: finds in apt_log what went wrong with a command that ended with
+# STATUS. Sets why, and returns a status of exit.
 apt_explain()
 {
-	local line
+	local line status=69
 
 	if apt_said 'Could not get lock|Unable to acquire the dpkg|Unable to lock'; then
-		apt_status=75
-		apt_reason="another program holds apt's lock"
+		status=75
+		why="another program holds apt's lock"
 	elif apt_said 'No space left on device|have enough free space'; then
-		apt_status=74
-		apt_reason="the disk is full"
+		status=74
+		why="the disk is full"
 	elif apt_said 'NO_PUBKEY|BADSIG|EXPKEYSIG|invalid signature|not signed|verification failed|Missing key|sqv returned'; then
-		apt_status=65
-		apt_reason="a signature is wrong or its key is not in Debian's keyring"
+		status=65
+		why="a signature is wrong or its key is not in Debian's keyring"
 	elif apt_said 'Hash Sum mismatch|File has unexpected size'; then
-		apt_status=65
-		apt_reason="a download does not match the signed index"
+		status=65
+		why="a download does not match the signed index"
 	elif apt_said 'resolving|Could not resolve|[Cc]ould not connect|Unable to connect|Network is unreachable|Connection (failed|timed out|refused)|No route to host'; then
-		apt_status=69
-		apt_reason="no network: the package mirror cannot be reached"
+		why="no network: the package mirror cannot be reached"
 	elif apt_said 'does not have a Release file|404 +Not Found'; then
-		apt_status=69
-		apt_reason="the mirror does not have what is asked for"
+		why="the mirror does not have what is asked for"
 	elif apt_said 'Unable to locate package|no installation candidate|has no available version'; then
-		apt_status=69
-		apt_reason="the machine's apt sources lack a package"
+		why="the machine's apt sources lack a package"
 	else
-		apt_status=69
-		apt_reason="apt failed (status $1)"
+		why="apt failed (status $1)"
 	fi
 	line=$(grep -E '^(E|W|Err):' "$apt_log" | head -n 1) || line=
-	[ -z "$line" ] || apt_reason="$apt_reason ($line)"
+	[ -z "$line" ] || why="$why ($line)"
+	return "$status"
 }
 
+# apt_said PATTERN: whether a line of the latest command matches.
 apt_said()
 {
 	grep -qE "$1" "$apt_log"
@@ -139,15 +149,17 @@ apt_mirrors()
 	apt_security=${apt_security:-$apt_main-security}
 }
 
-# apt_own_init DIR: an apt that lives in DIR: its lists, cache and sources,
-# nothing of the machine's but proxies. apt_own runs it as the calling user.
+# apt_own_init DIR: makes an apt that lives in DIR: its lists, cache and sources,
+# nothing of the machine's but proxies. apt_own runs it as the calling user. 74, and
+# why, if the disk is full.
 apt_own_init()
 {
+	apt_init || return
 	apt_dir=$1
 	run as_user mkdir -p "$apt_dir/lists/partial" \
-		"$apt_dir/cache/archives/partial" "$apt_dir/sources.d" ||
-		die 74 "$apt_dir: cannot be made; is the disk full?"
-	run as_user cp /dev/null "$apt_dir/status"
+		"$apt_dir/cache/archives/partial" "$apt_dir/sources.d" &&
+		run as_user cp /dev/null "$apt_dir/status" ||
+		fail 74 "$apt_dir: cannot be made; is the disk full?" || return
 	apt_write "$apt_dir/apt.conf" "Dir::Etc::sourcelist \"/dev/null\";
 Dir::Etc::sourceparts \"$apt_dir/sources.d\";
 Dir::Etc::preferences \"/dev/null\";
@@ -167,8 +179,8 @@ Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";
 #clear APT::Update::Post-Invoke-Success;"
 }
 
-# apt_write FILE TEXT: writes a file of the calling user's, or ends the command;
-# honours --dry-run.
+# apt_write FILE TEXT: writes a file of the calling user's; honours --dry-run. 74, and
+# why, if it cannot be written.
 apt_write()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -177,9 +189,10 @@ apt_write()
 	fi
 	# shellcheck disable=SC2016 # the inner shell's words
 	as_user sh -c 'printf "%s\n" "$2" >"$1"' sh "$1" "$2" 2>/dev/null ||
-		die 74 "$1: cannot be written; is the disk full?"
+		fail 74 "$1: cannot be written; is the disk full?"
 }
 
+# apt_own TOOL [ARG...]: runs a tool of our own apt.
 apt_own()
 {
 	local tool="$1"

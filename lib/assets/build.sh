@@ -5,13 +5,11 @@
 # stamps/TARGET in paths_state holds the hash of what TARGET was made of, the hash of
 # what came out, and where that is. Images have stamps of their own, see image.sh.
 #
-# Needs base, conf, proc, assets_init, disk, image, kernel, rootfs.
+# Call build_init first. On failure these functions return a status and set why.
 
-use assets image kernel rootfs
+use conf proc assets image kernel rootfs compile
 
 build_stamps=$paths_state/stamps
-build_log=$paths_state/build.log
-build_tree=
 
 # What there is, in the order in which `all` makes it.
 build_table='
@@ -24,6 +22,7 @@ fc-rootfs         what a worker boots from: a file system
 gpu-vm-kernel     the kernel of the GPU VM, unpacked
 gpu-vm-initramfs  what the GPU VM boots from, with gpu-broker-static
 gpu-rootfs        the driver of NVIDIA, for a GPU VM with real hardware
+lab               the kernel module of the lab, for a device that hangs
 '
 
 # build_targets: prints their names.
@@ -38,11 +37,11 @@ build_targets()
 	EOT
 }
 
-# build_all_targets: prints what `all` makes: not what takes software that is not
-# free.
+# build_all_targets: prints what `all` makes: neither what takes software that is not
+# free, nor the lab's.
 build_all_targets()
 {
-	build_targets | grep -vx gpu-rootfs
+	build_targets | grep -vx -e gpu-rootfs -e lab
 }
 
 # build_known TARGET
@@ -54,32 +53,25 @@ build_known()
 	esac
 }
 
-# build_step TEXT COMMAND [ARG...]: COMMAND as a step, its output in build_log; ends
-# the command with its last lines if it fails.
-build_step()
+# build_init [TREE [VERSION [FILE]]]: fc-gpu-kernel is to be made of the source in TREE,
+# not of Debian's package; gpu-rootfs with NVIDIA's driver VERSION, out of the .run
+# file FILE. An empty word is the default.
+build_init()
 {
-	local text="$1"
-
-	shift
-	log_debug "+ $(base_quote "$@")"
-	step_begin "$text"
-	if ! "$@" </dev/null >"$build_log" 2>&1; then
-		step_stop
-		log_error "last lines of $build_log:"
-		tail -n 15 -- "$build_log" | tr -cd '\11\12\40-\176' |
-			sed 's/^/  | /' >&2
-		die 69 "$text failed"
-	fi
-	step_end
+	build_tree=${1:-}
+	build_driver=${2:-}
+	build_run=${3:-}
+	build_kernels
 }
 
-# build_kernels: sets build_worker and build_gpu, the kernels of the VMs, empty
-# if there is none.
+# build_kernels: sets build_worker, build_gpu and build_lab, the kernels of the VMs and
+# of the lab, empty if there is none.
 build_kernels()
 {
 	build_worker=$(assets_worker_kernel) || build_worker=
 	build_gpu=$(assets_kernel) || build_gpu=
-	rootfs_init
+	build_lab=$(assets_lab_kernel) || build_lab=
+	rootfs_init "$build_gpu" "$build_driver" "$build_run"
 }
 
 # build_inputs TARGET: prints what it is made of, by its content.
@@ -99,6 +91,10 @@ build_inputs()
 		else
 			build_hash "$paths_shim"
 		fi && sha256sum <"$(assets_kernel_dir "$build_worker")/vmlinuz" ;;
+	lab)
+		[ -n "$build_lab" ] || return
+		build_hash "${paths_share#"$paths_top/"}/lab/modules" &&
+			sha256sum <"$(assets_kernel_dir "$build_lab")/vmlinuz" ;;
 	fc-gpu-kernel) kernel_inputs "$build_tree" ;;
 	gpu-modules-*) rootfs_inputs ;;
 	esac
@@ -162,21 +158,31 @@ build_looks()
 	local rc=0
 
 	[ -n "$2" ] || return 1
-	build_out=$(
-		image_look=1
-		rc=0
-		"$@" 2>/dev/null || rc=$?
-		[ ! -f "$image_file" ] || printf '%s\n' "$image_file"
-		leave "$rc"
-	) || rc=$?
+	build_out=$(image_current "$@") || rc=$?
 	return "$rc"
+}
+
+# build_all TARGET...: makes them; one build of this isospin runs at a time.
+build_all()
+{
+	local target
+
+	mkdir -p -- "$paths_state" ||
+		fail 74 "$paths_state: cannot be made" || return
+	proc_lock "$paths_state/lock" || {
+		log_info 'waiting for another build'
+		proc_lock "$paths_state/lock" 7200 ||
+			fail 75 "another build holds $paths_state/lock" || return
+	}
+	for target; do
+		build_target "$target" || return
+	done
 }
 
 # build_target TARGET: makes it unless it is there. Sets build_out.
 build_target()
 {
-	build_kernels
-	build_parts "$1"
+	build_kernels && build_parts "$1" || return
 	if build_current "$1"; then
 		log_info "$1: nothing has changed"
 		return 0
@@ -185,25 +191,40 @@ build_target()
 		printf '# makes %s\n' "$1"
 		return 0
 	fi
+	build_make "$1" || return
+	log_info "$1: $build_out"
+}
+
+# build_make TARGET: makes it.
+build_make()
+{
 	case $1 in
-	fc-gpu-kernel) build_stamped "$1" kernel_build "$build_tree" ;;
+	fc-gpu-kernel) build_stamped "$1" build_kernel ;;
 	nvidia-shim)
-		build_need "$build_worker"
-		build_shim "kmod/$build_worker" ;;
-	gpu-broker) build_make "$1" build/bin/gpu-broker ;;
-	gpu-broker-static) build_make "$1" build/static/bin/gpu-broker ;;
-	guests) build_make "$1" build/static/bin/isospin-agent \
+		build_need "$build_worker" || return
+		if [ -n "$paths_source" ]; then
+			build_files "$1" "build/kmod/$build_worker/nvidia-shim.ko"
+		else
+			build_stamped "$1" build_shim
+		fi ;;
+	gpu-broker) build_files "$1" build/bin/gpu-broker ;;
+	gpu-broker-static) build_files "$1" build/static/bin/gpu-broker ;;
+	guests) build_files "$1" build/static/bin/isospin-agent \
 		build/static/bin/isospin-smi ;;
+	lab)
+		build_need "$build_lab" || return
+		if [ -n "$paths_source" ]; then
+			build_files "$1" "build/lab/$build_lab/hang.ko"
+		else
+			build_stamped "$1" build_hang
+		fi ;;
 	fc-initramfs) build_image "$1" image_worker "$build_worker" ;;
 	fc-rootfs) build_image "$1" image_rootfs "$build_worker" ;;
 	gpu-vm-initramfs) build_image "$1" image_gpu "$build_gpu" ;;
-	gpu-modules-*) build_stamped "$1" rootfs_modules ;;
+	gpu-modules-*) build_stamped "$1" build_modules ;;
 	gpu-rootfs) build_image "$1" rootfs_image "$build_gpu" ;;
-	gpu-vm-kernel)
-		build_need "$build_gpu"
-		build_image "$1" image_kernel "$build_gpu" ;;
+	gpu-vm-kernel) build_image "$1" image_kernel "$build_gpu" ;;
 	esac
-	log_info "$1: $build_out"
 }
 
 # build_parts TARGET: makes what an image is made of.
@@ -211,73 +232,80 @@ build_parts()
 {
 	case $1 in
 	fc-initramfs | fc-rootfs)
-		build_target guests
-		build_target nvidia-shim ;;
+		build_target guests && build_target nvidia-shim ;;
 	gpu-vm-initramfs)
-		build_target guests
-		build_target gpu-broker-static ;;
+		build_target guests && build_target gpu-broker-static ;;
 	gpu-rootfs)
-		build_need "$build_gpu"
-		rootfs_get
-		build_target "gpu-modules-$rootfs_version" ;;
+		build_need "$build_gpu" && rootfs_get &&
+			build_target "gpu-modules-$rootfs_version" ;;
 	esac
 }
 
+# build_need RELEASE: whether there is a kernel.
 build_need()
 {
-	[ -n "$1" ] || die 66 'no kernel; run: isospin setup demo'
+	[ -n "$1" ] || fail 66 'no kernel; run: isospin setup demo'
 }
 
-# build_make TARGET FILE...: by make, for which the time of a file counts, not its
-# content: what is there is not current, so it goes.
-build_make()
+# build_kernel, build_modules, build_shim, build_hang: make the target of
+# build_stamped.
+build_kernel()
+{
+	kernel_build "$build_tree" && build_out=$kernel_file
+}
+
+build_modules()
+{
+	rootfs_modules && build_out=$rootfs_module
+}
+
+build_shim()
+{
+	build_out=$paths_state/kmod/$build_worker
+	compile_module nvidia-shim "$paths_shim" "$build_out" "$build_worker" &&
+		build_out=$build_out/nvidia-shim.ko
+}
+
+build_hang()
+{
+	build_out=$paths_state/lab/$build_lab
+	compile_module hang "$paths_share/lab/modules" "$build_out" "$build_lab" &&
+		build_out=$build_out/hang.ko
+}
+
+# build_files TARGET FILE...: by make, in a checkout. For make the time of a file
+# counts, not its content: what is there is not current, so it goes.
+build_files()
 {
 	local target="$1"
 
 	shift
-	(cd -- "$paths_source" && rm -f -- "$@") || die 74 "$target: cannot be removed"
+	(cd -- "$paths_source" && rm -f -- "$@") ||
+		fail 74 "$target: cannot be removed" || return
 	build_stamped "$target" build_run_make "$@"
-}
-
-# build_shim DIR: makes the workers' kernel module in DIR of paths_state.
-build_shim()
-{
-	if [ -n "$paths_source" ]; then
-		build_make nvidia-shim "build/$1/nvidia-shim.ko"
-	else
-		build_stamped nvidia-shim build_module nvidia-shim "$paths_shim" \
-			"$paths_state/$1" "$build_worker"
-	fi
-}
-
-# build_module NAME SOURCE DIR RELEASE: compiles the kernel module NAME of the files
-# in SOURCE, as a copy in DIR.
-build_module()
-{
-	rm -rf -- "$3"
-	if ! mkdir -p -- "$3" || ! cp -- "$2"/* "$3/"; then
-		die 74 "$3: cannot be made; is the disk full?"
-	fi
-	build_step "making $1 for kernel $4" make -s \
-		-C "$(assets_kernel_dir "$4")/headers" "M=$3" modules
-	build_out=$3/$1.ko
 }
 
 build_run_make()
 {
-	build_step "making $*" make -C "$paths_source" -s -j "$(nproc)" "$@"
-	build_out=$paths_source/$1
+	compile_step "making $*" make -C "$paths_source" -s -j "$(nproc)" "$@" &&
+		build_out=$paths_source/$1
 }
 
 # build_image TARGET IMAGE RELEASE
 build_image()
 {
-	local target="$1"
+	local target="$1" rc=0
 
 	shift
-	build_need "$2"
+	build_need "$2" || return
 	step_begin "making $target"
-	"$@" || die 69 "$target cannot be made"
+	why=
+	"$@" || rc=$?
+	[ "$rc" -eq 0 ] || {
+		step_stop
+		[ -n "$why" ] || fail 69 "$target cannot be made" || return
+		return "$rc"
+	}
 	step_end
 	build_out=$image_file
 }
@@ -290,17 +318,16 @@ build_stamped()
 
 	shift
 	inputs=$(build_inputs "$target") ||
-		die 66 "$target: what it is made of is not there"
+		fail 66 "$target: what it is made of is not there" || return
 	inputs=$(printf %s "$inputs" | sha256sum)
-	if ! mkdir -p -- "$build_stamps" ||
-		! rm -f -- "$build_stamps/$target"; then
-		die 74 "$build_stamps: cannot be written"
-	fi
-	"$@"
-	made=$(sha256sum <"$build_out") || die 74 "$build_out: cannot be read"
+	mkdir -p -- "$build_stamps" && rm -f -- "$build_stamps/$target" ||
+		fail 74 "$build_stamps: cannot be written" || return
+	"$@" || return
+	made=$(sha256sum <"$build_out") ||
+		fail 74 "$build_out: cannot be read" || return
 	if ! printf '%s\n' "$build_out" "$inputs" "$made" \
 		>"$build_stamps/.$target" ||
 		! mv -f -- "$build_stamps/.$target" "$build_stamps/$target"; then
-		die 74 "$build_stamps/$target: cannot be written; is the disk full?"
+		fail 74 "$build_stamps/$target: cannot be written; is the disk full?"
 	fi
 }

@@ -6,22 +6,37 @@
 # package is never unpacked by root for somebody else. fetch_plan holds a line
 # "KIND NAME PACKAGE=VERSION..." for each directory to be made.
 
-use disk apt
+use disk apt assets
 
 fetch_plan=
 fetch_download=0
 fetch_disk=0
 
-# fetch_init: needs assets_init. Removes what a killed run left.
+# fetch_init APT KIND...: starts an empty plan for directories of these KINDs, with an
+# apt that lives in APT. Removes what a killed run left. Call assets_init first. On
+# failure returns a status of exit and sets why, as all of these functions do.
 fetch_init()
 {
-	fetch_keyring || die $? "$why"
-	run as_user mkdir -p "$assets_dir/kernels" "$assets_dir/nvidia" \
-		"$assets_dir/sources" ||
-		die 74 "$assets_dir: cannot be written; is the disk full?"
-	run as_user rm -rf "$assets_dir/kernels/.new" "$assets_dir/nvidia/.new" \
-		"$assets_dir/sources/.new"
-	apt_own_init "$assets_dir/apt"
+	local apt="$1" kind dir
+
+	shift
+	fetch_plan='' fetch_download=0 fetch_disk=0
+	fetch_keyring || return
+	for kind; do
+		dir=$(fetch_dir "$kind")
+		run as_user mkdir -p "$dir" && run as_user rm -rf "$dir/.new" ||
+			fail 74 "$dir: cannot be written; is the disk full?" || return
+	done
+	apt_own_init "$apt"
+}
+
+# fetch_dir KIND: prints where the directories of a kind are.
+fetch_dir()
+{
+	case $1 in
+	kernel | source) printf '%s\n' "$assets_dir/${1}s" ;;
+	*) printf '%s\n' "$assets_dir/$1" ;;
+	esac
 }
 
 # fetch_keyring: sets apt_keyring. 66, and why, if there is none.
@@ -47,23 +62,26 @@ fetch_keyrings=${KEYRINGS:-/usr/share/keyrings}
 # Debian.
 fetch_sources()
 {
-	local suite name left='' reason='' dir="$apt_dir/sources.d"
+	local suite name left='' reason='' rc=0 dir="$apt_dir/sources.d"
 
 	fetch_left_out=
-	apt_mirrors "$1" || die 78 "no source of Debian $1 main in $apt_etc"
+	fetch_mirrors "$1" || return
 	run as_user rm -f "$dir"/*
 	for suite in "$1" "$2"; do
 		apt_own_source "$suite-security-main" "$apt_security" \
-			"$suite-security" main
+			"$suite-security" main || return
 		[ "$3" = yes ] || continue
 		apt_own_source "$suite-security-non-free" "$apt_security" \
-			"$suite-security" non-free
-		apt_own_source "$suite-non-free" "$apt_main" "$suite" non-free
-		apt_own_source "$suite-updates-non-free" "$apt_main" \
-			"$suite-updates" non-free
+			"$suite-security" non-free &&
+			apt_own_source "$suite-non-free" "$apt_main" "$suite" \
+			non-free &&
+			apt_own_source "$suite-updates-non-free" "$apt_main" \
+			"$suite-updates" non-free || return
 	done
-	fetch_update 'fetching indexes' && return
-	[ "$apt_status" -ne 75 ] || die 75 "$apt_reason"
+	fetch_update 'fetching indexes' || rc=$?
+	case $rc in
+	0 | 75) return "$rc" ;;
+	esac
 
 	for name in "$dir"/*.sources; do
 		as_user mv "$name" "${name%.sources}.off"
@@ -74,16 +92,24 @@ fetch_sources()
 		as_user mv "$name" "${name%.off}.sources"
 		fetch_update "fetching the index of $(basename "$name" .off)" &&
 			continue
-		[ "$name" != "$1" ] || die "$apt_status" "$apt_reason"
+		rc=$?
+		[ "$name" != "$1" ] || return "$rc"
 		as_user rm -f "${name%.off}.sources"
 		left="$left${left:+, }$(basename "$name" .off)"
-		reason=$apt_reason
+		reason=$why
 	done
 	[ -n "$left" ] || return 0
 	fetch_left_out="left out: $left: $reason"
 	log_warn "$fetch_left_out"
 }
 
+# fetch_mirrors CODENAME: apt_mirrors; 78, and why, if there is no mirror of Debian.
+fetch_mirrors()
+{
+	apt_mirrors "$1" || fail 78 "no source of Debian $1 main in $apt_etc"
+}
+
+# fetch_update TEXT: fetches the indexes of the sources, as a step called TEXT.
 fetch_update()
 {
 	apt_run "$1" as_user apt-get -c "$apt_dir/apt.conf" -q update
@@ -178,6 +204,20 @@ fetch_plan_qemu()
 	fetch_add qemu "${version%%[!0-9.]*}" "$@"
 }
 
+# fetch_room: says how much the plan takes; 74, and why, if there is no room.
+fetch_room()
+{
+	local free need
+
+	free=$(df -Pk "$assets_dir" | awk 'NR == 2 { print $4 }')
+	need=$(((fetch_download + fetch_disk) / 1024))
+	log_info "downloading $((fetch_download >> 20)) MiB;" \
+		"needs $((need >> 10)) MiB in $assets_dir, $((free >> 10)) MiB are free"
+	[ "$free" -gt "$need" ] ||
+		fail 74 "the disk is full: $((need >> 10)) MiB wanted in $assets_dir," \
+			"$((free >> 10)) MiB free"
+}
+
 # fetch_all: carries out the plan.
 fetch_all()
 {
@@ -186,7 +226,7 @@ fetch_all()
 	while read -r kind name pkgs; do
 		[ -n "$kind" ] || continue
 		# shellcheck disable=SC2086 # a list of packages
-		fetch_unpack "$kind" "$name" $pkgs
+		fetch_unpack "$kind" "$name" $pkgs || return
 	done <<-EOT
 	$fetch_plan
 	EOT
@@ -198,36 +238,31 @@ fetch_unpack()
 	local kind="$1" name="$2" dir new debs="$apt_dir/cache/$2" deb
 
 	shift 2
-	case $kind in
-	kernel) dir=$assets_dir/kernels ;;
-	nvidia) dir=$assets_dir/nvidia ;;
-	source) dir=$assets_dir/sources ;;
-	lab) dir=$assets_dir/lab ;;
-	gpu) dir=$assets_dir/gpu ;;
-	qemu) dir=$assets_dir/qemu ;;
-	esac
+	dir=$(fetch_dir "$kind")
 	new=$dir/.new
-	run as_user mkdir -p "$debs" "$new/root"
+	run as_user mkdir -p "$debs" "$new/root" ||
+		fail 74 "$new: cannot be made; is the disk full?" || return
 	# apt checks each file against the signed index, one already there too.
 	# shellcheck disable=SC2016 # the inner shell's words
 	apt_run "downloading $kind $name" as_user \
 		sh -c 'cd "$1" && shift && exec "$@"' sh "$debs" \
 		apt-get -c "$apt_dir/apt.conf" -q download "$@" ||
-		die "$apt_status" "$kind $name: $apt_reason"
+		fail $? "$kind $name: $why" || return
 	step_begin "unpacking $kind $name"
 	for deb in "$debs"/*.deb; do
 		fetch_unpack_deb "$deb" "$new/root" || {
-			apt_explain $?
-			die "$apt_status" "${deb##*/}: $apt_reason"
+			apt_explain $? || fail $? "${deb##*/}: $why" || return
 		}
 	done
 	step_end
-	"fetch_finish_$kind" "$new" "$name" "$@"
-	run as_user mv -T "$new" "$dir/$name"
+	"fetch_finish_$kind" "$new" "$name" "$@" || return
+	run as_user mv -T "$new" "$dir/$name" ||
+		fail 74 "$dir/$name: cannot be made" || return
 	run as_user rm -rf "$debs"
 	log_info "$kind $name is in $dir/$name"
 }
 
+# fetch_unpack_deb FILE DIR: its output is in apt_log.
 fetch_unpack_deb()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -244,34 +279,44 @@ fetch_finish_kernel()
 	local new="$1" release="$2" src cc
 
 	src=$new/usr/src/linux-headers-$release
-	# shellcheck disable=SC2016 # the inner shell's words
-	run as_user sh -c 'cd "$1" && mv root/* . && rmdir root &&
-		{ [ -e lib ] || ln -s usr/lib lib; }' sh "$new"
-	run as_user ln -s "boot/vmlinuz-$release" "$new/vmlinuz"
-	run as_user ln -s "usr/src/linux-headers-$release" "$new/headers"
-	run as_user rm -rf "$new/usr/share" "$new/lib/modules/$release/build" \
-		"$new/lib/modules/$release/source"
-	run as_user depmod -b "$new" "$release"
-	# shellcheck disable=SC2016 # make's
-	run as_user sed -i \
-		's|^include /usr/src/|include $(dir $(lastword $(MAKEFILE_LIST)))../|' \
-		"$src/Makefile"
-	# Type information for modules takes pahole; with a vmlinux but no
-	# pahole the build deletes the finished module.
-	run as_user sed -i '/^CONFIG_DEBUG_INFO_BTF_MODULES=/d' \
-		"$src/include/config/auto.conf"
-	run as_user rm -f "$src/vmlinux"
+	fetch_adapt_kernel "$new" "$release" "$src" ||
+		fail 65 "kernel $release: its packages are not laid out as expected" ||
+		return
 	case $release in
 	*[0-9]-amd64)
-		fetch_unpack_modules "$new" "$release"
-		fetch_image "$new/lib/modules" "$new/modules.img" ;;
+		fetch_unpack_modules "$new" "$release" ||
+			fail 65 "kernel $release: it lacks a module of the lab" ||
+			return
+		fetch_image "$new/lib/modules" "$new/modules.img" || return ;;
 	esac
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	grep -q '^include .*MAKEFILE_LIST' "$src/Makefile" ||
-		die 65 "kernel $release: its headers are not laid out as expected"
+		fail 65 "kernel $release: its headers are not laid out as expected" ||
+		return
 	cc=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$src/.kernelvariables")
 	command -v "x86_64-linux-gnu-$cc" >/dev/null ||
 		as_user sed -i "/^CC = /s/$cc\$/gcc/" "$src/.kernelvariables"
+}
+
+# fetch_adapt_kernel NEW RELEASE HEADERS
+fetch_adapt_kernel()
+{
+	# shellcheck disable=SC2016 # the inner shell's words
+	run as_user sh -c 'cd "$1" && mv root/* . && rmdir root &&
+		{ [ -e lib ] || ln -s usr/lib lib; }' sh "$1" &&
+		run as_user ln -s "boot/vmlinuz-$2" "$1/vmlinuz" &&
+		run as_user ln -s "usr/src/linux-headers-$2" "$1/headers" &&
+		run as_user rm -rf "$1/usr/share" "$1/lib/modules/$2/build" \
+			"$1/lib/modules/$2/source" &&
+		run as_user depmod -b "$1" "$2" || return
+	# shellcheck disable=SC2016 # make's
+	run as_user sed -i \
+		's|^include /usr/src/|include $(dir $(lastword $(MAKEFILE_LIST)))../|' \
+		"$3/Makefile" || return
+	# Type information for modules takes pahole; with a vmlinux but no
+	# pahole the build deletes the finished module.
+	run as_user sed -i '/^CONFIG_DEBUG_INFO_BTF_MODULES=/d' \
+		"$3/include/config/auto.conf" && run as_user rm -f "$3/vmlinux"
 }
 
 # fetch_unpack_modules DIR RELEASE: the modules that the lab loads are unpacked
@@ -290,12 +335,13 @@ fetch_unpack_modules()
 		depmod -b "$1" "$2"' sh "$1" "$2" <"$paths_share/lab/drivers"
 }
 
+# fetch_finish_nvidia NEW VERSION
 fetch_finish_nvidia()
 {
 	run as_user ln -s root/usr/lib/nvidia/current/nvidia-smi "$1/nvidia-smi"
 	run as_user ln -s root/usr/lib/x86_64-linux-gnu/nvidia/current "$1/lib"
 	[ "$DRY_RUN" -eq 1 ] || [ -x "$1/nvidia-smi" ] ||
-		die 65 "NVIDIA $2: its packages are not laid out as expected"
+		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
 
 # fetch_finish_lab NEW ID PACKAGE=VERSION...: what the packages' own scripts would
@@ -326,8 +372,10 @@ fetch_finish_lab()
 		echo "127.0.0.1 localhost" >etc/hosts
 		: >etc/fstab
 		rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info
-		mkdir -p isospin' sh "$new"
-	fetch_image "$new/root" "$new/root.img"
+		mkdir -p isospin' sh "$new" ||
+		fail 65 "the packages of the lab are not laid out as expected" ||
+		return
+	fetch_image "$new/root" "$new/root.img" || return
 	run as_user rm -rf "$new/root"
 	apt_write "$new/packages" "$(printf '%s\n' "$@")"
 }
@@ -340,8 +388,7 @@ fetch_image()
 		return 0
 	fi
 	disk_make "$1" "$2" as_user >"$apt_log" 2>&1 || {
-		apt_explain $?
-		die "$apt_status" "$2: $apt_reason"
+		apt_explain $? || fail $? "$2: $why"
 	}
 }
 
@@ -359,17 +406,18 @@ fetch_finish_qemu()
 			-exec cp -t firmware {} +
 		mv root/usr/bin/qemu-system-x86_64 .
 		rm -rf root' sh "$1" ||
-		die 65 "QEMU $2: its packages are not laid out as expected"
+		fail 65 "QEMU $2: its packages are not laid out as expected" ||
+		return
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	said=$("$1/qemu-system-x86_64" --version 2>&1) ||
-		die 69 "QEMU $2 does not start here: ${said%%"$base_nl"*}"
+		fail 69 "QEMU $2 does not start here: ${said%%"$base_nl"*}"
 }
 
-# fetch_finish_source NEW VERSION: what else is in the package nobody needs.
+# fetch_finish_source NEW VERSION: keeps the archive alone.
 fetch_finish_source()
 {
 	# shellcheck disable=SC2016 # the inner shell's words
 	run as_user sh -c 'cd "$1" && mv root/usr/src/linux-source-*.tar.xz . &&
 		rm -rf root' sh "$1" ||
-		die 65 "linux-source $2: the package is not laid out as expected"
+		fail 65 "linux-source $2: the package is not laid out as expected"
 }

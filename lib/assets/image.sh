@@ -5,14 +5,17 @@
 # other: a base for the role and kernel, NVIDIA's user space where it is wanted,
 # and a small one of this boot with what only this VM may know.
 #
-# The first two are kept in build/images/ and made again when an input changed:
+# The first two are kept in image_dir and made again when an input changed:
 # FILE.stamp holds the hash of all inputs. The same inputs give the same bytes.
-# Needs base and assets; image_rootfs disk too.
+#
+# On failure these functions return a status and set why.
 
 use disk assets
 
 image_dir=$paths_state/images
 image_busybox=/bin/busybox
+# Not empty: image_make makes nothing.
+image_look=
 # What a worker may write to its root file system.
 image_spare_mib=64
 
@@ -28,9 +31,7 @@ net/vmw_vsock/vmw_vsock_virtio_transport'
 # image_worker RELEASE, image_gpu RELEASE: the base for that kernel.
 # image_rootfs RELEASE: the worker's as a file system that it may write to.
 # image_nvidia VERSION [cuda]: NVIDIA's nvidia-smi and what it loads; with
-# `cuda` libcuda too. Each makes the image if need be and sets image_file; with
-# image_look set, it makes nothing and returns 1 if there is need.
-image_look=
+# `cuda` libcuda too. Each makes the image if need be and sets image_file.
 
 image_worker()
 {
@@ -44,7 +45,7 @@ image_gpu()
 
 image_rootfs()
 {
-	image_make "worker-$1.ext4" image_stage_worker "$1"
+	image_disk "$image_spare_mib" "worker-$1.ext4" image_stage_worker "$1"
 }
 
 image_nvidia()
@@ -54,7 +55,8 @@ image_nvidia()
 
 # image_kernel RELEASE: sets image_file to that kernel, unpacked. A bzImage is
 # unpacked by the guest itself, and zstd without KVM takes longer than all the
-# rest of the kernel's start. 1: it is packed otherwise, or there is no zstd.
+# rest of the kernel's start. 1, without why: it is packed otherwise, or there is no
+# zstd.
 image_kernel()
 {
 	local from at size unpacked
@@ -73,14 +75,15 @@ image_kernel()
 	size=$(image_number "$from" 588 4) || return 1
 	size=$((size - 4))
 	unpacked=$(image_number "$from" $((at + size)) 4) || return 1
-	mkdir -p -- "$image_dir"
+	mkdir -p -- "$image_dir" ||
+		fail 74 "$image_dir: cannot be made; is the disk full?" || return
 	tail -c "+$((at + 1))" -- "$from" | head -c "$size" |
 		zstd -qdc >"$made.$$" || unpacked=0
 	if [ "$(stat -c %s -- "$made.$$")" != "$unpacked" ]; then
 		rm -f -- "$made.$$"
-		die 74 "$made: cannot be made; is the disk full?"
+		fail 74 "$made: cannot be made; is the disk full?" || return
 	fi
-	mv -f -- "$made.$$" "$made"
+	mv -f -- "$made.$$" "$made" || fail 74 "$made: cannot be made" || return
 	base_owner_fix "$paths_state"
 }
 
@@ -98,16 +101,16 @@ image_number()
 # will stand in /isospin/ of the guest, for its root alone.
 image_boot()
 {
-	local file="$1" from="$2" stage name
+	local file="$1" from="$2" stage
 
 	shift 2
-	stage=$(mktemp -d "$from/boot.XXXXXX") || return 74
-	mkdir "$stage/isospin" || return 74
-	for name; do
-		cp -- "$from/$name" "$stage/isospin/" || return 74
-	done
-	chmod -R go= "$stage/isospin" || return 74
-	image_cpio "$stage" "$file" || return 74
+	if ! stage=$(mktemp -d "$from/boot.XXXXXX") ||
+		! mkdir "$stage/isospin" ||
+		! (cd -- "$from" && cp -- "$@" "$stage/isospin/") ||
+		! chmod -R go= "$stage/isospin" ||
+		! image_cpio "$stage" "$file"; then
+		fail 74 "$file: cannot be made; is the disk full?" || return
+	fi
 	rm -rf -- "$stage"
 }
 
@@ -117,7 +120,33 @@ image_concat()
 	local file="$1"
 
 	shift
-	cat -- "$@" >"$file.new" && mv -f -- "$file.new" "$file"
+	if ! cat -- "$@" >"$file.new" || ! mv -f -- "$file.new" "$file"; then
+		fail 74 "$file: cannot be made; is the disk full?"
+	fi
+}
+
+# image_current IMAGE ARG...: prints where the image is that the function IMAGE (as
+# image_worker) makes of ARG, if it is there; 0 if it would not be made again.
+image_current()
+{
+	local rc=0
+
+	image_file=
+	image_look=1
+	"$@" 2>/dev/null || rc=$?
+	image_look=
+	[ ! -f "$image_file" ] || printf '%s\n' "$image_file"
+	return "$rc"
+}
+
+# image_disk SPARE NAME STAGE ARG...: image_make of a file system that has room for
+# SPARE MiB more.
+image_disk()
+{
+	local image_spare="$1"
+
+	shift
+	image_make "$@"
 }
 
 # image_make NAME STAGE ARG...: STAGE puts the files into image_root. It calls
@@ -132,22 +161,22 @@ image_make()
 	image_texts=
 	image_root=
 	"$stage" "$@" || return
-	stamp=$(image_stamp) || die 74 "$name: an input cannot be read"
+	stamp=$(image_stamp) || fail 74 "$name: an input cannot be read" || return
 	{ read -r old <"$image_file.stamp"; } 2>/dev/null || :
 	[ "$old" != "$stamp" ] || [ ! -f "$image_file" ] || return 0
-	[ -z "$image_look" ] || return 1
+	[ -z "$image_look" ] || fail 1 "$image_file is out of date" || return
 	log_debug "making $image_file"
-	mkdir -p -- "$image_dir"
+	mkdir -p -- "$image_dir" 2>/dev/null || :
 	image_root=$(mktemp -d "$image_dir/.$name.XXXXXX" 2>/dev/null) ||
-		die 74 "$image_dir: cannot be written"
+		fail 74 "$image_dir: cannot be written" || return
 	on_exit rm -rf -- "$image_root"
-	if ! "$stage" "$@" || ! image_pack "$image_root" "$image_file"; then
+	if ! "$stage" "$@" || ! image_pack "$image_root" "$image_file" ||
+		! mv -f -- "$image_file.$$" "$image_file" ||
+		! printf '%s\n' "$stamp" >"$image_file.stamp"; then
 		rm -f -- "$image_file.$$"
-		die 74 "$image_file: cannot be made; is the disk full?"
+		fail 74 "$image_file: cannot be made; is the disk full?" || return
 	fi
 	rm -rf -- "$image_root"
-	mv -f -- "$image_file.$$" "$image_file"
-	printf '%s\n' "$stamp" >"$image_file.stamp"
 	base_owner_fix "$paths_state"
 }
 
@@ -159,24 +188,29 @@ image_pack()
 	*.ext4)
 		mkdir -- "$1/dev" "$1/proc" "$1/sys" "$1/run" "$1/tmp" &&
 			image_times "$1" && disk_make "$1" "$2.$$" disk_as \
-			"$image_spare_mib" ;;
+			"$image_spare" ;;
 	esac
 }
 
-# image_stamp: the hash of this file, of what is put where, and of each input.
+# image_stamp: prints the hash of this file, of what is put where, and of each input.
 image_stamp()
 {
-	local from rest sums
+	local sums
 
-	sums=$(
-		cat "$TOP/lib/assets/image.sh" "$TOP/lib/host/disk.sh" | sha256sum || exit
-		while IFS='|' read -r from rest; do
-			[ -z "$from" ] || sha256sum <"$from" || exit
-		done <<-EOT
-		$image_inputs
-		EOT
-	) || return
+	sums=$(image_sums) || return
 	printf '%s\n' "$sums" "$image_inputs" "$image_texts" | sha256sum
+}
+
+image_sums()
+{
+	local from rest
+
+	cat "$TOP/lib/assets/image.sh" "$TOP/lib/host/disk.sh" | sha256sum
+	while IFS='|' read -r from rest; do
+		[ -z "$from" ] || sha256sum <"$from" || return
+	done <<-EOT
+	$image_inputs
+	EOT
 }
 
 # image_put FROM TO MODE: one file; what was built here goes without its debugging
@@ -188,7 +222,7 @@ image_put()
 	local to="$image_root/$2"
 
 	if [ -z "$image_root" ]; then
-		[ -r "$1" ] || image_lacks "$1"
+		[ -r "$1" ] || image_lacks "$1" || return
 		image_inputs="$image_inputs$1|$2|$3$base_nl"
 		return 0
 	fi
@@ -201,6 +235,7 @@ image_put()
 	esac && chmod "$3" "$to"
 }
 
+# image_lacks FILE: sets why, and returns 66: FILE is missing.
 image_lacks()
 {
 	local how='isospin setup demo'
@@ -209,7 +244,7 @@ image_lacks()
 	"$paths_state/kmod/"*) how='isospin build nvidia-shim' ;;
 	"$paths_guest/"*) how="make" ;;
 	esac
-	die 66 "$1: not there; run $how, or isospin demo first"
+	fail 66 "$1: not there; run $how, or isospin demo first"
 }
 
 # image_text TO MODE: the same with stdin for the content.
@@ -235,6 +270,7 @@ image_cpio()
 	) >"$2"
 }
 
+# image_times DIR: gives all that is below it the same time and mode.
 image_times()
 {
 	find "$1" -type d -exec chmod u=rwx,go=rx {} + &&
@@ -315,7 +351,7 @@ image_stage_nvidia()
 		image_put "$dir/lib/$lib.so.1" "usr/lib/$lib.so.1" 644 || return
 	done
 	libs=$(image_needs "$dir/nvidia-smi" "$dir/lib/libnvidia-ml.so.1") ||
-		return
+		fail 69 "the loader cannot load $dir/nvidia-smi: $libs" || return
 	for lib in $libs; do
 		case ${lib##*/} in
 		ld-linux*) image_put "$lib" "lib64/${lib##*/}" 755 ;;
@@ -324,15 +360,16 @@ image_stage_nvidia()
 	done
 }
 
-# image_needs FILE...: the files that the loader would load for them.
+# image_needs FILE FILE: prints the files that the loader would load for them; if it
+# cannot, returns 1 and prints why not.
 image_needs()
 {
 	local out
 
 	out=$(LD_LIBRARY_PATH='' /lib64/ld-linux-x86-64.so.2 --list "$1" &&
 		/lib64/ld-linux-x86-64.so.2 --list "$2") || {
-		log_error "the loader cannot load $1: $out"
-		return 69
+		printf '%s\n' "$out"
+		return 1
 	}
 	printf '%s\n' "$out" | awk '
 		$2 == "=>" && $3 ~ /^\// { print $3 }

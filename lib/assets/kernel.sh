@@ -2,12 +2,12 @@
 # kernel.sh - compile the workers' own kernel
 #
 # From the linux-source package, or from a tree, with share/kernel/fc-gpu.config,
-# to $ASSETS_DIR/kernels/RELEASE-isospin. Compiled in build/kernel, whose path
-# does not show in the result: nor do time, user and machine.
+# to $ASSETS_DIR/kernels/RELEASE-isospin. It is compiled in kernel_work. Neither that
+# path nor the time, the user or the machine shows in the result.
 #
-# Needs base, assets_init, build.
+# On failure these functions return a status and set why.
 
-use assets build
+use assets compile
 
 kernel_config=$paths_share/kernel/fc-gpu.config
 kernel_work=$paths_state/kernel
@@ -33,37 +33,42 @@ kernel_inputs()
 		xargs -0 sha256sum)
 }
 
-# kernel_build TREE: makes the kernel; sets build_out.
+# kernel_build TREE: makes the kernel; sets kernel_file to where it is.
 kernel_build()
 {
 	local src="$1" file
 
-	kernel_space
+	kernel_space || return
 	rm -rf -- "$kernel_work"
-	mkdir -p -- "$kernel_work/obj" || die 74 "$kernel_work: cannot be made"
+	mkdir -p -- "$kernel_work/obj" ||
+		fail 74 "$kernel_work: cannot be made" || return
 	on_exit rm -rf -- "$kernel_work"
 	if [ -z "$src" ]; then
 		file=$(assets_source) ||
-			die 66 'no linux-source package; run: isospin setup build'
+			fail 66 'no linux-source package; run: isospin setup build' ||
+			return
 		src=$kernel_work/src
-		mkdir -- "$src"
 		step_begin "unpacking ${file##*/}"
-		tar -C "$src" --strip-components 1 -xf "$file" ||
-			die 74 "$src: cannot be unpacked; is the disk full?"
+		if ! mkdir -- "$src" ||
+			! tar -C "$src" --strip-components 1 -xf "$file"; then
+			step_stop
+			fail 74 "$src: cannot be unpacked; is the disk full?" || return
+		fi
 		step_end
 	fi
-	build_step 'configuring the kernel' kernel_make "$src" \
-		KCONFIG_ALLCONFIG="$kernel_config" allnoconfig
-	kernel_check "$kernel_work/obj/.config"
-	build_step 'compiling the kernel' kernel_make "$src" \
-		-j "$(nproc)" bzImage modules
-	build_step 'collecting what modules need' kernel_make "$src" \
-		run-command KBUILD_RUN_COMMAND="$src/scripts/package/install-extmod-build \
-$kernel_work/new/headers"
-	kernel_install
+	compile_step 'configuring the kernel' kernel_make "$src" \
+		KCONFIG_ALLCONFIG="$kernel_config" allnoconfig &&
+		kernel_check "$kernel_work/obj/.config" &&
+		compile_step 'compiling the kernel' kernel_make "$src" \
+			-j "$(nproc)" bzImage modules &&
+		compile_step 'collecting what modules need' kernel_make "$src" \
+			run-command KBUILD_RUN_COMMAND="$src/scripts/package/\
+install-extmod-build $kernel_work/new/headers" &&
+		kernel_install || return
 	rm -rf -- "$kernel_work"
 }
 
+# kernel_make SOURCE [ARG...]: make, in kernel_work.
 kernel_make()
 {
 	local src="$1"
@@ -78,12 +83,13 @@ kernel_space()
 {
 	local free
 
-	mkdir -p -- "$paths_state" || die 74 "$paths_state: cannot be made"
+	mkdir -p -- "$paths_state" ||
+		fail 74 "$paths_state: cannot be made" || return
 	free=$(df -Pm "$paths_state" | awk 'NR == 2 { print $4 }')
 	log_info "compiling takes $kernel_need_mib MiB in $paths_state for a while;" \
 		"$free MiB are free"
 	[ "$free" -gt "$kernel_need_mib" ] ||
-		die 74 "the disk is full: $kernel_need_mib MiB wanted, $free MiB free"
+		fail 74 "the disk is full: $kernel_need_mib MiB wanted, $free MiB free"
 }
 
 # kernel_check CONFIG: an option that this source does not know, or whose own
@@ -94,7 +100,7 @@ kernel_check()
 
 	lost=$(grep '^CONFIG_' "$kernel_config" | grep -vxFf "$1") || return 0
 	lost=$(printf '%s\n' "$lost" | tr '\n' ' ')
-	die 65 "this kernel does not take from $kernel_config: $lost"
+	fail 65 "this kernel does not take from $kernel_config: $lost"
 }
 
 # kernel_install: what was made for an older one of the same release goes.
@@ -105,16 +111,18 @@ kernel_install()
 	read -r release <"$kernel_work/obj/include/config/kernel.release"
 	case $release in
 	[0-9]*-isospin) ;;
-	*) die 65 "the kernel calls itself '$release', not *-isospin" ;;
+	*)
+		fail 65 "the kernel calls itself '$release', not *-isospin" ||
+			return ;;
 	esac
 	dir=$(assets_kernel_dir "$release")
 	if ! mkdir -p -- "$new/lib/modules/$release" "${dir%/*}" ||
 		! cp -- "$kernel_work/obj/arch/x86/boot/bzImage" "$new/vmlinuz" ||
 		! cp -- "$kernel_work/obj/.config" "$new/config"; then
-		die 74 "$new: cannot be made; is the disk full?"
+		fail 74 "$new: cannot be made; is the disk full?" || return
 	fi
 	rm -rf -- "$paths_state/kmod/$release" "$dir" \
 		"$paths_state/images/vmlinux-$release"
-	mv -T -- "$new" "$dir" || die 74 "$dir: cannot be made"
-	build_out=$dir/vmlinuz
+	mv -T -- "$new" "$dir" || fail 74 "$dir: cannot be made" || return
+	kernel_file=$dir/vmlinuz
 }

@@ -7,24 +7,28 @@
 #     firmware/             gsp_*.bin
 #
 # The modules are compiled for the GPU VM's kernel. The disk is mounted as /image
-# by the GPU VM's agent. Needs apt assets fetch image build.
+# by the GPU VM's agent. Call rootfs_init first. On failure these functions return a
+# status and set why.
 
-use conf abi apt fetch assets image build
+use conf abi apt fetch assets image compile
 
-rootfs_version=
-rootfs_run=
 rootfs_kmods='nvidia nvidia-uvm'
 
-# rootfs_init: sets rootfs_version unless it is set, by DRIVER_VERSION.
+# rootfs_init RELEASE [VERSION [FILE]]: says which driver is wanted (else that of
+# DRIVER_VERSION), for which kernel (may be empty), and out of which .run file. Sets
+# rootfs_version.
 rootfs_init()
 {
+	rootfs_release=$1
+	rootfs_version=${2:-}
+	rootfs_run=${3:-}
 	[ -n "$rootfs_version" ] || conf_get rootfs_version DRIVER_VERSION
 	case $rootfs_version in
 	*[!0-9.]* | .* | *.)
-		die 64 "'$rootfs_version' is no version of a driver" ;;
+		fail 64 "'$rootfs_version' is no version of a driver" || return ;;
 	esac
 	rootfs_dir=$assets_dir/gpu/$rootfs_version
-	rootfs_out=$paths_state/nvidia/$build_gpu/$rootfs_version
+	rootfs_out=$paths_state/nvidia/$rootfs_release/$rootfs_version
 }
 
 # rootfs_get: sees that rootfs_dir is there.
@@ -33,15 +37,15 @@ rootfs_get()
 	local new="$assets_dir/gpu/.new"
 
 	abi_has "$rootfs_version" ||
-		die 66 "no call table of driver $rootfs_version; there are: $(
-			abi_versions | tr '\n' ' ')"
+		fail 66 "no call table of driver $rootfs_version; there are: $(
+			abi_versions | tr '\n' ' ')" || return
 	if [ -d "$rootfs_dir" ] || [ "$DRY_RUN" -eq 1 ]; then
 		return 0
 	fi
 	{ as_user mkdir -p "$assets_dir/gpu" && as_user rm -rf "$new"; } ||
-		die 74 "$assets_dir/gpu: cannot be written; is the disk full?"
-	apt_log=$(mktemp)
-	on_exit rm -f "$apt_log"
+		fail 74 "$assets_dir/gpu: cannot be written; is the disk full?" ||
+		return
+	apt_init || return
 	if [ -n "$rootfs_run" ]; then
 		rootfs_unpack "$new"
 	else
@@ -58,13 +62,15 @@ rootfs_unpack()
 	as_user sh "$rootfs_run" --extract-only --target "$1" \
 		</dev/null >"$apt_log" 2>&1 || {
 		step_stop
-		die 65 "$rootfs_run cannot be unpacked: $(tail -n 1 "$apt_log")"
+		fail 65 "$rootfs_run cannot be unpacked: $(tail -n 1 "$apt_log")" ||
+			return
 	}
 	step_end
 	said=$(sed -n 's/.*NV_VERSION_STRING=\\"\([0-9.]*\)\\".*/\1/p' \
 		"$1/kernel-open/Kbuild" 2>/dev/null) || said=
 	[ "$said" = "$rootfs_version" ] ||
-		die 65 "$rootfs_run has driver '$said', not $rootfs_version"
+		fail 65 "$rootfs_run has driver '$said', not $rootfs_version" ||
+		return
 	# shellcheck disable=SC2016 # the inner shell's words
 	as_user sh -c 'set -e
 		mkdir "$1/keep"
@@ -72,7 +78,7 @@ rootfs_unpack()
 		mv "$1/firmware" "$1/keep/"
 		mv -T "$1/keep" "$2"
 		rm -rf "$1"' sh "$1" "$rootfs_dir" ||
-		die 65 "$rootfs_run is not laid out as expected"
+		fail 65 "$rootfs_run is not laid out as expected"
 }
 
 # rootfs_fetch: from Debian's packages, which are for one branch a Debian.
@@ -81,38 +87,37 @@ rootfs_fetch()
 	local key value codename='' suite nonfree
 
 	conf_get nonfree NONFREE
-	[ "$nonfree" = yes ] || die 78 "NONFREE=no, but NVIDIA's firmware is not \
-free, and no GPU runs without"
+	[ "$nonfree" = yes ] ||
+		fail 78 "NONFREE=no, but NVIDIA's firmware is not free, and no GPU \
+runs without" || return
 	log_info "NVIDIA's firmware is non-free software under NVIDIA's licence;" \
 		"NONFREE=no refuses it"
 	while IFS='=' read -r key value; do
 		[ "$key" != VERSION_CODENAME ] || codename=$value
 	done <"${OS_RELEASE:-/etc/os-release}"
-	apt_mirrors "$codename" || die 78 "no source of Debian $codename in $apt_etc"
-	fetch_keyring
-	apt_own_init "$assets_dir/gpu/apt"
+	fetch_init "$assets_dir/gpu/apt" gpu && fetch_mirrors "$codename" || return
 	for suite in bookworm trixie; do
 		as_user rm -f "$apt_dir/sources.d"/*
 		apt_own_source "$suite" "$apt_main" "$suite" contrib \
-			non-free-firmware
+			non-free-firmware || return
 		if ! fetch_update "fetching the index of $suite contrib"; then
-			log_warn "left out: $suite: $apt_reason"
+			log_warn "left out: $suite: $why"
 			continue
 		fi
 		if rootfs_plan; then
 			fetch_all
-			return 0
+			return
 		fi
 	done
-	die 69 "no Debian has NVIDIA's driver $rootfs_version; with NVIDIA's own \
+	fail 69 "no Debian has NVIDIA's driver $rootfs_version; with NVIDIA's own \
 file: isospin build --driver $rootfs_version --run FILE gpu-rootfs"
 }
 
+# rootfs_plan: plans the packages of the driver; 1 if the sources have none.
 rootfs_plan()
 {
 	local source firmware
 
-	fetch_plan=
 	source=$(apt_versions nvidia-open-kernel-source |
 		grep -m 1 "^$rootfs_version-") || return 1
 	firmware=$(apt_versions firmware-nvidia-gsp |
@@ -136,48 +141,48 @@ fetch_finish_gpu()
 		done
 		[ -f src/Kbuild ] && [ -d firmware ]
 		rm -rf root' sh "$1" "$2" ||
-		die 65 "NVIDIA $2: its packages are not laid out as expected"
+		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
 
 # rootfs_inputs: prints what the modules are made of, by its content.
 rootfs_inputs()
 {
-	[ -n "$build_gpu" ] && [ -d "$rootfs_dir/src" ] || return
-	sha256sum <"$(assets_kernel_dir "$build_gpu")/vmlinuz" &&
+	[ -n "$rootfs_release" ] && [ -d "$rootfs_dir/src" ] || return
+	sha256sum <"$(assets_kernel_dir "$rootfs_release")/vmlinuz" &&
 		sha256sum <"$TOP/lib/assets/rootfs.sh" && gcc --version &&
 		(cd -- "$rootfs_dir/src" && find . -type f -print0 | sort -z |
 			xargs -0 sha256sum)
 }
 
-# rootfs_modules: compiles them; sets build_out. In a copy: what the user has
-# stays clean.
+# rootfs_modules: compiles them; sets rootfs_module to one of them. In a copy: what
+# the user has stays clean.
 rootfs_modules()
 {
 	local kernel common module
 
-	build_need "$build_gpu"
-	kernel=$(assets_kernel_dir "$build_gpu")
+	kernel=$(assets_kernel_dir "$rootfs_release")
 	common=$(find "$kernel/usr/src" -name 'linux-headers-*-common' \
 		2>/dev/null) || common=
-	[ -n "$common" ] || die 66 "kernel $build_gpu has no headers"
+	[ -n "$common" ] ||
+		fail 66 "kernel $rootfs_release has no headers" || return
 	rm -rf -- "$rootfs_out"
 	if ! mkdir -p -- "$rootfs_out" ||
 		! cp -R -- "$rootfs_dir/src" "$rootfs_out/src"; then
-		die 74 "$rootfs_out: cannot be made; is the disk full?"
+		fail 74 "$rootfs_out: cannot be made; is the disk full?" || return
 	fi
 	on_exit rm -rf -- "$rootfs_out/src"
-	rootfs_adapt "$common" "$rootfs_out/src"
-	build_step "compiling NVIDIA's modules" make -C "$rootfs_out/src" \
+	rootfs_adapt "$common" "$rootfs_out/src" || return
+	compile_step "compiling NVIDIA's modules" make -C "$rootfs_out/src" \
 		-j "$(nproc)" modules "SYSSRC=$common" "SYSOUT=$kernel/headers" \
-		"KERNEL_UNAME=$build_gpu" "NV_KERNEL_MODULES=$rootfs_kmods" \
-		IGNORE_CC_MISMATCH=1
+		"KERNEL_UNAME=$rootfs_release" "NV_KERNEL_MODULES=$rootfs_kmods" \
+		IGNORE_CC_MISMATCH=1 || return
 	for module in $rootfs_kmods; do
 		strip -g -o "$rootfs_out/$module.ko" \
 			"$rootfs_out/src/$module.ko" ||
-			die 74 "$rootfs_out/$module.ko: cannot be made"
+			fail 74 "$rootfs_out/$module.ko: cannot be made" || return
 	done
 	rm -rf -- "$rootfs_out/src"
-	build_out=$rootfs_out/nvidia.ko
+	rootfs_module=$rootfs_out/nvidia.ko
 }
 
 # rootfs_adapt HEADERS SRC: later updates of 6.12 give pci_resize_resource() one
@@ -189,15 +194,14 @@ rootfs_adapt()
 	if grep -q exclude_bars "$1/include/linux/pci.h" &&
 		! grep -q 'pci_resize_resource(.*,.*,.*,' "$file"; then
 		sed -i 's/\(pci_resize_resource([^()]*\))/\1, 0)/' "$file" ||
-			die 74 "$file: cannot be changed"
+			fail 74 "$file: cannot be changed"
 	fi
 }
 
 # rootfs_image RELEASE: the disk; sets image_file. See image_make.
 rootfs_image()
 {
-	image_spare_mib=0
-	image_make "gpu-rootfs-$rootfs_version-$1.ext4" rootfs_stage
+	image_disk 0 "gpu-rootfs-$rootfs_version-$1.ext4" rootfs_stage
 }
 
 rootfs_stage()

@@ -110,3 +110,41 @@ tools_purpose()
 	$tools_build
 	EOT
 }
+
+# tools_install PACKAGE...: installs them with the machine's apt. On failure returns a
+# status and sets why.
+tools_install()
+{
+	local unfetched='' rc=0
+
+	if [ "$DRY_RUN" -eq 0 ] && [ "$(id -u)" -ne 0 ]; then
+		fail 77 "installing needs root: run this with sudo, or first:" \
+			"sudo apt-get install --no-install-recommends $*" || return
+	fi
+	apt_init && apt_run 'fetching the package lists' apt-get -q update || return
+	# A list that could not be fetched is a success to apt; the tools may
+	# come from the others.
+	if [ "$DRY_RUN" -eq 0 ] &&
+		apt_said '^W: (Failed to fetch|Some index files)'; then
+		apt_explain 0 || unfetched=$why
+	fi
+	if [ "$DRY_RUN" -eq 0 ]; then
+		LC_ALL=C apt-get -q install --assume-no \
+			--no-install-recommends "$@" >"$apt_log" 2>&1 || :
+		tools_say 'Need to get|After this operation|Download size|Space needed'
+	fi
+	apt_run 'installing tools' env DEBIAN_FRONTEND=noninteractive \
+		apt-get -q -y install --no-install-recommends "$@" || rc=$?
+	[ "$rc" -ne 69 ] || why=${unfetched:-$why}
+	return "$rc"
+}
+
+# tools_say PATTERN: logs the lines of apt's output that match.
+tools_say()
+{
+	local line
+
+	while IFS= read -r line; do
+		! printf '%s\n' "$line" | grep -qE "$1" || log_info "tools: $line"
+	done <"$apt_log"
+}

@@ -281,13 +281,13 @@ boot_pieces()
 	gpu) image_gpu "$release" ;;
 	lab) image_lab "$release" ;;
 	*) image_worker "$release" ;;
-	esac
+	esac || die $? "$why"
 	set -- "$@" "$image_file"
 	if [ "$vm_role" = worker ]; then
 		conf_get nonfree NONFREE "$vm_conf"
 		if [ "$nonfree" = yes ] && [ -n "$vm_version" ] &&
 			[ -d "$(assets_nvidia_dir "$vm_version")" ]; then
-			image_nvidia "$vm_version"
+			image_nvidia "$vm_version" || die $? "$why"
 			set -- "$@" "$image_file"
 		fi
 	fi

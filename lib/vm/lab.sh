@@ -32,7 +32,7 @@ lab_init()
 	[ -z "$lab_vmms" ] || lab_init_vmms
 	lab_hang=$paths_state/lab/$lab_release/hang.ko
 	[ -f "$lab_hang" ] || [ "$DRY_RUN" -eq 1 ] ||
-		die 69 "$lab_hang is not built; run: make lab"
+		die 69 "$lab_hang is not built; run: isospin build lab"
 }
 
 # lab_init_vmms: for the monitors of LAB_VMMS. Of QEMU 7.2 their guests die, or

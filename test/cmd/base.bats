@@ -397,7 +397,7 @@ lacks()
 {
 	# shellcheck disable=SC2016 # the inner shell's
 	run -66 --separate-stderr sh_lib 'use image
-		image_root=; image_put "$TOP/'"$1"'" x 644'
+		image_root=; image_put "$TOP/'"$1"'" x 644 || die $? "$why"'
 	has "$stderr" "$TOP/$1: not there; run $2, or isospin demo first"
 }
 

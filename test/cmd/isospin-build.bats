@@ -135,7 +135,7 @@ a_tree()
 	run -0 build gpu-broker gpu-broker-static
 	echo x >build/bin/gpu-broker
 	run -0 --separate-stderr build --list --json
-	equal 9 "$(jq -s length <<<"$output")"
+	equal 10 "$(jq -s length <<<"$output")"
 	equal 'stale current absent' "$(jq -rs 'map(.state) | .[:3] | join(" ")' <<<"$output")"
 	equal null "$(jq -s '.[2].path' <<<"$output")"
 	run -0 build --list
