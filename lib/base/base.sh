@@ -151,11 +151,11 @@ die()
 	leave "${base_own_status:-$rc}"
 }
 
-# fail STATUS TEXT...: returns STATUS and sets why, a text for people that says
-# what failed, on what, and what to do. A library ends a function so, and never
-# the command: the command decides, as in `f || die $? "$why"`, and doctor lists
-# why among its findings. In the middle of a function: `fail 69 "..." || return`.
-# A function that documents why sets it whenever it fails.
+# fail STATUS TEXT...: returns STATUS and sets why, a text for people that says what failed,
+# on what, and what to do. A library ends a function so, and never the command: the
+# command decides, as in `f || die $? "$why"`, and doctor lists why among its findings.
+# In the middle of a function: `fail 69 "..." || return`. A function that documents why
+# sets it whenever it fails; in a $( ) it is lost.
 fail()
 {
 	local rc="$1"
