@@ -1,16 +1,17 @@
 # shellcheck shell=sh
-# apt.sh - apt with one clear line for what can go wrong, and an apt of our own
-# that reads Debian's signed archive without touching the machine's
+# apt.sh - run apt, and say in one clear line why it failed
 #
-# apt_etc is where the machine's source lists are.
+# Besides the machine's apt there is one of our own (apt_own_*). It reads Debian's
+# signed archive and leaves the machine's lists and packages alone.
 
+# The machine's source lists.
 apt_etc=${APT_ETC:-/etc/apt}
 apt_lock_wait=120
-# The output of the latest command, until the end of ours.
+# The file with the output of the latest apt command. It is removed at the end.
 apt_log=
 
-# apt_init [SECONDS]: call it before anything that runs apt. Another program may hold
-# apt's lock for so long (120).
+# apt_init [SECONDS]: call this before anything that runs apt. SECONDS is how long to
+# wait while another program holds apt's lock (120).
 apt_init()
 {
 	apt_lock_wait=${1:-$apt_lock_wait}
@@ -19,9 +20,9 @@ apt_init()
 	on_exit rm -f -- "$apt_log"
 }
 
-# apt_run TEXT COMMAND [ARG...]: runs an apt command as a step called TEXT, its
-# output in apt_log. While another program holds apt's lock it tries again,
-# for apt_lock_wait seconds. On failure returns a status of exit and sets why.
+# apt_run TEXT COMMAND [ARG...]: runs an apt command as a step called TEXT, with its
+# output in apt_log. While another program holds apt's lock, tries again for
+# apt_lock_wait seconds. On failure returns an exit status and sets why.
 apt_run()
 {
 	local text="$1" rc since now waits='' status
@@ -53,8 +54,8 @@ apt_run()
 	step_end
 }
 
-# apt_explain STATUS: finds in apt_log what went wrong with a command that ended with
-# STATUS. Sets why, and returns a status of exit.
+# apt_explain STATUS: finds in apt_log why a command ended with STATUS. Sets why, and
+# returns an exit status for it.
 apt_explain()
 {
 	local line status=69
@@ -91,12 +92,12 @@ apt_said()
 	grep -qE "$1" "$apt_log"
 }
 
-# apt_missing PACKAGE...: prints those that are not installed.
+# apt_missing PACKAGE...: prints which of the packages are not installed.
 apt_missing()
 {
 	local have pkg
 
-	# It fails when one of them is unknown, and lists the others.
+	# dpkg-query fails if a package is unknown, but lists the others.
 	# shellcheck disable=SC2016 # dpkg's fields
 	have=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" \
 		2>/dev/null) || :
@@ -108,7 +109,7 @@ apt_missing()
 	done
 }
 
-# apt_sources: the machine's sources, "URI SUITE COMPONENT..." a line.
+# apt_sources: prints the machine's sources, "URI SUITE COMPONENT..." a line.
 apt_sources()
 {
 	local file
@@ -122,7 +123,7 @@ apt_sources()
 }
 
 # apt_mirrors CODENAME: sets apt_main and apt_security to the machine's mirrors
-# of Debian and of its security updates; 1 if it has none of Debian.
+# of Debian and of its security updates. 1 if the machine has no mirror of Debian.
 apt_mirrors()
 {
 	local uri suite components list
@@ -149,9 +150,9 @@ apt_mirrors()
 	apt_security=${apt_security:-$apt_main-security}
 }
 
-# apt_own_init DIR: makes an apt that lives in DIR: its lists, cache and sources,
-# nothing of the machine's but proxies. apt_own runs it as the calling user. 74, and
-# why, if the disk is full.
+# apt_own_init DIR: sets up our own apt, with its lists, cache and sources in DIR. Of
+# the machine's settings it has only the proxies. apt_own runs it as the calling user.
+# 74, and why, if the disk is full.
 apt_own_init()
 {
 	apt_init || return
@@ -179,8 +180,8 @@ Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled \"false\";
 #clear APT::Update::Post-Invoke-Success;"
 }
 
-# apt_write FILE TEXT: writes a file of the calling user's; honours --dry-run. 74, and
-# why, if it cannot be written.
+# apt_write FILE TEXT: writes TEXT to a file as the calling user; honours --dry-run.
+# 74, and why, if that fails.
 apt_write()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -192,7 +193,7 @@ apt_write()
 		fail 74 "$1: cannot be written; is the disk full?"
 }
 
-# apt_own TOOL [ARG...]: runs a tool of our own apt.
+# apt_own TOOL [ARG...]: runs a tool (apt-get, apt-cache) with our own apt's settings.
 apt_own()
 {
 	local tool="$1"
@@ -201,7 +202,8 @@ apt_own()
 	as_user "$tool" -c "$apt_dir/apt.conf" -q "$@"
 }
 
-# apt_own_source NAME URI SUITE COMPONENT...: adds a source, signed by Debian.
+# apt_own_source NAME URI SUITE COMPONENT...: adds a source to our own apt. Its index
+# must be signed by Debian.
 apt_own_source()
 {
 	local name="$1" uri="$2" suite="$3"
@@ -215,7 +217,7 @@ Architectures: amd64
 Signed-By: $apt_keyring"
 }
 
-# apt_field PACKAGE=VERSION FIELD: prints a field of a package of our own apt.
+# apt_field PACKAGE=VERSION FIELD: prints a field that the index has of a package.
 apt_field()
 {
 	apt_own apt-cache show --no-all-versions "$1" |
@@ -232,15 +234,15 @@ apt_sizes()
 		END { printf "%.0f %.0f\n", size, disk * 1024 }'
 }
 
-# apt_closure PACKAGE...: prints PACKAGE=VERSION of these and of all that they
-# depend on, a line each, as on a machine that has none of them.
+# apt_closure PACKAGE...: prints PACKAGE=VERSION for these packages and for all that
+# they depend on, a line each, as if none of them were installed.
 apt_closure()
 {
 	apt_own apt-get -s install --no-install-recommends "$@" |
 		awk '$1 == "Inst" { print $2 "=" substr($3, 2) }'
 }
 
-# apt_versions PACKAGE: prints its versions, newest first.
+# apt_versions PACKAGE: prints the versions that the index offers, newest first.
 apt_versions()
 {
 	apt_own apt-cache madison "$1" | awk '{ print $3 }'

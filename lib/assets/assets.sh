@@ -1,31 +1,31 @@
 # shellcheck shell=sh
-# assets.sh - where kernels and NVIDIA's programs are; isospin setup puts them
+# assets.sh - find what isospin setup has fetched
 #
 # $ASSETS_DIR/kernels/RELEASE/   one Debian kernel, for the cloud or the lab's:
 #     vmlinuz                    the kernel, a bzImage
 #     lib/modules/RELEASE/       its modules, with modules.dep
-#     headers/                   make -C headers M=DIR modules
+#     headers/                   for make -C headers M=DIR modules
 #     modules.img                the lab's: lib/modules as a file system
 # $ASSETS_DIR/kernels/*-isospin/ the workers' own kernel, from isospin build
-# $ASSETS_DIR/sources/VERSION/   linux-source-*.tar.xz of that package
+# $ASSETS_DIR/sources/VERSION/   linux-source-*.tar.xz, from that version of the package
 # $ASSETS_DIR/lab/ID/            the lab's Debian:
 #     root.img                   a file system
 #     packages                   what it was made of, PACKAGE=VERSION a line
 # $ASSETS_DIR/qemu/VERSION/      a QEMU for the lab, newer than Debian's:
-#     qemu-system-x86_64         the program; what it links is the machine's
+#     qemu-system-x86_64         the program; its libraries are the machine's
 #     firmware/                  for its -L
 # $ASSETS_DIR/nvidia/VERSION/    NVIDIA's user space of one version:
 #     nvidia-smi                 the program
 #     lib/                       libnvidia-ml.so.1, libcuda.so.1
 #     root/                      the packages as they were unpacked
-# $ASSETS_DIR/nvidia/missing     "BRANCH REASON" for what could not be had
+# $ASSETS_DIR/nvidia/missing     "BRANCH REASON" for each branch that no mirror offers
 #
-# A directory appears under its name only when it is complete. The functions
-# print their answer. Call assets_init first.
+# A directory has its name only once it is complete. These functions print their
+# answer; those that print one thing return 1 if there is none. Call assets_init first.
 
 use conf
 
-# assets_init: sets assets_dir. Needs conf_load.
+# assets_init: sets assets_dir. Call conf_load before.
 assets_init()
 {
 	conf_get assets_dir ASSETS_DIR
@@ -36,7 +36,8 @@ assets_init()
 	fi
 }
 
-# assets_kernels: every release of Debian's, newest first; not those of the lab.
+# assets_kernels: the releases of Debian's kernels for the VMs, newest first. Those of
+# the lab are not among them.
 assets_kernels()
 {
 	local dir
@@ -49,8 +50,8 @@ assets_kernels()
 	done | sort -rV
 }
 
-# assets_lab_kernel: the newest kernel of the lab: for any machine, so with the
-# drivers of its cards, which the ones for the cloud lack. 1 if there is none.
+# assets_lab_kernel: the release of the newest kernel for the lab. It is Debian's kernel
+# for any machine: the one for the cloud lacks the drivers of the lab's cards.
 assets_lab_kernel()
 {
 	local dir
@@ -60,8 +61,8 @@ assets_lab_kernel()
 	done | sort -rV | grep -m 1 .
 }
 
-# assets_lab: the lab's directory, there or not. Its name follows from what it is
-# made of.
+# assets_lab: the lab's directory, whether it is there or not. Its name depends on the
+# list of packages that the lab is made of.
 assets_lab()
 {
 	local id
@@ -70,7 +71,7 @@ assets_lab()
 	printf '%s\n' "$assets_dir/lab/${id%"${id#????????????}"}"
 }
 
-# assets_qemu: the directory of the newest QEMU; 1 if there is none.
+# assets_qemu: the directory of the newest QEMU for the lab.
 assets_qemu()
 {
 	local dir
@@ -80,8 +81,8 @@ assets_qemu()
 	done | sort -rV | grep -m 1 .
 }
 
-# assets_kernel [PREFIX]: the newest release that begins with PREFIX, as in 6.1
-# (never 6.12), by default KERNEL's, else the newest; 1 if there is none.
+# assets_kernel [PREFIX]: the newest release that begins with PREFIX. 6.1 does not
+# stand for 6.12. By default PREFIX is the value of KERNEL; auto takes the newest.
 assets_kernel()
 {
 	local prefix="${1:-}" list release
@@ -101,7 +102,7 @@ assets_kernel()
 	return 1
 }
 
-# assets_own_kernel: the kernel that isospin build has made; 1 if there is none.
+# assets_own_kernel: the release of the kernel that isospin build has made.
 assets_own_kernel()
 {
 	local dir
@@ -111,8 +112,8 @@ assets_own_kernel()
 	done | sort -rV | grep -m 1 .
 }
 
-# assets_worker_kernel: the kernel of a worker: KERNEL's, and if that leaves the
-# choice, our own before Debian's. 1 if there is none.
+# assets_worker_kernel: the release of a worker's kernel, which is the one that KERNEL
+# names. If KERNEL is auto, our own comes before Debian's.
 assets_worker_kernel()
 {
 	local prefix
@@ -127,7 +128,7 @@ assets_kernel_dir()
 	printf '%s\n' "$assets_dir/kernels/$1"
 }
 
-# assets_source: the newest archive of Linux's source; 1 if there is none.
+# assets_source: the newest archive with the source of Linux.
 assets_source()
 {
 	local file
@@ -137,7 +138,8 @@ assets_source()
 	done | sort -rV | grep -m 1 .
 }
 
-# assets_nvidia_versions [BRANCH]: versions that are there, newest first.
+# assets_nvidia_versions [BRANCH]: the versions of NVIDIA's programs that are there,
+# newest first.
 assets_nvidia_versions()
 {
 	local dir
@@ -153,7 +155,8 @@ assets_nvidia_dir()
 	printf '%s\n' "$assets_dir/nvidia/$1"
 }
 
-# assets_nvidia_missing BRANCH: why that branch is not there; 1 if nobody tried.
+# assets_nvidia_missing BRANCH: why setup could not fetch that branch; 1 if it has not
+# tried.
 assets_nvidia_missing()
 {
 	local branch reason

@@ -1,10 +1,10 @@
 # shellcheck shell=sh
-# fetch.sh - download kernels and NVIDIA's programs from Debian's archive and
-# unpack them where assets.sh finds them; nothing is installed
+# fetch.sh - unpack packages of Debian's archive where assets.sh finds them
 #
-# All of it is done as the calling user, so that it belongs to them and a
-# package is never unpacked by root for somebody else. fetch_plan holds a line
-# "KIND NAME PACKAGE=VERSION..." for each directory to be made.
+# Nothing is installed. All of it is done as the user who called: the files are that
+# user's, and root never unpacks a package for somebody else.
+#
+# fetch_plan has a line "KIND NAME PACKAGE=VERSION..." for each directory to make.
 
 use disk apt assets
 
@@ -12,9 +12,9 @@ fetch_plan=
 fetch_download=0
 fetch_disk=0
 
-# fetch_init APT KIND...: starts an empty plan for directories of these KINDs, with an
-# apt that lives in APT. Removes what a killed run left. Call assets_init first. On
-# failure returns a status of exit and sets why, as all of these functions do.
+# fetch_init APT KIND...: starts an empty plan for directories of these KINDs, with our
+# own apt in the directory APT. Removes what a killed run has left. Call assets_init
+# first. On failure returns an exit status and sets why, as all of these functions do.
 fetch_init()
 {
 	local apt="$1" kind dir
@@ -55,11 +55,10 @@ fetch_keyring()
 
 fetch_keyrings=${KEYRINGS:-/usr/share/keyrings}
 
-# fetch_sources CODENAME OTHER NONFREE: lists the suites of this Debian and of
-# the other one, a component each, and fetches their indexes. This one's
-# security updates must be had, what else cannot be is left out;
-# fetch_left_out says so. A mirror may well have neither non-free nor the other
-# Debian.
+# fetch_sources CODENAME OTHER NONFREE: makes a source of each suite of this Debian and
+# of the other one, and fetches their indexes. Only this Debian's security updates are
+# required: a mirror may have neither non-free nor the other Debian. fetch_left_out
+# says which of the other sources could not be had.
 fetch_sources()
 {
 	local suite name left='' reason='' rc=0 dir="$apt_dir/sources.d"
@@ -115,8 +114,8 @@ fetch_update()
 	apt_run "$1" as_user apt-get -c "$apt_dir/apt.conf" -q update
 }
 
-# fetch_add KIND NAME PACKAGE=VERSION...: puts a directory on the plan and
-# counts its bytes.
+# fetch_add KIND NAME PACKAGE=VERSION...: adds a directory to the plan, and its bytes to
+# the sums.
 fetch_add()
 {
 	local kind="$1" name="$2" sizes
@@ -128,9 +127,9 @@ fetch_add()
 	fetch_disk=$((fetch_disk + ${sizes#* }))
 }
 
-# fetch_plan_kernel PREFIX DEBIAN FLAVOUR: plans the newest kernel and its
-# headers that begin with PREFIX and were made for that Debian (12, 13) and
-# FLAVOUR (amd64, cloud-amd64); 1 if the sources offer none.
+# fetch_plan_kernel PREFIX DEBIAN FLAVOUR: plans the newest kernel, with its
+# headers, whose release begins with PREFIX and which was made for that Debian (12, 13)
+# and FLAVOUR (amd64, cloud-amd64). 1 if the sources offer none.
 fetch_plan_kernel()
 {
 	local image release version deps
@@ -153,7 +152,7 @@ fetch_plan_kernel()
 	fetch_add kernel "$release" "$@"
 }
 
-# fetch_plan_nvidia BRANCH: plans its newest version; 1 if nobody offers one.
+# fetch_plan_nvidia BRANCH: plans its newest version; 1 if the sources offer none.
 fetch_plan_nvidia()
 {
 	local version
@@ -164,7 +163,7 @@ fetch_plan_nvidia()
 		"libnvidia-ml1=$version" "libcuda1=$version"
 }
 
-# fetch_plan_source PACKAGE: plans its newest version; 1 if nobody offers one.
+# fetch_plan_source PACKAGE: plans its newest version; 1 if the sources offer none.
 fetch_plan_source()
 {
 	local version
@@ -232,7 +231,8 @@ fetch_all()
 	EOT
 }
 
-# fetch_unpack KIND NAME PACKAGE=VERSION...: downloads, unpacks beside, renames.
+# fetch_unpack KIND NAME PACKAGE=VERSION...: downloads the packages and makes the
+# directory under another name, which it changes at the end.
 fetch_unpack()
 {
 	local kind="$1" name="$2" dir new debs="$apt_dir/cache/$2" deb
@@ -262,7 +262,7 @@ fetch_unpack()
 	log_info "$kind $name is in $dir/$name"
 }
 
-# fetch_unpack_deb FILE DIR: its output is in apt_log.
+# fetch_unpack_deb FILE DIR: unpacks a package, with the output in apt_log.
 fetch_unpack_deb()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -272,8 +272,7 @@ fetch_unpack_deb()
 	fi
 }
 
-# fetch_finish_kernel NEW RELEASE: the packages expect to be in /usr/src; here
-# they are made to work anywhere.
+# fetch_finish_kernel NEW RELEASE: lays out a kernel's packages as assets.sh says.
 fetch_finish_kernel()
 {
 	local new="$1" release="$2" src cc
@@ -298,7 +297,8 @@ fetch_finish_kernel()
 		as_user sed -i "/^CC = /s/$cc\$/gcc/" "$src/.kernelvariables"
 }
 
-# fetch_adapt_kernel NEW RELEASE HEADERS
+# fetch_adapt_kernel NEW RELEASE HEADERS: makes the headers work anywhere; the packages
+# expect them in /usr/src.
 fetch_adapt_kernel()
 {
 	# shellcheck disable=SC2016 # the inner shell's words
@@ -319,8 +319,8 @@ fetch_adapt_kernel()
 		"$3/include/config/auto.conf" && run as_user rm -f "$3/vmlinux"
 }
 
-# fetch_unpack_modules DIR RELEASE: the modules that the lab loads are unpacked
-# and lose their signatures, for the reason that image_put gives.
+# fetch_unpack_modules DIR RELEASE: unpacks the modules that the lab loads, without
+# their signatures, for the reason that image_put gives.
 fetch_unpack_modules()
 {
 	# shellcheck disable=SC2016 # the inner shell's words
@@ -344,8 +344,8 @@ fetch_finish_nvidia()
 		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
 
-# fetch_finish_lab NEW ID PACKAGE=VERSION...: what the packages' own scripts would
-# do, as far as the lab needs it.
+# fetch_finish_lab NEW ID PACKAGE=VERSION...: does what the packages' own scripts would
+# do, as far as the lab needs it, and makes a file system of the result.
 fetch_finish_lab()
 {
 	local new="$1"
@@ -364,7 +364,7 @@ fetch_finish_lab()
 		done
 		cp usr/share/base-passwd/passwd.master etc/passwd
 		cp usr/share/base-passwd/group.master etc/group
-		# What udev and its rules ask for, from the file of its package.
+		# The groups that udev and its rules ask for.
 		for g in kvm render input sgx; do
 			grep -q "^$g:" etc/group || echo "$g:x:9$(wc -l <etc/group):"
 		done >>etc/group
@@ -380,7 +380,7 @@ fetch_finish_lab()
 	apt_write "$new/packages" "$(printf '%s\n' "$@")"
 }
 
-# fetch_image DIR FILE: DIR as a file system, all of it root's.
+# fetch_image DIR FILE: makes a file system of DIR, in which everything is root's.
 fetch_image()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -392,7 +392,7 @@ fetch_image()
 	}
 }
 
-# fetch_finish_qemu NEW VERSION: the program, and all of its firmware in one place.
+# fetch_finish_qemu NEW VERSION: keeps the program, and all firmware in one directory.
 fetch_finish_qemu()
 {
 	local said
@@ -413,7 +413,7 @@ fetch_finish_qemu()
 		fail 69 "QEMU $2 does not start here: ${said%%"$base_nl"*}"
 }
 
-# fetch_finish_source NEW VERSION: keeps the archive alone.
+# fetch_finish_source NEW VERSION: keeps only the archive.
 fetch_finish_source()
 {
 	# shellcheck disable=SC2016 # the inner shell's words

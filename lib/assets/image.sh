@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# image.sh - the initial RAM disks of the guests
+# image.sh - make what the VMs boot from
 #
-# An initrd is a row of cpio archives, which the kernel unpacks one over the
-# other: a base for the role and kernel, NVIDIA's user space where it is wanted,
-# and a small one of this boot with what only this VM may know.
+# An initrd consists of several cpio archives, which the kernel unpacks one over the
+# other: a base for the role and kernel, NVIDIA's user space where it is wanted, and a
+# small one for this boot, with what only this VM may know.
 #
-# The first two are kept in image_dir and made again when an input changed:
+# The first two are kept in image_dir and made again when an input has changed:
 # FILE.stamp holds the hash of all inputs. The same inputs give the same bytes.
 #
 # On failure these functions return a status and set why.
@@ -14,13 +14,13 @@ use disk assets
 
 image_dir=$paths_state/images
 image_busybox=/bin/busybox
-# Not empty: image_make makes nothing.
+# If not empty, image_make only looks whether there is need.
 image_look=
-# What a worker may write to its root file system.
+# How much a worker may write to its root file system.
 image_spare_mib=64
 
-# Of a Debian kernel, below lib/modules/RELEASE/kernel/. A module that a kernel
-# has built in is not there and not missed.
+# The modules of a guest, below lib/modules/RELEASE/kernel/. If a kernel has one built
+# in, there is no such file, and none is needed.
 image_modules='drivers/virtio/virtio_ring drivers/virtio/virtio
 drivers/virtio/virtio_mmio drivers/virtio/virtio_pci_legacy_dev
 drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci
@@ -28,10 +28,13 @@ net/vmw_vsock/vsock
 net/vmw_vsock/vmw_vsock_virtio_transport_common
 net/vmw_vsock/vmw_vsock_virtio_transport'
 
-# image_worker RELEASE, image_gpu RELEASE: the base for that kernel.
-# image_rootfs RELEASE: the worker's as a file system that it may write to.
-# image_nvidia VERSION [cuda]: NVIDIA's nvidia-smi and what it loads; with
-# `cuda` libcuda too. Each makes the image if need be and sets image_file.
+# Each of these makes an image if there is need, and sets image_file.
+#
+# image_worker RELEASE, image_gpu RELEASE: the base of a worker or GPU VM, for that
+# kernel.
+# image_rootfs RELEASE: a worker's base as a file system that it may write to.
+# image_nvidia VERSION [cuda]: NVIDIA's nvidia-smi with the libraries that it loads;
+# with `cuda` libcuda too.
 
 image_worker()
 {
@@ -53,10 +56,10 @@ image_nvidia()
 	image_make "nvidia-$1${2:+-$2}.cpio" image_stage_nvidia "$@"
 }
 
-# image_kernel RELEASE: sets image_file to that kernel, unpacked. A bzImage is
-# unpacked by the guest itself, and zstd without KVM takes longer than all the
-# rest of the kernel's start. 1, without why: it is packed otherwise, or there is no
-# zstd.
+# image_kernel RELEASE: unpacks that kernel if there is need, and sets image_file. A
+# guest unpacks a bzImage itself, and for zstd without KVM that takes longer than the
+# rest of the kernel's start. Returns 1 if the kernel is not packed with zstd, or there
+# is no zstd here.
 image_kernel()
 {
 	local from at size unpacked
@@ -87,7 +90,7 @@ image_kernel()
 	base_owner_fix "$paths_state"
 }
 
-# image_number FILE OFFSET BYTES: the number that is there.
+# image_number FILE OFFSET BYTES: prints the number that is there.
 image_number()
 {
 	local n
@@ -97,8 +100,8 @@ image_number()
 	[ -z "$n" ] || printf '%s\n' "$n"
 }
 
-# image_boot FILE DIR NAME...: the archive of one boot: files of DIR as they
-# will stand in /isospin/ of the guest, for its root alone.
+# image_boot FILE DIR NAME...: makes the archive of one boot. It puts files of DIR into
+# the guest's /isospin/, which only root can read there.
 image_boot()
 {
 	local file="$1" from="$2" stage
@@ -114,7 +117,7 @@ image_boot()
 	rm -rf -- "$stage"
 }
 
-# image_concat FILE PIECE...: an initrd.
+# image_concat FILE PIECE...: makes an initrd of archives.
 image_concat()
 {
 	local file="$1"
@@ -125,8 +128,8 @@ image_concat()
 	fi
 }
 
-# image_current IMAGE ARG...: prints where the image is that the function IMAGE (as
-# image_worker) makes of ARG, if it is there; 0 if it would not be made again.
+# image_current IMAGE ARG...: prints where the image is that the function IMAGE (such
+# as image_worker) makes of ARG, if it is there. 0 if it need not be made again.
 image_current()
 {
 	local rc=0
@@ -139,8 +142,8 @@ image_current()
 	return "$rc"
 }
 
-# image_disk SPARE NAME STAGE ARG...: image_make of a file system that has room for
-# SPARE MiB more.
+# image_disk SPARE NAME STAGE ARG...: as image_make, for a file system with SPARE MiB of
+# free space.
 image_disk()
 {
 	local image_spare="$1"
@@ -149,8 +152,9 @@ image_disk()
 	image_make "$@"
 }
 
-# image_make NAME STAGE ARG...: STAGE puts the files into image_root. It calls
-# image_put for each, which in a first pass only lists the inputs.
+# image_make NAME STAGE ARG...: makes the image NAME of the files that the function
+# STAGE puts into image_root, unless it is there and as they are. STAGE calls image_put
+# for each file; in a first pass, which has no image_root, that only lists the inputs.
 image_make()
 {
 	local name="$1" stage="$2" stamp old=''
@@ -180,7 +184,7 @@ image_make()
 	base_owner_fix "$paths_state"
 }
 
-# image_pack DIR FILE: makes FILE.$$, of the kind that FILE's name says.
+# image_pack DIR FILE: packs DIR into FILE.$$, in the format that FILE's name says.
 image_pack()
 {
 	case $2 in
@@ -192,7 +196,7 @@ image_pack()
 	esac
 }
 
-# image_stamp: prints the hash of this file, of what is put where, and of each input.
+# image_stamp: prints a hash of this file, of the list of inputs, and of each input.
 image_stamp()
 {
 	local sums
@@ -213,10 +217,10 @@ image_sums()
 	EOT
 }
 
-# image_put FROM TO MODE: one file; what was built here goes without its debugging
-# information. A module is unpacked and loses its signature: to check it again
-# takes a guest without KVM longer than all else it does from init on, and the
-# whole package was checked before it was unpacked.
+# image_put FROM TO MODE: puts a file into the image. Our own programs lose their
+# debugging information. A module is unpacked and loses its signature: a guest without
+# KVM would take longer to check it than for all else from init on, and the package was
+# checked before it was unpacked.
 image_put()
 {
 	local to="$image_root/$2"
@@ -235,7 +239,7 @@ image_put()
 	esac && chmod "$3" "$to"
 }
 
-# image_lacks FILE: sets why, and returns 66: FILE is missing.
+# image_lacks FILE: 66, and why: which command makes FILE.
 image_lacks()
 {
 	local how='isospin setup demo'
@@ -247,7 +251,7 @@ image_lacks()
 	fail 66 "$1: not there; run $how, or isospin demo first"
 }
 
-# image_text TO MODE: the same with stdin for the content.
+# image_text TO MODE: puts a file into the image that has the content of stdin.
 image_text()
 {
 	local to="$image_root/$1"
@@ -259,8 +263,8 @@ image_text()
 	mkdir -p -- "${to%/*}" && cat >"$to" && chmod "$2" "$to"
 }
 
-# image_cpio DIR FILE: an archive of what is below DIR; owner, times and order
-# are fixed. By its path: busybox ash prefers busybox's cpio, which cannot.
+# image_cpio DIR FILE: makes an archive of what is below DIR, with fixed owner, times
+# and order. cpio is called by its path: busybox ash would take its own, which cannot.
 image_cpio()
 {
 	(
@@ -270,14 +274,15 @@ image_cpio()
 	) >"$2"
 }
 
-# image_times DIR: gives all that is below it the same time and mode.
+# image_times DIR: sets the times of all files, and the modes of the directories.
 image_times()
 {
 	find "$1" -type d -exec chmod u=rwx,go=rx {} + &&
 		find "$1" -exec touch -h -d @0 {} +
 }
 
-# image_stage_base RELEASE [MODULE...]: what every guest has, and these modules too.
+# image_stage_base RELEASE [MODULE...]: puts in what every guest has, and these modules.
+# Sets image_list to the names of all modules.
 image_stage_base()
 {
 	local modules="lib/modules/$1/kernel" dir module list='' file applet
@@ -338,7 +343,7 @@ image_stage_gpu()
 	EOT
 }
 
-# image_stage_nvidia VERSION [cuda]: the programs and this machine's C library,
+# image_stage_nvidia VERSION [cuda]: puts in the programs, and this machine's C library
 # at the paths where the loader looks without a cache.
 image_stage_nvidia()
 {
@@ -360,8 +365,8 @@ image_stage_nvidia()
 	done
 }
 
-# image_needs FILE FILE: prints the files that the loader would load for them; if it
-# cannot, returns 1 and prints why not.
+# image_needs FILE FILE: prints the files that the loader would load for these two. If
+# it cannot load them, returns 1 and prints its error message.
 image_needs()
 {
 	local out

@@ -1,9 +1,10 @@
 # shellcheck shell=sh
 # kernel.sh - compile the workers' own kernel
 #
-# From the linux-source package, or from a tree, with share/kernel/fc-gpu.config,
-# to $ASSETS_DIR/kernels/RELEASE-isospin. It is compiled in kernel_work. Neither that
-# path nor the time, the user or the machine shows in the result.
+# It is made of the linux-source package, or of a source tree, with
+# share/kernel/fc-gpu.config, and goes to $ASSETS_DIR/kernels/RELEASE-isospin. Neither
+# the path where it is compiled (kernel_work) nor the time, the user or the machine
+# shows in the result.
 #
 # On failure these functions return a status and set why.
 
@@ -12,12 +13,12 @@ use assets compile
 kernel_config=$paths_share/kernel/fc-gpu.config
 kernel_work=$paths_state/kernel
 kernel_need_mib=4096
-# What make would otherwise take from this machine, this moment, a git tree.
+# Values that make would otherwise take from this machine, the clock and a git tree.
 kernel_vars='LOCALVERSION= KBUILD_BUILD_TIMESTAMP=1970-01-01
 KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=isospin KBUILD_BUILD_HOST=isospin'
 
-# kernel_inputs TREE: prints what the kernel is made of, by its content. TREE is
-# empty for the package.
+# kernel_inputs TREE: prints hashes of all that the kernel is made of. TREE is empty for
+# the package.
 kernel_inputs()
 {
 	local file
@@ -68,7 +69,7 @@ install-extmod-build $kernel_work/new/headers" &&
 	rm -rf -- "$kernel_work"
 }
 
-# kernel_make SOURCE [ARG...]: make, in kernel_work.
+# kernel_make SOURCE [ARG...]: runs make with its output in kernel_work.
 kernel_make()
 {
 	local src="$1"
@@ -78,7 +79,7 @@ kernel_make()
 	make -C "$src" "O=$kernel_work/obj" $kernel_vars "$@"
 }
 
-# kernel_space: compiling takes room that is free again afterwards.
+# kernel_space: says how much room compiling takes; 74, and why, if there is less.
 kernel_space()
 {
 	local free
@@ -92,8 +93,9 @@ kernel_space()
 		fail 74 "the disk is full: $kernel_need_mib MiB wanted, $free MiB free"
 }
 
-# kernel_check CONFIG: an option that this source does not know, or whose own
-# conditions are not met, is dropped without a word.
+# kernel_check CONFIG: compares the configuration that make has written with ours. make
+# silently drops an option that this source does not know, or whose conditions are not
+# met. 65, and why, if it has dropped one.
 kernel_check()
 {
 	local lost
@@ -103,7 +105,8 @@ kernel_check()
 	fail 65 "this kernel does not take from $kernel_config: $lost"
 }
 
-# kernel_install: what was made for an older one of the same release goes.
+# kernel_install: moves the kernel to its place, and removes what was made for an older
+# one of the same release.
 kernel_install()
 {
 	local new="$kernel_work/new" release dir

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# lack.sh - what isospin lacks on this machine for a purpose, and getting it
+# lack.sh - install and fetch what isospin lacks on this machine
 #
 # A purpose is one of setup's: demo, build, lab or check. lack_find sets what is
-# missing, in lists of words: lack_tools (packages), lack_kernels (how their releases
+# missing, as lists of words: lack_tools (packages), lack_kernels (how their releases
 # begin), lack_branches (of NVIDIA's programs), lack_lab (kernel, root, QEMU) and
 # lack_source (the package with Linux's source).
 
@@ -98,16 +98,16 @@ lack_say()
 		"software under NVIDIA's licence; --no-nonfree goes without"
 }
 
-# lack_install: installs the tools. On failure returns a status and sets why, as
-# lack_fetch does.
+# lack_install: installs the missing tools. On failure this and lack_fetch return a
+# status and set why.
 lack_install()
 {
 	# shellcheck disable=SC2086 # a list of packages
 	[ -z "$lack_tools" ] || tools_install $lack_tools
 }
 
-# lack_fetch: fetches all else. One setup works on a directory at a time; what another
-# has fetched meanwhile is not fetched again.
+# lack_fetch: fetches everything else that is missing. Only one setup at a time works on
+# assets_dir; after waiting for another one, this looks again for what is missing.
 lack_fetch()
 {
 	lack_assets || return 0
@@ -132,7 +132,7 @@ lack_fetch()
 	[ -z "$lack_lab" ] || lack_fetch_lab
 }
 
-# lack_fetch_demo: the kernels and NVIDIA's programs.
+# lack_fetch_demo: fetches the kernels and NVIDIA's programs.
 lack_fetch_demo()
 {
 	local name reason reasons='' nonfree
@@ -160,8 +160,8 @@ lack_fetch_demo()
 		apt_write "$assets_dir/nvidia/missing" "${reasons%"$base_nl"}"
 }
 
-# lack_plan_kernel PREFIX: from the security updates, else from the main suite, whose
-# index is larger.
+# lack_plan_kernel PREFIX: plans a kernel from the security updates, or else from the main
+# suite, whose index is larger.
 lack_plan_kernel()
 {
 	local suite=bookworm
@@ -174,7 +174,8 @@ lack_plan_kernel()
 		fail 69 "the package mirror offers no cloud kernel $1"
 }
 
-# lack_fetch_source: linux-source, which Debian 12 has among its security updates.
+# lack_fetch_source: fetches linux-source, which in Debian 12 is among the security
+# updates.
 lack_fetch_source()
 {
 	local suite="$tools_codename"
@@ -192,7 +193,8 @@ lack_fetch_source()
 	fetch_room && fetch_all
 }
 
-# lack_fetch_lab: the lab's kernel and Debian, by an apt that knows this Debian alone.
+# lack_fetch_lab: fetches the lab's kernel, Debian and QEMU, with an apt that has only
+# this Debian's suites.
 lack_fetch_lab()
 {
 	local name suite="$tools_codename"

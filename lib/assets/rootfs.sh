@@ -1,21 +1,21 @@
 # shellcheck shell=sh
-# rootfs.sh - the disk with NVIDIA's own driver, for a GPU VM with real hardware
+# rootfs.sh - make the disk with NVIDIA's own driver, for a GPU VM with a real GPU
 #
-# $ASSETS_DIR/gpu/VERSION/  what it is made of, from Debian's packages or from a
-#                           .run file of NVIDIA's:
+# $ASSETS_DIR/gpu/VERSION/  the parts, from Debian's packages or from a .run file of
+#                           NVIDIA's:
 #     src/                  source of the open kernel modules
 #     firmware/             gsp_*.bin
 #
-# The modules are compiled for the GPU VM's kernel. The disk is mounted as /image
-# by the GPU VM's agent. Call rootfs_init first. On failure these functions return a
-# status and set why.
+# The modules are compiled for the GPU VM's kernel, and the GPU VM's agent mounts the
+# disk as /image. Call rootfs_init first. On failure these functions return a status
+# and set why.
 
 use conf abi apt fetch assets image compile
 
 rootfs_kmods='nvidia nvidia-uvm'
 
-# rootfs_init RELEASE [VERSION [FILE]]: says which driver is wanted (else that of
-# DRIVER_VERSION), for which kernel (may be empty), and out of which .run file. Sets
+# rootfs_init RELEASE [VERSION [FILE]]: chooses the kernel (empty if there is none), the
+# driver (that of DRIVER_VERSION), and NVIDIA's .run file, if it comes from one. Sets
 # rootfs_version.
 rootfs_init()
 {
@@ -31,7 +31,7 @@ rootfs_init()
 	rootfs_out=$paths_state/nvidia/$rootfs_release/$rootfs_version
 }
 
-# rootfs_get: sees that rootfs_dir is there.
+# rootfs_get: fetches or unpacks the driver into rootfs_dir, unless it is there.
 rootfs_get()
 {
 	local new="$assets_dir/gpu/.new"
@@ -53,7 +53,7 @@ rootfs_get()
 	fi
 }
 
-# rootfs_unpack DIR: from the .run file, by its own option.
+# rootfs_unpack DIR: takes the driver out of the .run file, by way of DIR.
 rootfs_unpack()
 {
 	local said
@@ -81,7 +81,7 @@ rootfs_unpack()
 		fail 65 "$rootfs_run is not laid out as expected"
 }
 
-# rootfs_fetch: from Debian's packages, which are for one branch a Debian.
+# rootfs_fetch: takes the driver from the packages of Debian 12 or 13; each has one branch.
 rootfs_fetch()
 {
 	local key value codename='' suite nonfree
@@ -126,7 +126,7 @@ rootfs_plan()
 		"firmware-nvidia-gsp=$firmware"
 }
 
-# fetch_finish_gpu NEW VERSION
+# fetch_finish_gpu NEW VERSION: see fetch_unpack.
 fetch_finish_gpu()
 {
 	# shellcheck disable=SC2016 # the inner shell's words
@@ -144,7 +144,7 @@ fetch_finish_gpu()
 		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
 
-# rootfs_inputs: prints what the modules are made of, by its content.
+# rootfs_inputs: prints hashes of all that the modules are made of.
 rootfs_inputs()
 {
 	[ -n "$rootfs_release" ] && [ -d "$rootfs_dir/src" ] || return
@@ -154,8 +154,8 @@ rootfs_inputs()
 			xargs -0 sha256sum)
 }
 
-# rootfs_modules: compiles them; sets rootfs_module to one of them. In a copy: what
-# the user has stays clean.
+# rootfs_modules: compiles the modules, in a copy of their source, and sets
+# rootfs_module to one of them.
 rootfs_modules()
 {
 	local kernel common module
@@ -185,8 +185,8 @@ rootfs_modules()
 	rootfs_module=$rootfs_out/nvidia.ko
 }
 
-# rootfs_adapt HEADERS SRC: later updates of 6.12 give pci_resize_resource() one
-# argument more, BARs to be left as they are; 550 and older know nothing of it.
+# rootfs_adapt HEADERS SRC: later updates of Linux 6.12 give pci_resize_resource() one
+# more argument, the BARs to leave as they are. Driver 550 and older do not pass it.
 rootfs_adapt()
 {
 	local file="$2/nvidia/nv-pci.c"
@@ -198,7 +198,7 @@ rootfs_adapt()
 	fi
 }
 
-# rootfs_image RELEASE: the disk; sets image_file. See image_make.
+# rootfs_image RELEASE: makes the disk if there is need, and sets image_file.
 rootfs_image()
 {
 	image_disk 0 "gpu-rootfs-$rootfs_version-$1.ext4" rootfs_stage

@@ -1,6 +1,7 @@
-# sources.awk - reads apt's source lists, of both kinds; prints "URI SUITE
-# COMPONENT..." for each enabled source of binary packages. Files whose name
-# ends with .sources are in deb822 style, the others one source a line.
+# sources.awk - read apt's source lists
+#
+# Prints "URI SUITE COMPONENT..." for each enabled source of binary packages. Files whose
+# name ends with .sources are in deb822 style; the others have one source a line.
 
 function stanza(    u, s, i, j, nu, ns)
 {

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# tools.sh - which packages of Debian isospin needs on this machine
+# tools.sh - find and install the packages of Debian that isospin needs here
 
 use apt
 
@@ -70,8 +70,8 @@ a space or a colon in its name; move the checkout" || return ;;
 	esac
 }
 
-# tools_missing SET: prints the packages of a set (demo, build, lab, check) that are not
-# installed, a line each. Call tools_machine first.
+# tools_missing PURPOSE: prints the packages for a purpose (demo, build, lab, check) that
+# are not installed, a line each. Call tools_machine first.
 tools_missing()
 {
 	local list="$tools_demo" pkg purpose
