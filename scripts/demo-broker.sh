@@ -1,12 +1,13 @@
 #!/bin/sh
-# demo-broker - run the demo's VMs in tmux windows, to look around in them
+# demo-broker - the stack of the demo in tmux windows, to look around in
 #
 # usage: isospin demo-broker [-hVv] [-c FILE] [--instance NAME]
 #
-# Run isospin setup and make first. Opens a tmux session isospin-demo with the windows
-# gpu-vm (the GPU VM's console), bridge, worker (nvidia-smi, then a shell in a worker
-# VM) and log. To stop everything in it, end the session: tmux kill-session -t
-# isospin-demo. Without a terminal, the session stays in the background.
+# After isospin setup and make: a tmux session isospin-demo with the windows
+# gpu-vm (the GPU VM's console), bridge, worker (a shell in a worker VM, after
+# nvidia-smi) and log. Ending the session (tmux kill-session -t isospin-demo)
+# stops what runs in it. Without a terminal the session is left in the
+# background.
 #
 #   -c FILE         read this configuration
 #   --instance NAME another set of VMs than this checkout's own
@@ -35,17 +36,14 @@ window()
 	tmux set-option -w -t "=$session:$name" remain-on-exit on >/dev/null
 }
 
-# command NAME [ARG...]: runs one of our commands in a window of that name, with
+# command_window WINDOW NAME [ARG...]: runs our command NAME in a window of its own, with
 # the flags that we were given.
 command_window()
 {
 	local name="$1" cmd="$2"
 
 	shift 2
-	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
-	[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
-	[ "$opt_verbose" -eq 0 ] || set -- -v "$@"
-	window "$name" "$TOP/scripts/$cmd.sh" "$@"
+	opt_pass instance window "$name" "$TOP/scripts/$cmd.sh" @ "$@"
 }
 
 is_running()
@@ -72,7 +70,7 @@ abandon()
 work()
 {
 	opt_none "$@"
-	vm_init
+	vm_init || die $? "$why"
 	command -v tmux >/dev/null ||
 		die 69 'tmux is not installed; run: isospin setup demo'
 	! tmux has-session -t "=$session" 2>/dev/null ||

@@ -21,7 +21,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf proc assets vm
+use opt conf proc abi assets launch vm bridge
 
 gpu=gpu0
 
@@ -51,24 +51,20 @@ stop_child()
 	wait "$child_pid" || :
 }
 
-# common ARG...: calls one of our commands with the flags that we were given.
+# common TAKES NAME ARG...: calls one of our commands with the flags that we were given.
 common()
 {
-	local cmd="$1"
+	local takes="$1" cmd="$2"
 
-	shift
-	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
-	[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
-	[ "$opt_verbose" -eq 0 ] || set -- -v "$@"
-	child "$TOP/scripts/$cmd.sh" "$@"
+	shift 2
+	opt_pass "$takes" child "$TOP/scripts/$cmd.sh" @ "$@"
 }
 
 set_up()
 {
 	set -- demo
-	[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
 	[ "$nonfree" = yes ] || set -- --no-nonfree "$@"
-	child "$TOP/scripts/setup.sh" "$@" || die "$?" \
+	common '' setup "$@" || die "$?" \
 		'setting up failed, see above; isospin setup demo tries again'
 }
 
@@ -94,7 +90,7 @@ build()
 	if ! child "$@" >"$log" 2>&1; then
 		step_stop
 		log_error "last lines of $log:"
-		tail -n "$vm_fail_lines" -- "$log" | vm_printable >&2
+		tail -n "$launch_lines" -- "$log" | vm_printable >&2
 		die 69 'the build failed, see above'
 	fi
 	step_end
@@ -105,18 +101,17 @@ claim()
 {
 	local pid name
 
-	proc_room
-	vm_lock
+	{ proc_room && vm_lock; } || die $? "$why"
 	proc_pid pid demo && die 75 "another demo runs here (pid $pid); wait for \
 it, or use a set of VMs of its own: isospin demo --instance demo2"
 	vm_sweep
-	bridge_sweep
+	bridge_sweep || die $? "$why"
 	for name in $(vm_names); do
 		die 75 "VM '$name' runs here; stop it: isospin kill-vms, or use \
 another set of VMs: isospin demo --instance demo2"
 	done
 	on_exit release
-	proc_record demo "$$"
+	proc_record demo "$$" || die $? "$why"
 	proc_unlock
 }
 
@@ -127,10 +122,10 @@ release()
 	proc_unlock
 	if [ "$kept" -eq 0 ]; then
 		for name in $names; do
-			vm_remove "$name"
+			vm_remove "$name" || log_warn "$why"
 		done
-		bridge_remove
-		vm_remove "$gpu"
+		bridge_remove || log_warn "$why"
+		vm_remove "$gpu" || log_warn "$why"
 	fi
 	rm -rf -- "$proc_dir/demo"
 }
@@ -141,11 +136,9 @@ boot_workers()
 	local name pids='' pid rc=0
 
 	for name in $names; do
-		set -- --name "$name" --detach --owner "$$"
-		[ -z "$opt_conf" ] || set -- -c "$opt_conf" "$@"
-		[ -z "$opt_instance" ] || set -- --instance "$opt_instance" "$@"
 		base_hold
-		"$TOP/scripts/worker-vm.sh" "$@" >/dev/null &
+		opt_pass instance exec "$TOP/scripts/worker-vm.sh" @ --name "$name" \
+			--detach --owner "$$" >/dev/null &
 		pids="$pids $!"
 		on_exit stop_pid "$!"
 		base_go
@@ -187,9 +180,9 @@ timed_smi()
 	local from to rc=0
 
 	trap - EXIT HUP INT TERM
-	vm_now from
+	vm_now from || return
 	vm_exec "$1" -- "$smi" >"$proc_dir/demo/$1.out" 2>&1 </dev/null || rc=$?
-	vm_now to
+	vm_now to || return
 	printf '%s\n' $((to - from)) >"$proc_dir/demo/$1.ns"
 	return "$rc"
 }
@@ -295,10 +288,9 @@ keep()
 	local name
 
 	for name in "$gpu" $names; do
-		vm_select "$name"
-		vm_keep
+		vm_keep "$name" || die $? "$why"
 	done
-	rm -rf -- "$proc_dir/bridge/owner"
+	bridge_keep || die $? "$why"
 	kept=1
 	set -- "${opt_instance:+ --instance $opt_instance}"
 	log_info "it goes on running: $me worker-vm$1 --exec w1 -- $smi"
@@ -350,7 +342,7 @@ work()
 	conf_get branch NVIDIA_BRANCH
 	# For the commands that we run; checked by now, as what it is: a flag.
 	[ -z "$asked" ] || export ISOSPIN_NVIDIA_BRANCH="$asked"
-	proc_init "$opt_instance"
+	proc_init "$opt_instance" || die $? "$why"
 	assets_init
 	uptime_ns began
 	claim
@@ -358,10 +350,9 @@ work()
 	on_exit stop_child
 	set_up
 	build
-	vm_tool vm_vmctl vmctl
-	common gpu-vm --name "$gpu" --driver soft --detach --owner "$$" >/dev/null ||
+	common instance gpu-vm --name "$gpu" --driver soft --detach --owner "$$" >/dev/null ||
 		die "$?" 'the GPU VM did not start, see above'
-	common vsock-bridge --detach --owner "$$" ||
+	common instance vsock-bridge --detach --owner "$$" ||
 		die "$?" 'the bridge did not start, see above'
 	what_runs
 	boot_workers

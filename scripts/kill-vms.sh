@@ -1,11 +1,11 @@
 #!/bin/sh
-# kill-vms - stop VMs and the bridge that this isospin started
+# kill-vms - stop VMs and the bridge that this checkout started
 #
 # usage: isospin kill-vms [-hnVv] [-c FILE] [--instance NAME] [NAME...]
 #
-# Stops the VMs NAME..., or all VMs and the bridge: first workers, those of the pool
-# too, and labs, then the bridge, then GPU VMs. Identifies processes by pid and start
-# time, and touches nothing that another instance or another program started.
+# Stops the VMs NAME..., or all of them and the bridge: workers and labs first, also
+# those of the pool, then the bridge, then GPU VMs. Processes are known by pid and start time;
+# nothing that another checkout or anyone else started is touched.
 #
 #   -n, --dry-run   print what would be done
 #   -c FILE         read this configuration
@@ -16,7 +16,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf proc vm
+use opt conf proc vm bridge
 
 # stop ROLE NAME...: those of the names that have this role; an empty one is that
 # of what never got so far.
@@ -49,24 +49,24 @@ stop_vms()
 stop_bridge()
 {
 	! proc_alive bridge || stopped="$stopped bridge"
-	bridge_remove
+	bridge_remove || die $? "$why"
 }
 
 work()
 {
 	conf_load "$opt_conf" || die $? "$why"
-	proc_where "$opt_instance"
+	proc_where "$opt_instance" || die $? "$why"
 	if [ -d "$proc_dir" ]; then
-		# Who else could write there would have us end, and overwrite, anything.
-		proc_own "$proc_run"
-		proc_own "$proc_dir"
+		# Another user who could write there would have us end any process
+		# and overwrite any file.
+		{ proc_own "$proc_run" && proc_own "$proc_dir"; } || die $? "$why"
 		# Before the lock, for which it may wait.
 		[ $# -gt 0 ] || proc_stop pool || die 75 'the pool is still filled'
-		vm_lock
+		vm_lock || die $? "$why"
 	fi
 	for name; do
-		vm_select "$name"
-		[ -d "$vm_home" ] ||
+		vm_dir home "$name" || die $? "$why"
+		[ -d "$home" ] ||
 			die 64 "there is no VM '$name'; see isospin status"
 	done
 	bridge=0

@@ -62,32 +62,13 @@ lint_shell()
 	report 'ShellCheck has objections' "$out"
 }
 
-# FILE:RULE,... that are not kept yet; none may be added.
-walls_open='lib/base/proc.sh:ends
-lib/doctor/doctor.sh:prefix
-lib/doctor/doctor_gpu.sh:prefix
-lib/vm/boot.sh:circle,ends,prefix,script
-lib/vm/gpu.sh:ends,script,use
-lib/vm/lab.sh:ends,script,use
-lib/vm/pool.sh:ends,script
-lib/vm/snapshot.sh:circle,ends,prefix,script
-lib/vm/vm.sh:ends
-lib/vmm/ch.sh:arrow,circle,ends,prefix,script,use
-lib/vmm/fc.sh:arrow,circle,ends,prefix,script
-lib/vmm/qemu.sh:arrow,circle,ends,prefix,script
-lib/vmm/vmm.sh:arrow,circle,ends,prefix,script,use'
-
 # The walls between shell files; lint-shell.awk lists the rules.
 lint_walls()
 {
-	local out open
+	local out
 
 	out=$({ sources lib '*.sh'; sources scripts '*.sh'; } |
 		grep -v '^scripts/gen/' | xargs awk -f scripts/lint-shell.awk | sort)
-	for open in $walls_open; do
-		out=$(printf '%s\n' "$out" | grep -vE \
-			"^${open%:*}:[0-9]+: ($(echo "${open#*:}" | tr , '|')):") || :
-	done
 	report 'a wall between shell files is crossed' "$out"
 }
 

@@ -4,7 +4,7 @@
 # usage: isospin logs [-fhVv] [-c FILE] [--instance NAME] [NAME...]
 #
 # NAME is a VM or `bridge`; without it, all that there are. A VM has a console,
-# what its monitor said, and what its vsock-device said. Of a VM that is gone
+# what its VMM said, and what its vsock-device said. Of a VM that is gone
 # the end of the last logs is kept.
 #
 #   -f, --follow    go on as they grow
@@ -87,7 +87,7 @@ option()
 work()
 {
 	conf_load "$opt_conf" || die $? "$why"
-	proc_where "$opt_instance"
+	proc_where "$opt_instance" || die $? "$why"
 	if [ $# -gt 0 ]; then
 		for name; do
 			collect "$name"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# status - show the VMs and the bridge of this isospin
+# status - show the VMs and the bridge of this checkout
 #
 # usage: isospin status [-hVv] [-c FILE] [--instance NAME] [--json]
 #
-# Prints one line, or with --json one object, for the bridge and each VM. The exit
-# status is 0 if at least one VM runs, else 1.
+# One line, or with --json one object, for each VM and the bridge. The status is
+# 0 if at least one VM runs, else 1.
 #
 #   --json          one JSON object a line
 #   -c FILE         read this configuration
@@ -45,7 +45,7 @@ work()
 {
 	opt_none "$@"
 	conf_load "$opt_conf" || die $? "$why"
-	proc_where "$opt_instance"
+	proc_where "$opt_instance" || die $? "$why"
 	show_bridge
 	running=1
 	for name in $(vm_names); do

@@ -5,72 +5,26 @@
 #                             [--detach [--owner PID] | --stop]
 #
 # Runs the bridge until Ctrl-C, or with --detach in the background. It may be
-# stopped and started at any time; workers reconnect by themselves.
+# stopped and started at any time: workers connect again by themselves.
 #
-#   --detach        return as soon as the bridge serves; its log: isospin logs bridge
+#   --detach        return as soon as it serves; its log: isospin logs bridge
 #   --owner PID     with --detach: isospin kill-vms and the next command end it
 #                   once process PID is gone
-#   --stop          stop the running bridge
+#   --stop          stop the one that runs
 #   -n, --dry-run   print the commands that would start it
 #   -c FILE         read this configuration
 #   --instance NAME another set of VMs than this checkout's own
 #   -v              say more
 #   -h, -V          this text; the version
 #
-# The directory bridge.d of the state directory says what to serve, one file a VM:
+# What it serves is in bridge.d of the state directory, one file a VM:
 # NAME.gpu (connect=, secret_file=) and NAME.worker (listen=, gpu=, caps=,
 # quota_class=). gpu-vm and worker-vm write them.
 set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt proc vm
-
-# start: runs it in the background until it serves.
-start()
-{
-	local bridge pid since rc=0
-
-	vm_tool bridge vsock-bridge
-	if [ "$DRY_RUN" -eq 1 ]; then
-		run "$bridge" --dir "$proc_dir/bridge.d"
-		leave 0
-	fi
-	proc_room
-	vm_lock
-	bridge_sweep
-	proc_pid pid bridge &&
-		die 75 "the bridge runs already (pid $pid); isospin vsock-bridge --stop"
-	[ -z "$owner" ] || proc_start_time since "$owner" ||
-		die 64 "--owner: there is no process $owner"
-	proc_mkdir "$proc_dir/bridge.d"
-	on_exit bridge_abandon
-	# First: a signal may come right after the spawn.
-	proc_record bridge/owner "$$"
-	if [ "$opt_verbose" -eq 1 ]; then
-		proc_spawn bridge "$bridge" -v --dir "$proc_dir/bridge.d"
-	else
-		proc_spawn bridge "$bridge" --dir "$proc_dir/bridge.d"
-	fi
-	proc_unlock
-	read -r pid since <"$proc_dir/bridge/pid"
-	"$vm_vmctl" wait --pid "$pid" --start-time "$since" \
-		--file "$proc_dir/bridge/log" --line 'vsock-bridge: info: ready' \
-		--timeout-ms 10000 >/dev/null || rc=$?
-	if [ "$rc" -ne 0 ]; then
-		tail -n "$vm_fail_lines" "$proc_dir/bridge/log" >&2
-		die 69 'the bridge did not start'
-	fi
-}
-
-bridge_abandon()
-{
-	local owner
-
-	proc_unlock
-	proc_pid owner bridge/owner || return 0
-	[ "$owner" -ne "$$" ] || proc_stop bridge
-}
+use opt vm bridge
 
 option()
 {
@@ -85,25 +39,15 @@ option()
 work()
 {
 	opt_none "$@"
-	vm_init
+	vm_init || die $? "$why"
 	if [ "$stop" -eq 1 ]; then
-		proc_stop bridge || die 75 'the bridge does not end'
+		bridge_stop || die $? "$why"
 		leave 0
 	fi
-	start
-	if [ "$detach" -eq 0 ]; then
-		proc_pid pid bridge || pid=0
-		vm_notify 'serves the VMs of bridge.d'
-		/usr/bin/tail -n +1 -f --pid="$$" -- "$proc_dir/bridge/log" &
-		on_exit kill "$!"
-		wait "$pid" || :
-		die 69 'the bridge ended'
-	elif [ -n "$owner" ]; then
-		proc_record bridge/owner "$owner" ||
-			die 64 "--owner: there is no process $owner"
-	else
-		rm -rf -- "$proc_dir/bridge/owner"
-	fi
+	bridge_start "$owner" || die $? "$why"
+	[ "$DRY_RUN" -eq 0 ] || leave 0
+	[ "$detach" -eq 1 ] || bridge_follow || die $? "$why"
+	bridge_keep "$owner" || die $? "$why"
 }
 
 main()

@@ -35,85 +35,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf proc assets vmm vm boot snapshot pool
-
-# need_others: the GPU VM and the bridge. A worker without them would wait for
-# a link that never comes.
-need_others()
-{
-	local state
-
-	conf_get gpu GPU_VM "$vm_name"
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	vm_state state "$gpu"
-	[ "$state" = running ] || die 69 "the GPU VM '$gpu' is $state; \
-start it: isospin gpu-vm --detach --name $gpu"
-	proc_alive bridge ||
-		die 69 'the bridge does not run; start it: isospin vsock-bridge --detach'
-}
-
-# describe: what the selected worker is, or will be, made of.
-describe()
-{
-	need_others
-	vmm_init
-	log_debug "$(vmm_said)"
-	vmm_kernel "$release"
-	conf_get vm_cpus WORKER_CPUS "$vm_name"
-	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
-	vm_version=
-	vm_get vm_version DRIVER_VERSION "$gpu" || :
-}
-
-prepare()
-{
-	local cid snapshot
-
-	if [ -n "$name" ]; then
-		vm_select "$name"
-		vm_claim "$owner"
-	else
-		vm_claim_next w "$owner"
-	fi
-	boot_seconds seconds
-	describe
-	[ "$fill" -eq 0 ] || fit=$(pool_fit "$release") || leave $?
-	vm_initrd=$vm_home/initrd
-	conf_get cid WORKER_CID "$vm_name"
-	boot_take_cid "$cid"
-	conf_get snapshot WORKER_SNAPSHOT "$vm_name"
-	boot_start=proc_spawn boot_restored=0 vm_snapshot=
-	[ "$snapshot" = no ] || snapshot_prepare "$release"
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	vm_note ROLE worker
-	vm_note GPU "$gpu"
-	vm_note DRIVER_VERSION "$vm_version"
-	boot_note "$release"
-	if [ "$snapshot" = yes ]; then
-		vm_note SNAPSHOT "$snapshot_name"
-		boot_secret "$vm_home/agent.secret"
-		boot_start=snapshot_open
-	else
-		boot_conf >"$vm_home/boot.conf"
-		boot_initrd "$release"
-	fi
-}
-
-# register: before the boot, so that the shim's first connection finds the way.
-register()
-{
-	local port caps
-
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	conf_get port BROKER_PORT "$vm_name"
-	conf_get caps CAPABILITIES "$vm_name"
-	boot_register worker <<-EOT
-	listen=$(boot_stream_from "$port")
-	gpu=$gpu
-	caps=$caps
-	quota_class=0
-	EOT
-}
+use opt conf vm boot pool worker
 
 option()
 {
@@ -146,79 +68,70 @@ wanted()
 	fi
 }
 
-# start: the worker, up to the moment when commands can run.
-start()
-{
-	local what=booting
-
-	prepare
-	register
-	[ "$boot_restored" -eq 0 ] || what=restoring
-	step_begin "$what worker VM '$vm_name'"
-	boot_vm 'isospin: shim ready' "$seconds"
-	[ "$DRY_RUN" -eq 0 ] || leave 0
-	step_end
-}
-
-# take: a worker of the pool, if there is one; its pool is filled again meanwhile.
-take()
-{
-	[ -z "$name" ] && [ "$DRY_RUN" -eq 0 ] && [ "$(pool_wanted)" -gt 0 ] ||
-		return 1
-	[ -n "$(pool_names)" ] && pool_take describe "$owner" || return 1
-	log_info "worker VM '$vm_name' was ready"
-	[ "$detach" -eq 1 ] || boot_tie_to "$$"
-}
-
+# refill: has the pool filled again meanwhile.
 refill()
 {
-	[ -z "$name" ] && [ "$(pool_wanted)" -gt 0 ] || return 0
-	set -- "$TOP/scripts/worker-vm.sh" --fill-pool
-	[ -z "$opt_conf" ] || set -- "$@" -c "$opt_conf"
-	[ -z "$opt_instance" ] || set -- "$@" --instance "$opt_instance"
-	pool_refill "$@"
+	[ "$(pool_wanted)" -gt 0 ] || return 0
+	opt_pass instance pool_refill "$TOP/scripts/worker-vm.sh" @ --fill-pool ||
+		die $? "$why"
 }
 
 fill_pool()
 {
-	pool_enter || {
-		log_info 'another command is about to fill the pool'
-		leave 0
-	}
-	pool_sweep describe
-	vm_kept=1
-	while pool_missing; do
-		start
-		pool_give "$fit"
-	done
+	local rc=0
+
+	worker_fill_pool || rc=$?
+	case $rc in
+	0) ;;
+	1) log_info 'another command is about to fill the pool' ;;
+	*) die "$rc" "$why" ;;
+	esac
 	leave 0
+}
+
+# take_or_start: sets name.
+take_or_start()
+{
+	local rc=1
+
+	[ -n "$name" ] || {
+		rc=0
+		worker_take name "$owner" || rc=$?
+	}
+	case $rc in
+	0) ;;
+	1) worker_start name "$name" "$owner" || die $? "$why" ;;
+	*) die "$rc" "$why" ;;
+	esac
 }
 
 work()
 {
+	local wanted_name
+
 	wanted "$@"
-	vm_init
-	[ -z "$exec_in" ] || vm_pass_through "$exec_in" worker "$@"
-	vm_role=worker
-	release=$(assets_worker_kernel) || die 66 'no kernel; run: isospin setup demo'
+	vm_init || die $? "$why"
+	[ -z "$exec_in" ] ||
+		base_pass_on vm_pass_through worker "$exec_in" "$tty" / /bin/sh "$@"
 	[ "$fill" -eq 0 ] || fill_pool
-	vm_kept=$detach
-	take || start
-	refill
-	[ "$stay" -eq 0 ] || boot_stay 'worker VM'
-	[ "$detach" -eq 1 ] || vm_pass_through "$vm_name" worker "$@"
-	vm_keep "$owner"
-	vm_show "$vm_name"
+	[ "$detach" -eq 0 ] || worker_kept=yes
+	wanted_name=$name
+	take_or_start
+	[ "$DRY_RUN" -eq 0 ] || leave 0
+	[ -n "$wanted_name" ] || refill
+	[ "$stay" -eq 0 ] || boot_stay "$proc_dir/vms/$name" 'worker VM' ||
+		die $? "$why"
+	[ "$detach" -eq 1 ] ||
+		base_pass_on vm_pass_through worker "$name" "$tty" / /bin/sh "$@"
+	vm_keep "$name" "$owner" || die $? "$why"
+	vm_show "$name"
 }
 
 main()
 {
-	name='' gpu='' tty=0 detach=0 stay=0 owner='' exec_in='' fill=0
+	name='' tty=0 detach=0 stay=0 owner='' exec_in='' fill=0
 	base_init "$0"
-	opt_flags='dry-run json instance'
-	for word; do
-		[ "$word" != -- ] || base_own_status=125
-	done
+	opt_flags='dry-run json instance command'
 	opt_parse option work "$@"
 }
 

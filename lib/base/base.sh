@@ -139,8 +139,6 @@ leave()
 
 # die STATUS MESSAGE...: logs the message as an error and ends the command. In a subshell
 # it ends only that: write x=$(f) || leave $?
-# A command that passes on another program's status sets base_own_status to 125: then
-# all of its own failures end with 125.
 die()
 {
 	local rc="$1"
@@ -149,6 +147,26 @@ die()
 	step_stop
 	log_error "$*"
 	leave "${base_own_status:-$rc}"
+}
+
+# base_own_failures: from now on the command's own failures end it with 125, whatever
+# their status: it passes on the status of another program. The only place of that rule.
+base_own_failures()
+{
+	base_own_status=125
+}
+
+# base_pass_on COMMAND [ARG...]: calls COMMAND, a function that passes on the status of
+# another program, or sets why if that could not be run; ends the command.
+base_pass_on()
+{
+	local base_rc=0
+
+	base_own_failures
+	why=
+	"$@" || base_rc=$?
+	[ -z "$why" ] || die "$base_rc" "$why"
+	leave "$base_rc"
 }
 
 # fail STATUS TEXT...: returns STATUS and sets why, a text for people that says what failed,

@@ -2,8 +2,9 @@
 # opt.sh - parse the flags that commands have in common
 #
 # A command names in opt_flags the optional ones that it takes (dry-run, json,
-# instance), and calls opt_parse. The command line is parsed on the command's behalf, so
-# an error in it ends the command here.
+# instance; and command, if a COMMAND may follow --, whose status it passes on), and
+# calls opt_parse. The command line is parsed on the command's behalf, so an error in it
+# ends the command here.
 #
 # Sets DRY_RUN, opt_json (0 or 1), opt_conf (file or empty),
 # opt_instance (name or empty), opt_verbose (0 or 1).
@@ -34,6 +35,9 @@ opt_parse()
 	local opt_own="$1" opt_then="$2" opt_left opt_end=0
 
 	shift 2
+	case " $opt_flags " in
+	*' command '*) opt_pass_on "$@" ;;
+	esac
 	opt_left=$# opt_before=0
 	# Operands go behind the words that are left to be looked at.
 	while [ "$opt_left" -gt 0 ]; do
@@ -55,6 +59,17 @@ opt_parse()
 		opt_left=$((opt_left - opt_n))
 	done
 	"$opt_then" "$@"
+}
+
+# opt_pass_on ARG...: an error in the command line, too, counts as a failure of the
+# command's own if it was given a COMMAND.
+opt_pass_on()
+{
+	local word
+
+	for word; do
+		[ "$word" != -- ] || base_own_failures
+	done
 }
 
 # opt_take ARG...: handles the first ARG if it is a common flag. Sets opt_n to the number

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# poll.sh - wait for what sends no event
+# poll.sh - waiting for what sends no event
 
 # poll_until SECONDS COMMAND [ARG...]: 0 as soon as COMMAND succeeds, 1 if it
 # does not within SECONDS. It is tried at least once.

@@ -1,6 +1,8 @@
 # shellcheck shell=sh
 # proc.sh - state directories, locks, and processes known by pid and start time
 #
+# What fails sets why; 74 is a full disk.
+#
 # State of one checkout is in $RUN_DIR/INSTANCE (proc_dir), that of one process
 # in proc_dir/NAME: `pid` (pid and start time, then on a line of its own the boot
 # of the machine), `log`, sockets. What the whole machine shares (CIDs, PCI
@@ -15,9 +17,7 @@ proc_grace_s=5
 # conf_load. INSTANCE defaults to a short hash of the checkout's path.
 proc_init()
 {
-	proc_where "${1:-}"
-	proc_own "$proc_run"
-	proc_own "$proc_dir"
+	proc_where "${1:-}" && proc_own "$proc_run" && proc_own "$proc_dir"
 }
 
 # proc_where [INSTANCE]: the same without making anything.
@@ -32,13 +32,14 @@ proc_where()
 		elif [ -n "${XDG_RUNTIME_DIR:-}" ]; then
 			proc_run=$XDG_RUNTIME_DIR/isospin
 		else
-			die 78 "no place for state: run this with sudo, or" \
-				"set ISOSPIN_RUN_DIR to a directory of your own"
+			fail 78 "no place for state: run this with sudo, or" \
+				"set ISOSPIN_RUN_DIR to a directory of your own" ||
+				return
 		fi
 	fi
 	case $proc_run in
 	/*) ;;
-	*) die 78 "RUN_DIR: '$proc_run' is not absolute" ;;
+	*) fail 78 "RUN_DIR: '$proc_run' is not absolute" || return ;;
 	esac
 	proc_instance=${1:-}
 	if [ -z "$proc_instance" ]; then
@@ -56,45 +57,46 @@ proc_mkdir()
 	[ -d "$1" ] || error=$(umask 077 && mkdir -p -- "$1" 2>&1) ||
 		case $error in
 		*'No space'* | *'quota'*)
-			die 74 "$1: cannot be made; is the disk full?" ;;
-		*) die 77 "$1: cannot be made" ;;
+			fail 74 "$1: cannot be made; is the disk full?" ;;
+		*) fail 77 "$1: cannot be made" ;;
 		esac
 }
 
-# proc_own DIR: makes it too, and ends the command if it is not ours alone.
+# proc_own DIR: makes it too; 77 if it is not ours alone.
 proc_own()
 {
 	local owner
 
-	proc_mkdir "$1"
-	owner=$(stat -c %u:%a:%F -- "$1") || die 74 "$1: cannot be read"
+	proc_mkdir "$1" || return
+	owner=$(stat -c %u:%a:%F -- "$1") || fail 74 "$1: cannot be read" || return
 	case $owner in
 	"$(id -u):700:directory") ;;
-	*) die 77 "$1: must be a directory of this user with mode 0700" ;;
+	*) fail 77 "$1: must be a directory of this user with mode 0700" ;;
 	esac
 }
 
-# proc_room: ends the command unless there is room for the small things that one
-# keeps in proc_dir. Whoever makes something large there sees by itself.
+# proc_room: 74 unless there is room for the small things that a command keeps in
+# proc_dir. What makes something large there sees by itself.
 proc_room()
 {
 	local rc=0
 
 	{ head -c 131072 /dev/zero >"$proc_dir/.room.$$"; } 2>/dev/null || rc=$?
 	rm -f -- "$proc_dir/.room.$$"
-	[ "$rc" -eq 0 ] || die 74 "$proc_dir: no room; is the disk full?"
+	[ "$rc" -eq 0 ] || fail 74 "$proc_dir: no room; is the disk full?"
 }
 
 # proc_lock FILE [SECONDS]: holds an exclusive lock on FILE in fd 9 until
-# proc_unlock or the command's end; 1 if another holds it for longer than
+# proc_unlock or the command's end; 75 if another holds it for longer than
 # SECONDS (0).
 proc_lock()
 {
-	true 2>/dev/null >>"$1" || die 74 "$1: cannot be written; is the disk full?"
+	true 2>/dev/null >>"$1" ||
+		fail 74 "$1: cannot be written; is the disk full?" || return
 	exec 9>>"$1"
 	flock -w "${2:-0}" 9 || {
 		exec 9>&-
-		return 1
+		fail 75 "another command holds $1; try again"
 	}
 }
 
@@ -136,14 +138,13 @@ proc_boot()
 		read -r proc_this_boot </proc/sys/kernel/random/boot_id
 }
 
-# proc_record NAME PID: remembers a running process; 1 if there is none. A full
-# disk ends the command.
+# proc_record NAME PID: remembers a running process; 64 if there is none.
 proc_record()
 {
 	local start
 
-	proc_start_time start "$2" || return 1
-	proc_mkdir "$proc_dir/$1"
+	proc_start_time start "$2" || fail 64 "there is no process $2" || return
+	proc_mkdir "$proc_dir/$1" || return
 	proc_write "$1" "$2 $start" || proc_full "$1"
 }
 
@@ -157,7 +158,7 @@ proc_write()
 
 proc_full()
 {
-	die 74 "$proc_dir/$1: cannot be written; is the disk full?"
+	fail 74 "$proc_dir/$1: cannot be written; is the disk full?"
 }
 
 # proc_pid VAR NAME: the pid of a recorded process that still runs, else 1. Of an
@@ -196,8 +197,8 @@ proc_gone()
 }
 
 # proc_spawn NAME COMMAND [ARG...]: starts it in a session of its own with its
-# output in the log, and records it. proc_spawned is its pid. The locks and a
-# test's fds stay here.
+# output in the log, and records it; 1 if it has ended by then. proc_spawned is its
+# pid. The locks and a test's fds stay here.
 proc_spawn()
 {
 	local name="$1" rc=0 start
@@ -207,27 +208,27 @@ proc_spawn()
 		run setsid "$@"
 		return
 	fi
-	proc_mkdir "$proc_dir/$name"
+	proc_mkdir "$proc_dir/$name" || return
 	log_debug "+ $(base_quote "$@") >$proc_dir/$name/log"
 	# Here, not in the child: the caller may wait for a line of it.
-	true 2>/dev/null >"$proc_dir/$name/log" || proc_full "$name"
+	true 2>/dev/null >"$proc_dir/$name/log" || proc_full "$name" || return
 	base_hold
 	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 4>&- 5>&- 6>&- \
 		7>&- 8>&- 9>&- &
 	proc_spawned=$!
 	if ! proc_start_time start "$proc_spawned"; then
-		rc=1
+		fail 1 "$name ended at once" || rc=$?
 	elif ! proc_write "$name" "$proc_spawned $start"; then
 		# Nobody could find it later.
 		kill -KILL "$proc_spawned"
-		proc_full "$name"
+		proc_full "$name" || rc=$?
 	fi
 	base_go
 	return "$rc"
 }
 
 # proc_stop NAME...: ends recorded processes side by side, first politely, after
-# proc_grace_s for good, and forgets them. 1 if one is still there.
+# proc_grace_s for good, and forgets them. 75 if one is still there.
 proc_stop()
 {
 	local name left=''
@@ -239,7 +240,8 @@ proc_stop()
 	if [ -n "$left" ] && [ "$DRY_RUN" -eq 0 ]; then
 		# shellcheck disable=SC2086 # a list of names
 		poll_until "$proc_grace_s" proc_gone $left ||
-			proc_kill $left || return 1
+			proc_kill $left || fail 75 "a process does not end, of:$left" ||
+			return
 	fi
 	for name; do
 		set -- "$@" "$proc_dir/$name/pid"
@@ -266,4 +268,14 @@ proc_signal()
 
 	proc_pid pid "$2" || return 1
 	run kill -s "$1" "$pid" 2>/dev/null || :
+}
+
+# proc_tool VAR NAME: sets VAR to the path of one of our programs; 69 if it is not built.
+proc_tool()
+{
+	local proc_path="$paths_bin/$2"
+
+	[ -x "$proc_path" ] || [ "$DRY_RUN" -eq 1 ] || fail 69 \
+		"$proc_path is not built; run isospin demo first, or make" || return
+	base_set "$1" "$proc_path"
 }

@@ -2,7 +2,7 @@
 # record.sh - files of KEY=value lines, which describe a VM or a device
 #
 # A value is one line of text. A key stands in a record once; if it was added twice
-# the first counts. No function forks. A record that is kept in a variable instead of a
+# the first counts. Reading forks nothing. A record that is kept in a variable instead of a
 # file is read by base_fields.
 
 # record_get VAR FILE KEY: sets VAR to the value of KEY; empty, and 1, if FILE or KEY is
@@ -52,4 +52,16 @@ record_add()
 	done
 	{ printf '%s' "$record_text" >>"$record_file"; } 2>/dev/null ||
 		fail 74 "$record_file: cannot be written; is the disk full?"
+}
+
+# record_derive FILE NEW KEY VALUE...: makes the record NEW of FILE's keys, with these
+# values in the place of FILE's. 74, and why, if it cannot be written.
+record_derive()
+{
+	local record_from="$1" record_new="$2"
+
+	shift 2
+	record_add "$record_new" "$@" || return
+	{ cat -- "$record_from" >>"$record_new"; } 2>/dev/null ||
+		fail 74 "$record_new: cannot be written; is the disk full?"
 }

@@ -5,7 +5,7 @@
 # Nothing is changed except the kept answer of KVM's probe. The checks need conf_load
 # and assets_init.
 
-use conf proc sysfs abi apt fetch tools assets vmm qemu boot
+use conf proc sysfs abi apt fetch tools assets accel vmm boot
 
 doctor_failed=0
 doctor_found=
@@ -170,12 +170,12 @@ doctor_kvm()
 	if [ ! -e "$DEV_ROOT/kvm" ]; then
 		doctor_say "$status" kvm "there is no /dev/kvm: VMs run without it, far slower" \
 			'as root: modprobe kvm_intel, or kvm_amd; dmesg says why if that fails'
-	elif ! qemu_opens "$DEV_ROOT/kvm"; then
-		doctor_say "$status" kvm "/dev/kvm $qemu_opens_why: VMs run without it, far slower" \
+	elif ! accel_opens "$DEV_ROOT/kvm"; then
+		doctor_say "$status" kvm "$why: VMs run without it, far slower" \
 			'run isospin by sudo, or add the user to the group of /dev/kvm'
-	elif ! command -v "$qemu_bin" >/dev/null; then
+	elif ! command -v "$accel_qemu" >/dev/null; then
 		doctor_accel=kvm
-		doctor_unknown kvm "/dev/kvm opens, but without $qemu_bin no guest can be tried" \
+		doctor_unknown kvm "/dev/kvm opens, but without $accel_qemu no guest can be tried" \
 			'isospin setup'
 	else
 		doctor_kvm_run "$status"
@@ -197,8 +197,8 @@ doctor_kvm_run()
 		*) rm -f -- "$proc_run/probe-kvm" ;;
 		esac
 	fi
-	qemu_cached kvm qemu_probe_word
-	if [ "$qemu_answer" = ran ]; then
+	accel_cached kvm accel_probe_word
+	if [ "$accel_answer" = ran ]; then
 		doctor_accel=kvm
 		doctor_say ok kvm 'a probe guest runs under /dev/kvm'
 	else
@@ -217,37 +217,28 @@ doctor_vmm()
 	doctor_vmm_worker=$doctor_vmm
 }
 
-# doctor_vmm_role ROLE NAME WHAT: as vmm_init chooses, but it would end us.
+# doctor_vmm_role ROLE NAME WHAT: sets doctor_vmm to what vmm_choose would choose.
 doctor_vmm_role()
 {
-	local out status=fail vm_role="$1" vm_name="$2" vm_home=''
-	local vmm_accel="$doctor_accel" vmm_accel_why='see kvm'
+	local status=fail reason text accel_kind="$doctor_accel" accel_why='see kvm'
 
 	doctor_vmm=
-	if ! out=$( (vmm_pick) 2>&1); then
-		case $out in
-		*"$qemu_bin is not installed"*) status=$doctor_no_tool ;;
+	if ! vmm_choose "$1" "$2"; then
+		case $why in
+		*"$accel_qemu is not installed"*) status=$doctor_no_tool ;;
 		esac
-		doctor_say "$status" vmm "$3: ${out#*error: }"
+		doctor_say "$status" vmm "$3: $why"
 		return 0
 	fi
-	vmm_pick
-	# The others were asked for their version; a library may be missing.
-	if [ "$vmm" = qemu ] &&
-		! out=$(timeout 10 "$qemu_bin" --version 2>&1); then
-		doctor_say fail vmm "$3: QEMU does not start: ${out%%"$base_nl"*}" \
-			'install it again'
-		return 0
-	fi
-	doctor_vmm=$vmm
-	doctor_say ok vmm "$3: $(vmm_describe) ($vmm_why)"
+	base_fields "$vmm_record" doctor_vmm=VMM reason=VMM_WHY text=VMM_TEXT
+	doctor_say ok vmm "$3: $text ($reason)"
 }
 
 # doctor_vsock: sets doctor_vsock, how QEMU's guests get theirs: vhost or
 # vhost-user.
 doctor_vsock()
 {
-	local why node="$DEV_ROOT/vhost-vsock"
+	local node="$DEV_ROOT/vhost-vsock"
 
 	conf_get doctor_vsock VSOCK
 	case $doctor_vmm_gpu:$doctor_vmm_worker in
@@ -256,8 +247,7 @@ doctor_vsock()
 		doctor_say ok vsock 'the VMMs have their own'
 		return 0 ;;
 	esac
-	qemu_opens "$node" || {
-		why="/dev/vhost-vsock $qemu_opens_why"
+	accel_opens "$node" || {
 		case $doctor_vsock in
 		vhost) doctor_say fail vsock "VSOCK=vhost, but $why" \
 			'as root: modprobe vhost_vsock; or set VSOCK=auto' ;;
@@ -314,25 +304,25 @@ doctor_cids()
 # doctor_state: the directory of pids, sockets and keys. Makes nothing.
 doctor_state()
 {
-	local why where
+	local owner where
 
 	proc_run=
-	if ! why=$( (proc_where "$opt_instance") 2>&1); then
-		doctor_say fail state "${why#*error: }" 'isospin.conf(5), RUN_DIR'
+	if ! proc_where "$opt_instance"; then
+		proc_run=
+		doctor_say fail state "$why" 'isospin.conf(5), RUN_DIR'
 		return 0
 	fi
-	proc_where "$opt_instance"
 	where=$proc_run
 	if [ -e "$where" ]; then
-		why=$(stat -c %u:%a:%F -- "$where") || why='unreadable'
-		if [ "$why" != "$(id -u):700:directory" ]; then
+		owner=$(stat -c %u:%a:%F -- "$where") || owner='unreadable'
+		if [ "$owner" != "$(id -u):700:directory" ]; then
 			proc_run=
 			doctor_say fail state "$where must be a directory of this user with mode 0700" \
 				"remove it, or set RUN_DIR"
 			return 0
 		fi
 	fi
-	# vm_select allows 89 with /vms/gpu0.
+	# vm_dir allows 89 with /vms/gpu0.
 	if [ "${#proc_dir}" -gt 80 ]; then
 		doctor_say fail state "$proc_dir is too long for the address of a socket" \
 			'set RUN_DIR to a shorter path'

@@ -418,13 +418,13 @@ doctor_gpu_pair()
 # doctor_gpu_image: the image of the GPU VM.
 doctor_gpu_image()
 {
-	local version release
+	local version release disk
 
 	conf_get version DRIVER_VERSION
 	# Without a kernel doctor_kernel has said so.
 	release=$(assets_kernel) || return 0
-	if gpu_image_find "$release" "$version"; then
-		doctor_say ok image "$vm_disk has driver $version"
+	if gpu_image disk "$release" "$version"; then
+		doctor_say ok image "$disk has driver $version"
 	else
 		doctor_say fail image "no image with NVIDIA's driver $version for kernel $release" \
 			"isospin build --driver $version gpu-rootfs"

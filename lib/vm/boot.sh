@@ -1,41 +1,60 @@
 # shellcheck shell=sh
-# boot.sh - boot the VM that vm.sh has selected and claimed
+# boot.sh - the boot of a VM, from its record to the line that says it is ready
 #
-# Takes vm_role (gpu, worker or lab), vm_cpus, vm_mem (in bytes), vm_kernel, vm_initrd
-# (where it is to be made), vm_kept (1: the VM outlives this command) and in a
-# worker vm_version (whose programs go in). Needs assets image vmm vm.
+# DIR is the VM's directory, see vm.sh. What fails sets why.
 
-use conf proc assets image vmm vm snapshot lab
+use conf record proc assets image labimage vm vmm launch
 
-vm_kept=0
-vm_append=
-boot_restored=0
-boot_log_max=16777216
-boot_start=proc_spawn
-
-# boot_take_cid WANTED: sets vm_cid to the first from WANTED on that no VM of this
-# machine has; of those that vhost-vsock serves nor the machine itself, which may be
-# a VM too.
-boot_take_cid()
+# boot_describe DIR NAME ROLE RELEASE CPUS MEM KEPT [KEY VALUE...]: after vmm_choose,
+# writes the record of the VM NAME, these keys included.
+boot_describe()
 {
-	local own=''
+	local dir="$1" name="$2" role="$3" release="$4" home agent broker seconds nonfree
+	local kernel cid_from=WORKER_CID
 
-	vm_cid=$1
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	proc_mkdir "$proc_run/cids"
-	proc_lock "$proc_run/cids/.lock" 10 ||
-		die 75 "another command holds $proc_run/cids/.lock; try again"
-	[ "$vmm_vsock" != vhost ] || own=$("$vm_vmctl" cid) || own=
-	while [ "$vm_cid" = "$own" ] || boot_cid_used "$vm_cid"; do
-		vm_cid=$((vm_cid + 1))
-	done
-	vm_note CID "$vm_cid"
-	printf '%s\n' "$vm_home" >"$proc_run/cids/$vm_cid"
-	proc_unlock
-	[ "$vm_cid" = "$1" ] ||
-		log_debug "CID $1 is taken; VM '$vm_name' gets $vm_cid"
+	shift 4
+	vm_dir home "$name" && vmm_kernel kernel "$release" "$role" || return
+	conf_get agent AGENT_PORT "$name"
+	conf_get broker BROKER_PORT "$name"
+	conf_get seconds BOOT_TIMEOUT "$name"
+	conf_get nonfree NONFREE "$name"
+	[ "$role" != gpu ] || cid_from=GPU_VM_CID
+	conf_get cid_from "$cid_from" "$name"
+	record_add "$dir/vm.conf" NAME "$name" ROLE "$role" DIR "$home" \
+		KERNEL "$release" KERNEL_FILE "$kernel" AGENT_PORT "$agent" \
+		BROKER_PORT "$broker" BOOT_TIMEOUT "$seconds" NONFREE "$nonfree" \
+		CID_FROM "$cid_from" CPUS "$1" MEM "$2" KEPT "$3" || return
+	shift 3
+	[ $# -eq 0 ] || record_add "$dir/vm.conf" "$@" || return
+	printf '%s' "$vmm_record" >>"$dir/vm.conf"
 }
 
+# boot_take_cid DIR: adds CID to the record: the first from CID_FROM on that no VM of
+# this machine has; of those that vhost-vsock serves nor the machine itself, which may
+# be a VM too.
+boot_take_cid()
+{
+	local name home vsock cid from own='' rc=0
+
+	record_read "$1/vm.conf" name=NAME home=DIR vsock=VSOCK from=CID_FROM
+	cid=$from
+	if [ "$DRY_RUN" -eq 1 ]; then
+		record_add "$1/vm.conf" CID "$cid"
+		return
+	fi
+	proc_mkdir "$proc_run/cids" && proc_lock "$proc_run/cids/.lock" 10 || return
+	[ "$vsock" != vhost ] || own=$("$paths_bin/vmctl" cid) || own=
+	while [ "$cid" = "$own" ] || boot_cid_used "$cid"; do
+		cid=$((cid + 1))
+	done
+	{ record_add "$1/vm.conf" CID "$cid" &&
+		printf '%s\n' "$home" >"$proc_run/cids/$cid"; } || rc=$?
+	proc_unlock
+	[ "$cid" = "$from" ] || log_debug "CID $from is taken; VM '$name' gets $cid"
+	return "$rc"
+}
+
+# boot_cid_used CID: a VM that runs, or that a command prepares, has it.
 boot_cid_used()
 {
 	local proc_dir=''
@@ -44,263 +63,215 @@ boot_cid_used()
 	proc_alive vmm || proc_alive owner
 }
 
-# boot_await PROC FILE LINE SECONDS: waits until FILE holds LINE, as long as PROC
-# runs. Sets vm_at to the time in ns. 1: the process ended or the guest gave
-# up; 75: the deadline.
-boot_await()
-{
-	local pid start rc=0
-
-	read -r pid start <"$proc_dir/$vm_key/$1/pid"
-	# In the background, so that a signal to us is heard at once.
-	"$vm_vmctl" wait --pid "$pid" --start-time "$start" \
-		--file "$vm_home/$2" --line "$3" --fail 'isospin: failed:' \
-		--timeout-ms "$(($4 * 1000))" >"$vm_home/at" &
-	wait "$!" || rc=$?
-	read -r vm_at <"$vm_home/at" || vm_at=
-	return "$rc"
-}
-
-# boot_explain RC WHAT FILE HINT: ends the command after a step that failed, with
-# the last lines of the log.
-boot_explain()
-{
-	local why='ended before' file="$vm_home/$3" text=''
-
-	case $1 in
-	75) why='did not get there in time:' ;;
-	esac
-	step_stop
-	if [ -s "$file" ]; then
-		text=$(tail -n "$vm_fail_lines" -- "$file" | tr -cd '\11\12\40-\176')
-		log_error "last lines of $3:"
-		printf '%s\n' "$text" | sed 's/^/  | /' >&2
-	fi
-	die 69 "VM '$vm_name' $why $2; $(vmm_remedy "$text" "$4")"
-}
-
 # boot_secret FILE: 32 random bytes for this boot.
 boot_secret()
 {
-	head -c 32 /dev/urandom >"$1"
-	[ "$(stat -c %s -- "$1")" -eq 32 ] || die 74 "$1: cannot be written"
+	{ head -c 32 /dev/urandom >"$1" && [ "$(stat -c %s -- "$1")" -eq 32 ]; } ||
+		fail 74 "$1: cannot be written; is the disk full?"
 }
 
-# boot_spawn_vmm COMMAND [ARG...]: starts the monitor. It can gain no privilege
-# and as root has no capability; unless the VM will be kept it ends with us.
-# setpriv by its path: busybox ash prefers busybox's, which cannot. boot_start
-# may name another proc_spawn.
-boot_spawn_vmm()
-{
-	[ "$(id -u)" -ne 0 ] ||
-		set -- --inh-caps=-all --bounding-set=-all "$@"
-	[ "$vm_kept" -eq 1 ] || set -- --pdeathsig TERM "$@"
-	# A log that is full (boot_limit) costs a message, not the VM.
-	trap '' XFSZ
-	"$boot_start" "$vm_key/vmm" /usr/bin/setpriv --no-new-privs "$@"
-	trap - XFSZ
-}
-
-# boot_limit: until it is ready only what we brought has run in the guest. From
+# boot_limit DIR: until it is ready only what we brought has run in the guest. From
 # now on what it says may fill no disk.
 boot_limit()
 {
-	local pid
+	local name log_max pid
 
-	proc_pid pid "$vm_key/vmm" || return 0
-	prlimit --pid "$pid" --fsize="$boot_log_max" ||
-		die 70 "prlimit cannot limit the logs of VM '$vm_name'"
+	record_read "$1/vm.conf" name=NAME log_max=LOG_MAX
+	proc_pid pid "vms/$name/vmm" || return 0
+	prlimit --pid "$pid" --fsize="${log_max:-16777216}" ||
+		fail 70 "prlimit cannot limit the logs of VM '$name'"
 }
 
-# boot_tie_to PID: the VM ends when that process does.
-boot_tie_to()
-{
-	local vmm vmm_start start
-
-	proc_pid vmm "$vm_key/vmm" && proc_start_time vmm_start "$vmm" &&
-		proc_start_time start "$1" || return 0
-	proc_spawn "$vm_key/tie" "$vm_vmctl" tie --pid "$vmm" \
-		--start-time "$vmm_start" --to-pid "$1" --to-start-time "$start" || :
-}
-
-# boot_vm LINE SECONDS: starts the selected VM and waits until the console says
-# LINE. Takes vm_role, vm_cpus, vm_mem (bytes), vm_cid, vm_kernel, vm_initrd and
-# vm_kept (1: it outlives this command). With boot_restored=1 it goes on from
-# vm_snapshot instead. Sets vm_boot_ns.
+# boot_vm DIR LINE: starts the VM and waits until the console says LINE. Adds BOOT_NS
+# and READY_NS to the record.
 boot_vm()
 {
-	local from rc=0 said=console.log
+	local dir="$1" name home restore seconds from at rc=0
 
-	[ "$DRY_RUN" -eq 1 ] || : >"$vm_home/console.log"
-	[ "$DRY_RUN" -eq 1 ] || vm_now from
-	if [ "$boot_restored" -eq 1 ]; then
-		boot_adopt "$2"
-		vmm_restore
-	else
-		vmm_start
+	record_read "$dir/vm.conf" name=NAME home=DIR restore=RESTORE \
+		seconds=BOOT_TIMEOUT
+	if [ "$DRY_RUN" -eq 0 ]; then
+		true 2>/dev/null >"$home/console.log" || fail 74 \
+			"$home/console.log: cannot be written; is the disk full?" ||
+			return
+		vm_now from || return
 	fi
+	launch_said=
+	boot_start "$dir" "$2" "$restore" "$seconds" || {
+		rc=$?
+		[ "$rc" -ne 69 ] || boot_advise "$dir"
+		return "$rc"
+	}
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	boot_await vmm console.log "$1" "$2" || rc=$?
-	if [ "$rc" -ne 0 ]; then
-		[ -s "$vm_home/$said" ] || said=vmm/log
-		[ ! -s "$vm_home/adopt.log" ] ||
-			log_error "$(tail -n 1 -- "$vm_home/adopt.log")"
-		[ "$boot_restored" -eq 0 ] || snapshot_give_up
-		boot_explain "$rc" "its console said '$1'" "$said" \
-			"see isospin logs $vm_name"
-	fi
-	rm -f -- "$vm_initrd" "$vm_home/kernel"
-	boot_limit
-	vmm_ready
-	vm_boot_ns=$((vm_at - from))
-	vm_note BOOT_NS "$vm_boot_ns"
-	vm_note READY_NS "$vm_at"
+	at=$launch_at
+	rm -f -- "$home/initrd" "$home/kernel"
+	boot_limit "$dir" && vmm_ready "$dir" || return
+	record_add "$dir/vm.conf" BOOT_NS $((at - from)) READY_NS "$at"
 }
 
-# boot_adopt SECONDS: what goes on from a snapshot becomes the selected VM. In the
+# boot_start DIR LINE RESTORE SECONDS: what boot_vm does up to that line.
+boot_start()
+{
+	local home rc=0 said=console.log
+
+	record_get home "$1/vm.conf" DIR
+	if [ "$3" = yes ]; then
+		boot_adopt "$1" "$4" && vmm_restore "$1" || rc=$?
+	else
+		vmm_start "$1" || rc=$?
+	fi
+	[ "$DRY_RUN" -eq 0 ] || return "$rc"
+	if [ "$rc" -eq 0 ]; then
+		launch_await "$1" vmm console.log "$2" "$4" || rc=$?
+		[ "$rc" -ne 0 ] || return 0
+	elif [ "$rc" -ne 1 ]; then
+		return "$rc"
+	fi
+	[ -s "$home/$said" ] || said=vmm/log
+	[ ! -s "$home/adopt.log" ] ||
+		log_error "$(tail -n 1 -- "$home/adopt.log")"
+	launch_failed "$rc" "$1" "its console said '$2'" "$said"
+}
+
+# boot_advise DIR: adds to why what to do about it.
+boot_advise()
+{
+	local name
+
+	record_get name "$1/vm.conf" NAME
+	why="$why; $(vmm_remedy "$1" "$launch_said" "see isospin logs $name")"
+}
+
+# boot_adopt DIR SECONDS: what goes on from a snapshot becomes this VM. In the
 # background: that it did, or failed, the guest says on its console.
 boot_adopt()
 {
-	local address port
+	local name home port snapshot_dir address
 
+	record_read "$1/vm.conf" name=NAME home=DIR port=AGENT_PORT \
+		snapshot_dir=SNAPSHOT_DIR
 	if [ "$DRY_RUN" -eq 1 ]; then
-		run "$vm_vmctl" adopt --name "$vm_name" \
-			--new-secret-file "$vm_home/agent.secret"
+		run "$paths_bin/vmctl" adopt --name "$name" \
+			--new-secret-file "$home/agent.secret"
 		return
 	fi
-	vm_address address "$vm_name"
-	vm_get port AGENT_PORT
-	/usr/bin/setpriv --pdeathsig TERM "$vm_vmctl" adopt "$address" \
-		--port "$port" --secret-file "$vm_snapshot/agent.secret" \
-		--name "$vm_name" --new-secret-file "$vm_home/agent.secret" \
-		--timeout-ms "$(($1 * 1000))" >"$vm_home/adopt.log" 2>&1 &
+	vm_address address "$name"
+	/usr/bin/setpriv --pdeathsig TERM "$paths_bin/vmctl" adopt "$address" \
+		--port "$port" --secret-file "$snapshot_dir/agent.secret" \
+		--name "$name" --new-secret-file "$home/agent.secret" \
+		--timeout-ms "$(($2 * 1000))" >"$home/adopt.log" 2>&1 &
 }
 
-# boot_stay WHAT: shows the console of the selected VM, which is up, until it ends or
-# somebody ends us.
+# boot_stay DIR WHAT: shows the console of the VM, which is up, until it ends or
+# somebody ends this command.
 boot_stay()
 {
-	local pid
+	local name home pid
 
-	vm_notify "$1 '$vm_name' is up"
-	log_info "$1 '$vm_name' is up; Ctrl-C stops it"
-	/usr/bin/tail -n +1 -f --pid="$$" -- "$vm_home/console.log" | vm_printable &
+	record_read "$1/vm.conf" name=NAME home=DIR
+	vm_notify "$2 '$name' is up"
+	log_info "$2 '$name' is up; Ctrl-C stops it"
+	/usr/bin/tail -n +1 -f --pid="$$" -- "$home/console.log" | vm_printable &
 	on_exit kill "$!"
-	proc_pid pid "$vm_key/vmm" || pid=0
+	proc_pid pid "vms/$name/vmm" || pid=0
 	wait "$pid" || :
-	boot_explain 1 'it was told to' console.log "isospin logs $vm_name"
+	launch_failed 1 "$1" 'it was told to' console.log || {
+		boot_advise "$1"
+		return 69
+	}
 }
 
-# boot_seconds VAR: how long a boot may take.
-boot_seconds()
-{
-	conf_get "$1" BOOT_TIMEOUT "$vm_conf"
-}
-
-# boot_register SUFFIX: tells the bridge about the selected VM; stdin is the text.
-# It sees the whole file or none.
-boot_register()
-{
-	proc_mkdir "$proc_dir/bridge.d"
-	if ! cat >"$proc_dir/bridge.d/.$vm_name.$1" ||
-		! mv -f -- "$proc_dir/bridge.d/.$vm_name.$1" \
-			"$proc_dir/bridge.d/$vm_name.$1"; then
-		die 74 "$proc_dir/bridge.d: cannot be written"
-	fi
-}
-
-# boot_stream_to PORT, boot_stream_from PORT: where the bridge reaches the selected
-# VM's PORT; where it hears a connection of the VM to the host's PORT.
+# boot_stream_to DIR PORT, boot_stream_from DIR PORT: print where the bridge reaches
+# the VM's PORT; where it hears a connection of the VM to the host's PORT.
 boot_stream_to()
 {
-	if [ "$vmm_vsock" = vhost ]; then
-		printf 'vsock:%s:%s\n' "$vm_cid" "$1"
+	local vsock cid home uds
+
+	record_read "$1/vm.conf" vsock=VSOCK cid=CID home=DIR uds=UDS
+	if [ "$vsock" = vhost ]; then
+		printf 'vsock:%s:%s\n' "$cid" "$2"
 	else
-		printf 'hybrid:%s:%s\n' "$vm_uds" "$1"
+		printf 'hybrid:%s:%s\n' "${uds:-$home/vsock.sock}" "$2"
 	fi
 }
 
 boot_stream_from()
 {
-	if [ "$vmm_vsock" = vhost ]; then
-		printf 'vsock:%s\n' "$vm_cid"
+	local vsock cid home uds
+
+	record_read "$1/vm.conf" vsock=VSOCK cid=CID home=DIR uds=UDS
+	if [ "$vsock" = vhost ]; then
+		printf 'vsock:%s\n' "$cid"
 	else
-		printf 'unix:%s\n' "${vm_uds}_$1"
+		printf 'unix:%s\n' "${uds:-$home/vsock.sock}_$2"
 	fi
 }
 
-# boot_note RELEASE
-boot_note()
+# boot_files DIR [LINE...]: makes what the VM boots from, which is in its directory:
+# the initrd, of the images and what only this boot may know, and a copy of the
+# kernel. The guest's agent is told these lines too.
+boot_files()
 {
-	local port
+	local dir="$1" home role kernel private='boot.conf agent.secret'
 
-	conf_get port AGENT_PORT "$vm_conf"
-	vm_note NAME "$vm_name"
-	vm_note AGENT_PORT "$port"
-	vm_note VMM "$vmm"
-	vm_note ACCEL "$vmm_accel"
-	vm_note VSOCK "$vmm_vsock"
-	vm_note KERNEL "$1"
-	vmm_place
-}
-
-# boot_initrd RELEASE: from the images and what only this boot may know,
-# which is in the VM's home. In a worker vm_version says whose programs go in.
-# The kernel goes there too: the monitor has no capability, so what belongs to
-# the user behind sudo is closed to it.
-boot_initrd()
-{
-	local private='boot.conf agent.secret'
-
-	boot_secret "$vm_home/agent.secret"
-	[ "$vm_role" != gpu ] || private="$private broker.secret isospin.conf"
+	shift
+	record_read "$dir/vm.conf" home=DIR role=ROLE kernel=KERNEL_FILE
+	{
+		boot_conf "$dir"
+		[ $# -eq 0 ] || printf '%s\n' "$@"
+	} >"$home/boot.conf" ||
+		fail 74 "$home/boot.conf: cannot be made; is the disk full?" || return
+	boot_secret "$home/agent.secret" || return
+	[ "$role" != gpu ] || private="$private broker.secret isospin.conf"
 	# shellcheck disable=SC2086 # a list of names
-	image_boot "$vm_home/boot.cpio" "$vm_home" $private ||
-		die 74 "$vm_home/boot.cpio: cannot be made; is the disk full?"
-	boot_pieces "$1" boot_concat
-	rm -f -- "$vm_home/boot.cpio"
-	cp -- "$vm_kernel" "$vm_home/kernel" ||
-		die 74 "$vm_home/kernel: cannot be made; is the disk full?"
-	vm_kernel=$vm_home/kernel
+	image_boot "$home/boot.cpio" "$home" $private ||
+		fail 74 "$home/boot.cpio: cannot be made; is the disk full?" || return
+	boot_pieces "$dir" boot_concat "$home" || return
+	rm -f -- "$home/boot.cpio"
+	cp -- "$kernel" "$home/kernel" ||
+		fail 74 "$home/kernel: cannot be made; is the disk full?"
 }
 
+# boot_concat HOME FILE...
 boot_concat()
 {
-	image_concat "$vm_initrd" "$@" "$vm_home/boot.cpio" ||
-		die 74 "$vm_initrd: cannot be made; is the disk full?"
+	local home="$1"
+
+	shift
+	image_concat "$home/initrd" "$@" "$home/boot.cpio" ||
+		fail 74 "$home/initrd: cannot be made; is the disk full?"
 }
 
-# boot_pieces RELEASE COMMAND [ARG...]: makes the images of an initrd, up to the
+# boot_pieces DIR COMMAND [ARG...]: makes the images of an initrd, up to the
 # boot's own part, and calls COMMAND with their files added.
 boot_pieces()
 {
-	local nonfree release="$1"
+	local role release nonfree version
 
+	record_read "$1/vm.conf" role=ROLE release=KERNEL nonfree=NONFREE \
+		version=DRIVER_VERSION
 	shift
-	case $vm_role in
+	case $role in
 	gpu) image_gpu "$release" ;;
-	lab) image_lab "$release" ;;
+	lab) labimage "$release" ;;
 	*) image_worker "$release" ;;
-	esac || die $? "$why"
+	esac || return
 	set -- "$@" "$image_file"
-	if [ "$vm_role" = worker ]; then
-		conf_get nonfree NONFREE "$vm_conf"
-		if [ "$nonfree" = yes ] && [ -n "$vm_version" ] &&
-			[ -d "$(assets_nvidia_dir "$vm_version")" ]; then
-			image_nvidia "$vm_version" || die $? "$why"
-			set -- "$@" "$image_file"
-		fi
+	if [ "$role" = worker ] && [ "$nonfree" = yes ] && [ -n "$version" ] &&
+		[ -d "$(assets_nvidia_dir "$version")" ]; then
+		image_nvidia "$version" || return
+		set -- "$@" "$image_file"
 	fi
 	"$@"
 }
 
-# boot_conf: what the guest's agent is told, KEY=value lines on stdout.
+# boot_conf DIR: what the guest's agent is told, KEY=value lines on stdout.
 boot_conf()
 {
-	local agent broker
+	local role name cid agent broker
 
-	conf_get agent AGENT_PORT "$vm_conf"
-	conf_get broker BROKER_PORT "$vm_conf"
-	printf '%s\n' "ROLE=$vm_role" "NAME=$vm_name" "CID=$vm_cid" \
+	record_read "$1/vm.conf" role=ROLE name=NAME cid=CID agent=AGENT_PORT \
+		broker=BROKER_PORT
+	printf '%s\n' "ROLE=$role" "NAME=$name" "CID=$cid" \
 		"AGENT_PORT=$agent" "BROKER_PORT=$broker"
 }

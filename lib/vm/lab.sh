@@ -3,116 +3,127 @@
 # virtualization and cards that stand in for GPUs
 #
 # Its Debian is read only; what is written goes to memory, or to a disk that is
-# kept. What the cards are stands in isospin-lab(1). Needs assets boot disk image
-# qemu vm.
+# kept. DIR is the lab's directory, see vm.sh. What fails sets why.
+#
+# Adds to the record what cards.sh reads, LAB_VMMS, a directory of VMMs for its PATH, and
+# for qemu.sh QEMU, QEMU_RUN and CPU_MODEL.
 
-use conf proc disk assets image
+use conf record proc disk accel assets vmm vm launch boot
 
 # Where share/lab/up puts the checkout.
 lab_top=/isospin
 lab_disk_mib=4096
-# What the initial RAM disk loads.
-lab_modules='virtio_pci virtio_blk ext4 overlay vmw_vsock_virtio_transport'
-
 # What of build/ goes along.
 lab_built='bin static/bin static/test kmod lab test/bin test/unit'
 
-# lab_init: sets lab_release (its kernel) and lab_root (its file system), or ends
-# the command.
-lab_init()
+# lab_prepare VAR NAME-VAR NAME DISK APPEND KEPT OWNER: decides what the lab NAME is, or
+# if that is empty one of the next free name, claims it, and makes what it boots from.
+# Sets VAR to its directory, NAME-VAR to its name.
+lab_prepare()
 {
-	lab_release=$(assets_lab_kernel) || lab_release=
-	lab_root=$(assets_lab)/root.img
-	if [ -z "$lab_release" ] || [ ! -f "$lab_root" ]; then
-		die 66 'the lab is not there; run: isospin setup lab'
+	local lab_var="$1" lab_name_var="$2" lab_name="$3" disk="$4" append="$5" kept="$6"
+	local lab_dir release root modules hang vmms qemu='' run='' cpu cpus mem
+
+	shift 6
+	release=$(assets_lab_kernel) || release=
+	root=$(assets_lab)/root.img
+	if [ -z "$release" ] || [ ! -f "$root" ]; then
+		fail 66 'the lab is not there; run: isospin setup lab' || return
 	fi
-	lab_modules_img=$(assets_kernel_dir "$lab_release")/modules.img
-	lab_qemu=
-	conf_get lab_vmms LAB_VMMS
-	[ -z "$lab_vmms" ] || lab_init_vmms
-	lab_hang=$paths_state/lab/$lab_release/hang.ko
-	[ -f "$lab_hang" ] || [ "$DRY_RUN" -eq 1 ] ||
-		die 69 "$lab_hang is not built; run: isospin build lab"
+	modules=$(assets_kernel_dir "$release")/modules.img
+	# What the lab is for must be the same on any machine.
+	cpu=EPYC,+svm,cx16=off,erms=off,fsrm=off
+	conf_get vmms LAB_VMMS
+	[ -z "$vmms" ] || lab_find_vmms || return
+	hang=$paths_state/lab/$release/hang.ko
+	[ -f "$hang" ] || [ "$DRY_RUN" -eq 1 ] ||
+		fail 69 "$hang is not built; run: isospin build lab" || return
+	accel_choose || return
+	if [ -n "$lab_name" ]; then
+		vm_claim lab_dir "$lab_name" "$1" || return
+	else
+		vm_claim_next lab_dir lab_name lab "$1" || return
+	fi
+	base_set "$lab_name_var" "$lab_name"
+	base_set "$lab_var" "$lab_dir"
+	vmm_choose lab "$lab_name" || return
+	conf_get cpus LAB_CPUS "$lab_name"
+	conf_get_bytes mem LAB_MEM "$lab_name"
+	if [ -n "$vmms" ]; then
+		[ "$cpus" -ge 2 ] || cpus=2
+		[ "$mem" -ge 4294967296 ] || mem=4294967296
+	fi
+	# On a busy machine the timer seems not to work, a panic where
+	# interrupts are remapped.
+	boot_describe "$lab_dir" "$lab_name" lab "$release" "$cpus" "$mem" "$kept" \
+		APPEND "intel_iommu=on no_timer_check${append:+ $append}" \
+		LOG_MAX unlimited CPU_MODEL "$cpu" \
+		QEMU "${qemu:+$qemu/qemu-system-x86_64}" QEMU_RUN "$run" \
+		LAB_QEMU "$qemu" LAB_ROOT "$root" LAB_MODULES "$modules" \
+		LAB_DISK "$disk" LAB_VMMS "$vmms" &&
+		boot_take_cid "$lab_dir" || return
+	[ "$DRY_RUN" -eq 0 ] || return 0
+	boot_files "$lab_dir" || return
+	lab_checkout "$lab_dir" "$vmms" || fail 74 \
+		"$lab_dir/checkout.img: cannot be made; is the disk full?" || return
+	[ -z "$disk" ] || [ -e "$disk" ] || lab_disk_new "$disk"
 }
 
-# lab_init_vmms: for the monitors of LAB_VMMS. Of QEMU 7.2 their guests die, or
-# take the lab with them; what 10 has for a processor needs none of our masks.
-lab_init_vmms()
+# lab_find_vmms: for lab_prepare, where LAB_VMMS names VMMs. Of QEMU 7.2 their guests
+# die, or take the lab with them; what 10 has for a processor needs none of our masks.
+lab_find_vmms()
 {
-	conf_get_path lab_vmms LAB_VMMS
-	[ -f "$lab_vmms/firecracker" ] || [ -f "$lab_vmms/cloud-hypervisor" ] ||
-		die 78 "LAB_VMMS: $lab_vmms has no firecracker or cloud-hypervisor"
-	qemu_cpu_off=
-	case $(command -v "$qemu_bin" >/dev/null && "$qemu_bin" --version) in
+	conf_get_path vmms LAB_VMMS
+	[ -f "$vmms/firecracker" ] || [ -f "$vmms/cloud-hypervisor" ] || fail 78 \
+		"LAB_VMMS: $vmms has no firecracker or cloud-hypervisor" || return
+	cpu=EPYC,+svm
+	case $(command -v "$accel_qemu" >/dev/null && "$accel_qemu" --version) in
 	'QEMU emulator version '[1-9][0-9].*) return 0 ;;
 	esac
-	lab_qemu=$(assets_qemu) ||
-		die 66 'the lab has no QEMU for LAB_VMMS; run: isospin setup lab'
-	qemu_bin=$lab_qemu/qemu-system-x86_64
-	qemu_run=/proc/self/fd/8
+	qemu=$(assets_qemu) || fail 66 \
+		'the lab has no QEMU for LAB_VMMS; run: isospin setup lab' || return
+	run=/proc/self/fd/8
 }
 
-# image_lab RELEASE: the initial RAM disk, up to the boot's own part.
-image_lab()
+# lab_disk_new FILE: the disk on which everything that is written is kept.
+lab_disk_new()
 {
-	image_make "lab-$1.cpio" lab_stage "$1"
+	disk_empty "$1" "$lab_disk_mib" ||
+		fail 74 "$1: cannot be made; is the disk full?" || return
+	base_owner_fix "$1"
 }
 
-lab_stage()
+# lab_up NAME: the agent answers; share/lab/up makes the VM the lab.
+lab_up()
 {
-	local dir file list='' paths
+	local dir="$proc_dir/vms/$1"
 
-	dir=$(assets_kernel_dir "$1")
-	paths=$(lab_module_files "$dir" "$1") || return
-	image_put "$paths_guest/isospin-agent" isospin/agent 755 &&
-		image_put "$image_busybox" bin/busybox 755 &&
-		image_put "$paths_share/lab/init" init 755 || return
-	for file in $paths; do
-		dir=${file##*/}
-		dir=${dir%.xz}
-		image_put "$file" "modules/$dir" 644 || return
-		list="$list$dir$base_nl"
-	done
-	printf '%s' "$list" | image_text modules/list 644 &&
-		image_text isospin/modules 644 </dev/null || return
-	[ -n "$image_root" ] || return 0
-	mkdir -p "$image_root/dev" "$image_root/proc" &&
-		for file in sh $("$image_busybox" --list); do
-			[ "$file" = busybox ] || [ -e "$image_root/bin/$file" ] ||
-				ln -s busybox "$image_root/bin/$file" || return
-		done
+	vm_exec "$1" -- sh /mnt/share/lab/up >"$dir/up.log" 2>&1 </dev/null ||
+		launch_failed $? "$dir" 'its drivers were loaded' up.log || {
+		boot_advise "$dir"
+		return 69
+	}
 }
 
-# lab_module_files DIR RELEASE: the files of lab_modules and of what those need,
-# in the order in which they are loaded.
-lab_module_files()
-{
-	local module
-
-	for module in $lab_modules; do
-		/sbin/modprobe -d "$1" -S "$2" --show-depends "$module" ||
-			die 65 "kernel $2 has no module $module"
-	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }'
-}
-
-# lab_checkout FILE: the checkout as a file system, with a kernel for the VMs.
+# lab_checkout DIR VMMS: makes DIR/checkout.img, the checkout as a file system, with a
+# kernel for the VMs.
 lab_checkout()
 {
-	local stage="$vm_home/checkout"
+	local stage="$1/checkout" vmms="$2"
 
 	mkdir -- "$stage" || return 74
 	on_exit rm -rf -- "$stage"
-	lab_files | (cd -- "$TOP" &&
+	lab_files "$vmms" | (cd -- "$TOP" &&
 		/usr/bin/cpio -0 -p -d -m --quiet "$stage") || return 74
-	if [ -n "$lab_vmms" ]; then
+	if [ -n "$vmms" ]; then
 		mkdir -p -- "$stage/build/lab/vmms" &&
-			cp -- "$lab_vmms"/* "$stage/build/lab/vmms/" || return 74
+			cp -- "$vmms"/* "$stage/build/lab/vmms/" || return 74
 	fi
-	disk_make "$stage" "$1" || return 74
+	disk_make "$stage" "$1/checkout.img" || return 74
 	rm -rf -- "$stage"
 }
 
-# lab_files: the paths of what goes into it, each ended by a null byte.
+# lab_files VMMS: prints the paths of what goes into it, each ended by a null byte.
 lab_files()
 {
 	local dir release
@@ -130,7 +141,7 @@ lab_files()
 	dir=.vm-assets/kernels/$release
 	# In the packages of Debian 13 lib leads to usr/lib.
 	find "$dir/boot" "$dir/lib/modules/" "$dir/vmlinuz" -print0
-	[ -n "$lab_vmms" ] || return 0
+	[ -n "$1" ] || return 0
 	if release=$(assets_own_kernel); then
 		dir=.vm-assets/kernels/$release
 		find "$dir/lib" "$dir/vmlinuz" -print0
@@ -139,70 +150,4 @@ lab_files()
 	release=$(assets_nvidia_versions | head -n 1)
 	[ -z "$release" ] || find ".vm-assets/nvidia/$release" \( -type d -o \
 		-name 'nvidia-smi' -o -name 'libnvidia-ml.so*' -o -name lib \) -print0
-}
-
-# lab_start NAME COMMAND [ARG...]: proc_spawn with the lab's devices. The monitor
-# has no capability, so what belongs to the user behind sudo reaches it as open
-# files, fds 5 to 9.
-lab_start()
-{
-	local name="$1"
-
-	shift
-	# shellcheck disable=SC2016 # the inner shell's words
-	set -- "$name" sh -c 'root=$1 modules=$2 disk=$3 qemu=$4
-		shift 4
-		[ -z "$disk" ] || exec 7<>"$disk"
-		[ -z "$qemu" ] || exec 8<"$qemu/qemu-system-x86_64" 9<"$qemu/firmware"
-		exec "$@" 5<"$root" 6<"$modules"' sh \
-		"$lab_root" "$lab_modules_img" "$lab_disk" "$lab_qemu" "$@"
-	[ -z "$lab_qemu" ] || set -- "$@" -L /proc/self/fd/9
-	[ -z "$lab_vmms" ] || set -- "$@" -machine kernel-irqchip=split
-	set -- "$@" -device intel-iommu,intremap=on,aw-bits=48 \
-		-add-fd fd=5,set=1 -add-fd fd=6,set=2
-	lab_drive root /dev/fdset/1 on 0x10
-	set -- "$@" -blockdev "$lab_blockdev" -device "$lab_device"
-	lab_drive modules /dev/fdset/2 on 0x11
-	set -- "$@" -blockdev "$lab_blockdev" -device "$lab_device"
-	lab_drive checkout "$vm_home/checkout.img" on 0x12
-	set -- "$@" -blockdev "$lab_blockdev" -device "$lab_device"
-	if [ -n "$lab_disk" ]; then
-		lab_drive disk /dev/fdset/3 off 0x13
-		set -- "$@" -add-fd fd=7,set=3 \
-			-blockdev "$lab_blockdev" -device "$lab_device"
-	fi
-	lab_cards proc_spawn "$@" -machine sata=off,smbus=off
-}
-
-# lab_drive NAME FILE READONLY SLOT: sets lab_blockdev and lab_device.
-lab_drive()
-{
-	lab_blockdev="driver=file,node-name=$1,filename=$2,read-only=$3"
-	lab_device="virtio-blk-pci,drive=$1,addr=$4"
-}
-
-# lab_cards COMMAND [ARG...]: the cards, see isospin-lab(1). The firmware gives
-# the buses their numbers by slot: port1 has 01, port2 02, bridge 03. Last what is
-# apart: a device that names no bus would go there.
-lab_cards()
-{
-	"$@" -device VGA,addr=0x2 \
-		-device pcie-root-port,id=port1,chassis=1,addr=0x3.0,multifunction=on \
-		-device secondary-vga,bus=port1,addr=0.0,multifunction=on \
-		-device ich9-intel-hda,id=hda,bus=port1,addr=0.1 \
-		-audiodev none,id=sound \
-		-device hda-output,bus=hda.0,audiodev=sound \
-		-device pcie-root-port,id=port2,chassis=2,addr=0x3.1 \
-		-device pcie-pci-bridge,id=bridge,bus=port2 \
-		-device e1000,bus=bridge,addr=1,romfile= \
-		-device pci-testdev,bus=bridge,addr=2 \
-		-blockdev driver=null-co,node-name=nvme1,size=1073741824,read-zeroes=on \
-		-device nvme,serial=1,drive=nvme1,addr=0x5 \
-		-blockdev driver=null-co,node-name=nvme2,size=1073741824,read-zeroes=on \
-		-device nvme,serial=2,drive=nvme2,addr=0x6 \
-		-device edu,addr=0x7 \
-		-device pci-testdev,membar=64G,addr=0x8 \
-		-device pxb-pcie,id=apart,bus_nr=16,bypass_iommu=on,addr=0x9 \
-		-device pcie-root-port,id=port3,bus=apart,chassis=3 \
-		-device pci-testdev,bus=port3
 }

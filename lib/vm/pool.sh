@@ -2,14 +2,15 @@
 # pool.sh - workers that are ready before anybody wants one
 #
 # A pooled worker is one like all others: booted or restored, with its own name,
-# secret and link. It is marked by the file `pool` in its home, which holds a hash
-# of what it was made of, and has no owner. Whoever takes it removes the mark, under
-# vm_lock, and is its owner from then on.
+# secret and link. It is marked by the file `pool` in its directory, which holds a hash
+# of what it was made of, and has no owner. The command that takes it removes the mark,
+# under vm_lock, and is its owner from then on.
 #
-# One fill runs at a time and one waits, for it may have been told of a worker that
-# was taken after the first had counted. Needs vm boot snapshot.
+# DESCRIBE is a command that writes the record of what the worker NAME would be now to
+# DIR/vm.conf: DESCRIBE DIR NAME. One fill runs at a time and one waits, for it may have
+# been told of a worker that was taken after the first had counted. What fails sets why.
 
-use conf proc vm snapshot
+use conf record proc vm snapshot
 
 # pool_wanted: prints how many there are to be.
 pool_wanted()
@@ -20,7 +21,7 @@ pool_wanted()
 	printf '%s\n' "$n"
 }
 
-# pool_names: those that are there to be taken.
+# pool_names: prints those that are there to be taken.
 pool_names()
 {
 	local name state
@@ -31,66 +32,79 @@ pool_names()
 	done
 }
 
-# pool_fit RELEASE: prints the hash of what the worker vm_* describe is made of, and
-# of what the bridge is told of it.
+# pool_fit VAR DIR: sets VAR to the hash of what a worker is made of, and of what the
+# bridge is told of it.
 pool_fit()
 {
-	local caps snapshot
+	local pool_name pool_gpu pool_caps pool_snapshot
 
-	conf_get caps CAPABILITIES "$vm_conf"
-	snapshot_name "$1" || return
-	printf '%s\n' "$snapshot_name" "$gpu" "$caps" | snapshot_hash
+	record_read "$2/vm.conf" pool_name=NAME pool_gpu=GPU
+	conf_get pool_caps CAPABILITIES "$pool_name"
+	snapshot_name pool_snapshot "$2" || return
+	base_set "$1" "$(printf '%s\n' "$pool_snapshot" "$pool_gpu" "$pool_caps" |
+		snapshot_hash)"
 }
 
-# pool_is NAME DESCRIBE: selects it; whether it is what DESCRIBE would make of its
-# name now.
+# pool_is NAME DESCRIBE: whether the worker is what DESCRIBE would make of its name
+# now; 1 if it is not.
 pool_is()
 {
-	local is was
+	local draft is was rc=0
 
-	vm_select "$1"
-	"$2"
-	is=$(pool_fit "$release") || leave $?
-	{ read -r was <"$vm_home/pool"; } 2>/dev/null || was=
+	vm_draft draft || return
+	{ "$2" "$draft" "$1" && pool_fit is "$draft"; } || rc=$?
+	rm -rf -- "$draft"
+	[ "$rc" -eq 0 ] || return "$rc"
+	{ read -r was <"$proc_dir/vms/$1/pool"; } 2>/dev/null || was=
 	[ "$is" = "$was" ]
 }
 
-# pool_take DESCRIBE OWNER: selects a worker that is ready, and is what DESCRIBE would
-# have made of its name now; it is ours, as after vm_claim. 1 if there is none.
+# pool_take VAR DESCRIBE OWNER: sets VAR to the name of a worker that is ready, and is
+# what DESCRIBE would have made of its name now; it is ours, as after vm_claim. 1 if
+# there is none.
 pool_take()
 {
-	local name
+	local pool_name pool_rc
 
-	vm_lock
+	vm_lock || return
 	vm_sweep
-	for name in $(pool_names); do
-		if pool_is "$name" "$1"; then
-			vm_own "$2"
-			rm -f -- "$vm_home/pool"
+	for pool_name in $(pool_names); do
+		pool_rc=0
+		pool_is "$pool_name" "$2" || pool_rc=$?
+		case $pool_rc in
+		0)
+			vm_own "$pool_name" "$3" || return
+			rm -f -- "$proc_dir/vms/$pool_name/pool"
 			proc_unlock
-			return 0
-		fi
-		log_debug "the pooled worker '$name' is of another kind"
+			base_set "$1" "$pool_name"
+			return 0 ;;
+		1) log_debug "the pooled worker '$pool_name' is of another kind" ;;
+		*)
+			proc_unlock
+			return "$pool_rc" ;;
+		esac
 	done
 	proc_unlock
 	return 1
 }
 
-# pool_give FIT: the selected worker, which is ready, is anybody's.
+# pool_give NAME FIT: the worker, which is ready, is anybody's.
 pool_give()
 {
-	vm_lock
-	printf '%s\n' "$1" >"$vm_home/pool" ||
-		die 74 "$vm_home/pool: cannot be written; is the disk full?"
-	vm_keep
+	local file="$proc_dir/vms/$1/pool"
+
+	vm_lock || return
+	printf '%s\n' "$2" >"$file" ||
+		fail 74 "$file: cannot be written; is the disk full?" || return
+	vm_keep "$1" || return
 	proc_unlock
 }
 
 # pool_enter: until this command ends it alone fills the pool. 1 if another waits to
-# do so. Who waits holds fd 7, who fills fd 6.
+# do so. The one that waits holds fd 7, the one that fills fd 6.
 pool_enter()
 {
-	proc_mkdir "$proc_dir/pool"
+	proc_mkdir "$proc_dir/pool" || return
 	exec 7>>"$proc_dir/pool/waits" 6>>"$proc_dir/pool/fills"
 	flock -n 7 || return 1
 	flock 6
@@ -102,12 +116,20 @@ pool_enter()
 # pool_sweep DESCRIBE: ends those that are not what DESCRIBE makes of their names now.
 pool_sweep()
 {
-	local name
+	local name rc
 
-	vm_lock
+	vm_lock || return
 	vm_sweep
 	for name in $(pool_names); do
-		pool_is "$name" "$1" || vm_remove "$name" || :
+		rc=0
+		pool_is "$name" "$1" || rc=$?
+		case $rc in
+		0) ;;
+		1) vm_remove "$name" || log_warn "$why" ;;
+		*)
+			proc_unlock
+			return "$rc" ;;
+		esac
 	done
 	proc_unlock
 }
@@ -124,7 +146,7 @@ pool_missing()
 # pool_refill COMMAND [ARG...]: starts that, which fills the pool, and goes on.
 pool_refill()
 {
-	proc_mkdir "$proc_dir/pool"
+	proc_mkdir "$proc_dir/pool" || return
 	setsid "$@" </dev/null >>"$proc_dir/pool/log" 2>&1 3>&- 4>&- 5>&- 6>&- \
 		7>&- 8>&- 9>&- &
 }

@@ -4,51 +4,55 @@
 # A template is a worker that is booted with the shim on hold, and saved; then it
 # is gone. What was saved is in $ASSETS_DIR/snapshots/HOST-KEY/, 0700:
 #
-#	state, memory  the monitor's own; memory is empty where state holds all
+#	state, memory  the VMM's own; memory is empty where state holds all
 #	agent.secret   proves the host to the agent of a clone, once
 #	about          what the first two were like when they were whole
 #
-# HOST is a hash of the machine and monitor, KEY of all else that must be as it
+# HOST is a hash of the machine and VMM, KEY of all else that must be as it
 # was: kernel, images, size, configuration. A directory has its name once it is
-# whole. Its files may be read by all who get there: monitors have users of their
+# whole. Its files may be read by all who get there: VMMs have users of their
 # own, and are given the open files.
 #
-# Needs assets boot conf image proc vm vmm.
+# DIR is a VM's directory, see vm.sh. What fails sets why.
 
-use conf proc assets vmm vm boot
+use record proc assets vmm vm boot
 
 snapshot_cpuinfo=/proc/cpuinfo
 # So many are kept, as several GPU VMs or sizes of workers may want them in turn.
 snapshot_keep=4
 
-# snapshot_prepare RELEASE: has the selected VM, which vm_* describe, go on from a
-# snapshot, made if there is none that fits.
+# snapshot_prepare DIR: has the worker go on from a snapshot, made if there is none
+# that fits. Adds SNAPSHOT, SNAPSHOT_DIR and RESTORE to the record.
 snapshot_prepare()
 {
-	vmm_saves
-	snapshot_root=$assets_dir/snapshots
-	boot_restored=1
-	vm_snapshot=$snapshot_root/HOST-KEY
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	snapshot_name "$1"
-	vm_snapshot=$snapshot_root/$snapshot_name
-	! snapshot_whole "$vm_snapshot" || return 0
-	snapshot_lock
-	# Another may have made it meanwhile.
-	snapshot_whole "$vm_snapshot" || snapshot_make "$1"
-	exec 8>&-
+	local root="$assets_dir/snapshots" name=HOST-KEY rc=0
+
+	vmm_saves "$1" || return
+	if [ "$DRY_RUN" -eq 0 ]; then
+		snapshot_name name "$1" || return
+		if ! snapshot_whole "$root/$name"; then
+			snapshot_lock "$1" "$root" || return
+			# Another may have made it meanwhile.
+			snapshot_whole "$root/$name" ||
+				snapshot_make "$1" "$root" "$name" || rc=$?
+			exec 8>&-
+			[ "$rc" -eq 0 ] || return "$rc"
+		fi
+	fi
+	record_add "$1/vm.conf" SNAPSHOT "$name" SNAPSHOT_DIR "$root/$name" \
+		RESTORE yes
 }
 
-# snapshot_name RELEASE: sets snapshot_host and snapshot_name.
+# snapshot_name VAR DIR: sets VAR to HOST-KEY of the worker.
 snapshot_name()
 {
-	local key
+	local snapshot_host snapshot_key
 
-	if ! snapshot_host=$(snapshot_of_host) ||
-		! key=$(snapshot_of_worker "$1"); then
-		die 70 'what a snapshot must fit cannot be read'
+	if ! snapshot_host=$(snapshot_of_host "$2") ||
+		! snapshot_key=$(snapshot_of_worker "$2"); then
+		fail 70 'what a snapshot must fit cannot be read' || return
 	fi
-	snapshot_name=$snapshot_host-$key
+	base_set "$1" "$snapshot_host-$snapshot_key"
 }
 
 snapshot_hash()
@@ -58,26 +62,27 @@ snapshot_hash()
 
 snapshot_of_host()
 {
-	local text
+	local text vmm accel_is
 
-	text=$(uname -r && vmm_key && awk -F : '
+	record_read "$1/vm.conf" vmm=VMM accel_is=ACCEL
+	text=$(uname -r && vmm_key "$1" && awk -F : '
 		/^$/ { exit }
 		/^(vendor_id|cpu family|model|model name|stepping|microcode|flags)[ \t]/
 		' "$snapshot_cpuinfo") || return
-	printf '%s\n' "$vmm" "$vmm_accel" "$text" | snapshot_hash
+	printf '%s\n' "$vmm" "$accel_is" "$text" | snapshot_hash
 }
 
 snapshot_of_worker()
 {
-	local agent broker kernel images
+	local release cpus mem agent broker kernel images
 
-	conf_get agent AGENT_PORT "$vm_conf"
-	conf_get broker BROKER_PORT "$vm_conf"
+	record_read "$1/vm.conf" release=KERNEL cpus=CPUS mem=MEM \
+		agent=AGENT_PORT broker=BROKER_PORT
 	# The file from which others may be made at any time.
-	kernel=$(stat -L -c '%i %s %Y' -- "$(assets_kernel_dir "$1")/vmlinuz") ||
-		return
+	kernel=$(stat -L -c '%i %s %Y' \
+		-- "$(assets_kernel_dir "$release")/vmlinuz") || return
 	images=$(boot_pieces "$1" snapshot_stamps) || return
-	printf '%s\n' "$vm_cpus" "$vm_mem" "$agent" "$broker" "$kernel" \
+	printf '%s\n' "$cpus" "$mem" "$agent" "$broker" "$kernel" \
 		"$images" | snapshot_hash
 }
 
@@ -115,127 +120,103 @@ snapshot_whole()
 	return 1
 }
 
-# snapshot_give_up: nothing came up from vm_snapshot; it may be damaged where no seal
-# shows it, and the next worker shall have another.
+# snapshot_give_up DIR: the worker did not come up from its snapshot, if it has one;
+# that may be damaged where no seal shows it, and the next worker shall have another.
 snapshot_give_up()
 {
-	log_warn "$vm_snapshot is removed: a worker did not come up from it"
-	rm -rf -- "$vm_snapshot"
+	local restore snapshot_dir
+
+	record_read "$1/vm.conf" restore=RESTORE snapshot_dir=SNAPSHOT_DIR
+	[ "$restore" = yes ] || return 0
+	log_warn "$snapshot_dir is removed: a worker did not come up from it"
+	rm -rf -- "$snapshot_dir"
 }
 
-# snapshot_lock: in fd 8. One snapshot is made at a time; who waits will find it.
+# snapshot_lock DIR ROOT: in fd 8. One snapshot is made at a time; a command that
+# waits will find it.
 snapshot_lock()
 {
-	mkdir -p -- "$snapshot_root" ||
-		die 74 "$snapshot_root: cannot be made"
-	true 2>/dev/null >>"$snapshot_root/.lock" ||
-		die 74 "$snapshot_root: cannot be written; is the disk full?"
-	base_owner_fix "$snapshot_root" "$snapshot_root/.lock"
-	exec 8>>"$snapshot_root/.lock"
+	local seconds
+
+	record_get seconds "$1/vm.conf" BOOT_TIMEOUT
+	mkdir -p -- "$2" ||
+		fail 74 "$2: cannot be made; is the disk full?" || return
+	true 2>/dev/null >>"$2/.lock" ||
+		fail 74 "$2: cannot be written; is the disk full?" || return
+	base_owner_fix "$2" "$2/.lock"
+	exec 8>>"$2/.lock"
 	! flock -n 8 || return 0
 	log_info 'waiting for another command that makes a snapshot'
 	flock -w $((seconds + 120)) 8 ||
-		die 75 "another command holds $snapshot_root/.lock; try again"
+		fail 75 "another command holds $2/.lock; try again"
 }
 
-# snapshot_make RELEASE: needs snapshot_lock. The template is a VM of its own, and
-# has nothing of the selected one but its configuration.
+# snapshot_make DIR ROOT NAME: makes the snapshot ROOT/NAME for the worker; needs
+# snapshot_lock. The template is a VM of its own, whose record is the worker's but for
+# its name and place, and that it is saved.
 snapshot_make()
 {
-	local name="$vm_name" cid="$vm_cid" kernel="$vm_kernel" kept="$vm_kept"
-	local start="$boot_start" log_max="$boot_log_max" to="$vm_snapshot"
+	local new="$2/.new.$$" dir name
 
-	rm -rf -- "$snapshot_root"/.new.*
-	vm_snapshot=$snapshot_root/.new.$$
-	on_exit rm -rf -- "$vm_snapshot"
-	{ mkdir -m 700 -- "$vm_snapshot" && : >"$vm_snapshot/state" &&
-		: >"$vm_snapshot/memory"; } ||
-		die 74 "$vm_snapshot: cannot be made; is the disk full?"
+	rm -rf -- "$2"/.new.*
+	on_exit rm -rf -- "$new"
+	{ mkdir -m 700 -- "$new" && : >"$new/state" && : >"$new/memory"; } ||
+		fail 74 "$new: cannot be made; is the disk full?" || return
 	step_begin 'making the snapshot that workers start from'
-	vm_claim_next template
-	vm_conf=$name
-	vm_kept=0
-	boot_start=snapshot_open
-	boot_log_max=unlimited
-	boot_restored=0
-	snapshot_boot "$1"
-	vmm_snapshot
-	vm_remove "$vm_name" || die 75 "VM '$vm_name' does not end"
-	snapshot_publish "$to"
+	vm_claim_next dir name template &&
+		record_derive "$1/vm.conf" "$dir/vm.conf" NAME "$name" DIR "$dir" \
+			KEPT no RESTORE no SNAPSHOT_DIR "$new" LOG_MAX unlimited &&
+		snapshot_boot "$dir" && vmm_snapshot "$dir" &&
+		vm_remove "$name" && snapshot_publish "$new" "$2/$3" || return
 	step_end
-	boot_start=$start boot_log_max=$log_max boot_restored=1
-	vm_select "$name"
-	vm_cid=$cid vm_kernel=$kernel vm_kept=$kept vm_snapshot=$to
-	vm_uds=$vm_home/vsock.sock
 }
 
+# snapshot_boot DIR: boots the template.
 snapshot_boot()
 {
-	boot_take_cid "$vm_cid"
-	vm_uds=$vm_home/vsock.sock
-	vm_initrd=$vm_home/initrd
-	vm_note ROLE worker
-	boot_note "$1"
-	{
-		boot_conf
-		echo TEMPLATE=yes
-	} >"$vm_home/boot.conf"
-	boot_initrd "$1"
-	cp -- "$vm_home/agent.secret" "$vm_snapshot/" ||
-		die 74 "$vm_snapshot: cannot be written; is the disk full?"
-	boot_vm 'isospin: template ready' "$seconds"
+	local to
+
+	record_get to "$1/vm.conf" SNAPSHOT_DIR
+	boot_take_cid "$1" && vmm_place "$1" &&
+		boot_files "$1" TEMPLATE=yes || return
+	cp -- "$1/agent.secret" "$to/" ||
+		fail 74 "$to: cannot be written; is the disk full?" || return
+	boot_vm "$1" 'isospin: template ready'
 }
 
-# snapshot_open NAME COMMAND [ARG...]: proc_spawn with the snapshot's files open; to
-# be written while it is made.
-snapshot_open()
-{
-	local name="$1" how=r
-
-	shift
-	[ "$boot_restored" -eq 1 ] || how=w
-	# shellcheck disable=SC2016 # the inner shell's words
-	proc_spawn "$name" sh -c 'dir=$1 how=$2
-		shift 2
-		case $how in
-		r) exec "$@" 5<"$dir/state" 6<"$dir/memory" ;;
-		w) exec "$@" 5<>"$dir/state" 6<>"$dir/memory" ;;
-		esac' sh "$vm_snapshot" "$how" "$@"
-}
-
-# snapshot_publish DIR: what was written is whole, and gets its name. Holes take the
-# place of memory that nobody has touched. sync by its path: busybox ash prefers
-# busybox's, which takes no names.
+# snapshot_publish NEW DIR: what was written to NEW is whole, and gets its name. Holes
+# take the place of memory that nobody has touched. sync by its path: busybox ash
+# prefers busybox's, which takes no names.
 snapshot_publish()
 {
-	fallocate -d -- "$vm_snapshot/memory" 2>/dev/null || :
-	! base_sudo_user || chown -R "$SUDO_UID:$SUDO_GID" -- "$vm_snapshot"
-	if ! chown "$(stat -c %u:%g -- "$vm_snapshot")" -- "$vm_snapshot/state" \
-			"$vm_snapshot/memory" ||
-		! chmod 444 -- "$vm_snapshot/state" "$vm_snapshot/memory" ||
-		! snapshot_seal "$vm_snapshot" >"$vm_snapshot/about" ||
-		! base_owner_fix "$vm_snapshot/about" ||
-		! /bin/sync -- "$vm_snapshot"/* "$vm_snapshot" ||
-		! rm -rf -- "$1" || ! mv -T -- "$vm_snapshot" "$1"; then
-		die 74 "$1: cannot be made; is the disk full?"
+	fallocate -d -- "$1/memory" 2>/dev/null || :
+	! base_sudo_user || chown -R "$SUDO_UID:$SUDO_GID" -- "$1"
+	if ! chown "$(stat -c %u:%g -- "$1")" -- "$1/state" "$1/memory" ||
+		! chmod 444 -- "$1/state" "$1/memory" ||
+		! snapshot_seal "$1" >"$1/about" ||
+		! base_owner_fix "$1/about" ||
+		! /bin/sync -- "$1"/* "$1" ||
+		! rm -rf -- "$2" || ! mv -T -- "$1" "$2"; then
+		fail 74 "$2: cannot be made; is the disk full?" || return
 	fi
-	snapshot_sweep
+	snapshot_sweep "$2"
 }
 
-# snapshot_sweep: removes those that another machine or monitor has made, and the
-# oldest. A VM that maps one keeps what it maps.
+# snapshot_sweep DIR: removes those that another machine or VMM than DIR's has made,
+# and the oldest. A VM that maps one keeps what it maps.
 snapshot_sweep()
 {
-	local dir n=0
+	local root="${1%/*}" host="${1##*/}" dir n=0
 
+	host=${host%%-*}
 	# shellcheck disable=SC2012 # names of ours: hexadecimal and a dash
-	ls -t -- "$snapshot_root" | while IFS= read -r dir; do
+	ls -t -- "$root" | while IFS= read -r dir; do
 		case $dir in
-		"$snapshot_host"-*)
+		"$host"-*)
 			n=$((n + 1))
 			[ "$n" -gt "$snapshot_keep" ] || continue ;;
 		esac
 		log_debug "removing the snapshot $dir"
-		rm -rf -- "${snapshot_root:?}/$dir"
+		rm -rf -- "${root:?}/$dir"
 	done
 }

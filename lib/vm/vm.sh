@@ -1,49 +1,70 @@
 # shellcheck shell=sh
-# vm.sh - virtual machines: claim a name, boot, wait, run commands, stop
+# vm.sh - VM directories: claim a name, run commands in the VM, stop it
 #
-# One VM's state is $proc_dir/vms/NAME, 0700:
+# A VM is its directory, $proc_dir/vms/NAME, 0700:
 #
-#	vm.conf              KEY=value: what it is; READY_NS once it is up
+#	vm.conf              the record of what it is, see below
 #	owner/pid            the command that stops it when it ends; absent once
 #	                     the VM is kept (--detach)
-#	vmm/, vsock-device/  pid and log of its two processes
+#	vmm/, vsock-device/  pid and log of its two processes; tie/: of the one that
+#	                     ends the VM with another process
 #	console.log          what the guest says
 #	vsock.sock           host to guest: "CONNECT port"; guest to host, port P:
 #	                     vsock.sock_P
 #	pool                 it is kept for whoever wants one; what it was made of
 #	agent.secret         proves the host to the guest's agent, in this boot
 #	broker.secret        GPU VM: proves the bridge to the broker
-#	initrd
+#	initrd, kernel       while it boots
 #
-# What the bridge serves is in $proc_dir/bridge.d, see scripts/vsock-bridge.sh.
-# A VM's CID is held machine-wide by $proc_run/cids/CID, which names its home.
+# The command that prepares a VM decides everything and writes it to vm.conf. Whatever
+# boots, saves or looks at the VM is given the directory and reads only the record:
 #
-# Needs base opt conf poll proc; vm_init assets too.
+#	NAME, ROLE           ROLE: gpu, worker or lab
+#	DIR                  the directory; with --dry-run the record is elsewhere
+#	KEPT                 yes: the VM outlives the command
+#	CPUS, MEM            MEM in bytes
+#	KERNEL, KERNEL_FILE  the release; the file that the VMM boots
+#	APPEND               words for the kernel's command line
+#	VMM, VMM_WHY, VMM_TEXT, ACCEL, ACCEL_WHY, VSOCK, VSOCK_WHY
+#	                     what vmm_choose has chosen; a VMM may add keys
+#	CID, UDS             the guest's CID; the socket, if it is not vsock.sock
+#	AGENT_PORT, BROKER_PORT, BOOT_TIMEOUT, NONFREE, HUGEPAGES
+#	                     of the configuration, as it is for this VM
+#	DEVICES, CARDS       PCI addresses handed to it; the same for people
+#	DISK                 an image that it reads, fd 5 of the VMM
+#	GPU, DRIVER, DRIVER_VERSION  the GPU VM of a worker; the driver
+#	SNAPSHOT, SNAPSHOT_DIR, RESTORE  RESTORE=yes: it goes on from the snapshot,
+#	                     else it is saved to that; fds 5 and 6 of the VMM are its
+#	                     state and memory
+#	LOG_MAX              bytes that the guest's console may fill, once it is up
+#	BOOT_NS, READY_NS, PHASES  once it is up
+#
+# The bridge's registry is $proc_dir/bridge.d, see scripts/vsock-bridge.sh.
+# A VM's CID is held machine-wide by $proc_run/cids/CID, which names its directory.
 
-use conf record proc assets
+use opt conf record proc assets
 
-vm_fail_lines=15
 vm_notify_socket=
-vm_cwd=/
-vm_shell=/bin/sh
 
 # vm_init: reads configuration and state, after the options were parsed.
 vm_init()
 {
-	conf_load "$opt_conf" || die $? "$why"
+	local vm_path
+
+	conf_load "$opt_conf" || return
 	if [ "$DRY_RUN" -eq 1 ]; then
-		proc_where "$opt_instance"
+		proc_where "$opt_instance" || return
 	else
-		proc_init "$opt_instance"
+		proc_init "$opt_instance" || return
 	fi
 	assets_init
-	vm_tool vm_vmctl vmctl
+	proc_tool vm_path vmctl || return
 	vm_notify_socket=${NOTIFY_SOCKET:-}
 	unset NOTIFY_SOCKET
 }
 
-# vm_notify TEXT: what we were started for is there. Tells systemd if that has
-# started us (Type=notify); nobody else that we start can.
+# vm_notify TEXT: the command is up. Tells systemd if that has started it
+# (Type=notify), and keeps the way to do so from everything that it starts.
 vm_notify()
 {
 	[ -n "$vm_notify_socket" ] || return 0
@@ -51,44 +72,39 @@ vm_notify()
 		log_warn 'systemd was not told that this is ready'
 }
 
-# vm_tool VAR NAME: the path of one of our programs, or ends the command.
-vm_tool()
+# vm_dir VAR NAME: sets VAR to the directory of the VM NAME, there or not; 64 if that
+# is no name.
+vm_dir()
 {
-	local vm_path="$paths_bin/$2"
-
-	[ -x "$vm_path" ] || [ "$DRY_RUN" -eq 1 ] ||
-		die 69 "$vm_path is not built; run isospin demo first, or make"
-	base_set "$1" "$vm_path"
-}
-
-# vm_select NAME: sets vm_name, vm_key (for proc_*), vm_home, and vm_conf, the name
-# for which its configuration is looked up.
-vm_select()
-{
-	case $1 in
+	case $2 in
 	'' | *[!a-z0-9-]* | -* | ?????????????????????????????????*)
-		die 64 "'$1' is no name for a VM: 1 to 32 of a-z, 0-9 and -" ;;
+		fail 64 "'$2' is no name for a VM: 1 to 32 of a-z, 0-9 and -" ||
+			return ;;
 	esac
-	vm_name=$1
-	vm_conf=$1
-	vm_key=vms/$1
-	vm_home=$proc_dir/vms/$1
 	# The longest name of a socket: vsock.sock_65535.
-	[ "${#vm_home}" -le 89 ] ||
-		die 78 "$vm_home: too long for a socket's address; set RUN_DIR"
+	[ $((${#proc_dir} + ${#2})) -le 84 ] || fail 78 "$proc_dir/vms/$2: too \
+long for a socket's address; set RUN_DIR" || return
+	base_set "$1" "$proc_dir/vms/$2"
 }
 
-# vm_get VAR KEY [NAME]: a value of vm.conf, of the selected VM or of NAME;
-# empty and 1 if it has none.
+# vm_get VAR KEY NAME: sets VAR to what the record of the VM NAME says; empty, and 1,
+# if it has no such key.
 vm_get()
 {
-	record_get "$1" "$proc_dir/vms/${3:-$vm_name}/vm.conf" "$2"
+	record_get "$1" "$proc_dir/vms/$3/vm.conf" "$2"
 }
 
-# vm_note KEY VALUE: adds to the selected VM's vm.conf.
-vm_note()
+# vm_draft VAR: sets VAR to a directory for the record of a VM that is only thought of;
+# it is removed when the command ends.
+vm_draft()
 {
-	record_add "$vm_home/vm.conf" "$@" || die $? "$why"
+	local vm_made
+
+	vm_made=$(mktemp -d) ||
+		fail 74 'a temporary directory cannot be made; is the disk full?' ||
+		return
+	on_exit rm -rf -- "$vm_made"
+	base_set "$1" "$vm_made"
 }
 
 # vm_names: the names of all VMs of this instance.
@@ -104,7 +120,7 @@ vm_names()
 }
 
 # vm_state VAR NAME: absent, starting, running, pooled (it runs, and nobody has
-# taken it), ended (its monitor is gone) or stale (the command that owned it is
+# taken it), ended (its VMM is gone) or stale (the command that owned it is
 # gone, or a pooled one's GPU VM is, or has another driver now).
 vm_state()
 {
@@ -144,10 +160,9 @@ vm_pooled()
 # holds the lock prepares a VM, which ends by itself.
 vm_lock()
 {
-	proc_lock "$proc_dir/lock" 1 && return 0
+	! proc_lock "$proc_dir/lock" 1 || return 0
 	log_info 'waiting for another command that prepares a VM'
-	proc_lock "$proc_dir/lock" 60 ||
-		die 75 "another command holds $proc_dir/lock; try again"
+	proc_lock "$proc_dir/lock" 60
 }
 
 # vm_sweep: removes what commands and VMs that died, or a boot before this one,
@@ -166,52 +181,58 @@ vm_sweep()
 	done
 }
 
-# vm_claim [OWNER]: the selected name is ours, and is released when this command
-# ends, unless vm_keep was called. OWNER is the process that --owner names: once
-# it has been killed, and kill-vms has been here, nobody wants the VM.
+# vm_claim VAR NAME [OWNER]: sets VAR to the directory of the VM NAME, which is ours,
+# and is released when this command ends, unless vm_keep was called. OWNER is the
+# process that --owner names: once it has been killed, and kill-vms has been here,
+# nobody wants the VM. With --dry-run it is a draft.
 vm_claim()
 {
-	local state
+	local vm_is
 
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	vm_lock
+	vm_dir "$1" "$2" || return
+	[ "$DRY_RUN" -eq 0 ] || { vm_draft "$1"; return; }
+	vm_lock || return
 	vm_sweep
-	vm_state state "$vm_name"
-	[ "$state" = absent ] || die 75 "a VM '$vm_name' is $state already; \
-see isospin status, or stop it: isospin kill-vms $vm_name"
-	vm_own "${1:-}"
+	vm_state vm_is "$2"
+	if [ "$vm_is" != absent ]; then
+		proc_unlock
+		fail 75 "a VM '$2' is $vm_is already; see isospin status, or stop \
+it: isospin kill-vms $2" || return
+	fi
+	vm_own "$2" "${3:-}" || return
 	proc_unlock
 }
 
-# vm_claim_next PREFIX [OWNER]: selects and claims the first free name PREFIX1, ...
+# vm_claim_next VAR NAME-VAR PREFIX [OWNER]: the same for the first free name of
+# PREFIX1, ..., to which NAME-VAR is set.
 vm_claim_next()
 {
-	local n=1
+	local vm_n=1
 
-	vm_select "$1$n"
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	vm_lock
+	base_set "$2" "${3}1"
+	vm_dir "$1" "${3}1" || return
+	[ "$DRY_RUN" -eq 0 ] || { vm_draft "$1"; return; }
+	vm_lock || return
 	vm_sweep
-	while [ -e "$vm_home" ]; do
-		n=$((n + 1))
-		vm_select "$1$n"
+	while [ -e "$proc_dir/vms/$3$vm_n" ]; do
+		vm_n=$((vm_n + 1))
 	done
-	vm_own "${2:-}"
+	base_set "$2" "$3$vm_n"
+	vm_dir "$1" "$3$vm_n" && vm_own "$3$vm_n" "${4:-}" || return
 	proc_unlock
 }
 
-# vm_own OWNER: needs vm_lock. The release first: a signal may come between the
+# vm_own NAME OWNER: needs vm_lock. The release first: a signal may come between the
 # two.
 vm_own()
 {
 	local start
 
-	[ -z "$1" ] || proc_start_time start "$1" ||
-		die 64 "--owner: there is no process $1"
-	proc_room
-	on_exit vm_abandon "$vm_name"
-	proc_mkdir "$proc_dir/vms"
-	proc_record "$vm_key/owner" "$$"
+	[ -z "$2" ] || proc_start_time start "$2" ||
+		fail 64 "--owner: there is no process $2" || return
+	proc_room || return
+	on_exit vm_abandon "$1"
+	proc_mkdir "$proc_dir/vms" && proc_record "vms/$1/owner" "$$"
 }
 
 vm_abandon()
@@ -223,20 +244,20 @@ vm_abandon()
 	[ "$vm_owner" -ne "$$" ] || vm_remove "$1"
 }
 
-# vm_keep [PID]: the selected VM outlives this command; with PID, until that
-# process ends and the next command sweeps.
+# vm_keep NAME [PID]: the VM outlives this command; with PID, until that process ends
+# and the next command sweeps.
 vm_keep()
 {
-	if [ -n "${1:-}" ]; then
-		proc_record "$vm_key/owner" "$1" ||
-			die 64 "--owner: there is no process $1"
+	if [ -n "${2:-}" ]; then
+		proc_record "vms/$1/owner" "$2" ||
+			fail $? "--owner: $why"
 	else
-		rm -rf -- "$vm_home/owner"
+		rm -rf -- "$proc_dir/vms/$1/owner"
 	fi
 }
 
 # vm_remove NAME...: stops them side by side and removes their state. The logs
-# stay for isospin logs, those of the last VM of a name. 1 if one does not end.
+# stay for isospin logs, those of the last VM of a name. 75 if one does not end.
 vm_remove()
 {
 	local name ready owner makers='' vmms='' others='' rc=0
@@ -252,7 +273,7 @@ vm_remove()
 		others="$others vms/$name/vsock-device vms/$name/tie"
 	done
 	# shellcheck disable=SC2086 # a list of names
-	proc_stop $makers || rc=1
+	proc_stop $makers || rc=$?
 	for name; do
 		# Also what a signal has kept from its name.
 		run rm -f -- "$proc_dir/bridge.d/$name.worker" \
@@ -260,9 +281,9 @@ vm_remove()
 			"$proc_dir/bridge.d/$name.gpu" \
 			"$proc_dir/bridge.d/.$name.gpu"
 	done
-	# The monitors first: one whose device is gone would complain.
+	# The VMMs first: one whose vsock-device is gone would complain.
 	# shellcheck disable=SC2086 # lists of names
-	{ proc_stop $vmms && proc_stop $others; } || rc=1
+	{ proc_stop $vmms && proc_stop $others; } || rc=$?
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	for name; do
 		! proc_gone "vms/$name/vmm" "vms/$name/vsock-device" \
@@ -280,7 +301,7 @@ vm_forget()
 		{ read -r held <"$proc_run/cids/$cid"; } 2>/dev/null || :
 		[ "$held" != "$home" ] || rm -f -- "$proc_run/cids/$cid"
 	fi
-	vm_save_logs "$1"
+	vm_save_logs "$1" || log_warn "the logs of VM '$1' are lost: $why"
 	rm -rf -- "$home"
 }
 
@@ -288,14 +309,14 @@ vm_save_logs()
 {
 	local home="$proc_dir/vms/$1" file
 
-	proc_mkdir "$proc_dir/log"
+	proc_mkdir "$proc_dir/log" || return
 	for file in console.log vmm/log vsock-device/log; do
 		[ ! -s "$home/$file" ] || vm_save_log "$home/$file" \
 			"$proc_dir/log/$1.${file%[./]log}"
 	done
 }
 
-# Its end is what anyone asks for; a guest may have filled a disk.
+# vm_save_log FROM TO: the end is what people ask for; a guest may have filled a disk.
 vm_save_log()
 {
 	tail -c 65536 -- "$1" >"$2"
@@ -306,7 +327,7 @@ vm_now()
 {
 	local vm_ns
 
-	vm_ns=$("$vm_vmctl" now) || die 70 'vmctl now failed'
+	vm_ns=$("$paths_bin/vmctl" now) || fail 70 'vmctl now failed' || return
 	base_set "$1" "$vm_ns"
 }
 
@@ -325,34 +346,34 @@ vm_address()
 	fi
 }
 
-# vm_exec NAME [FLAG...] -- COMMAND [ARG...]: runs it in a running VM; its
-# status. vm_exec_how may hold a command that runs vmctl (exec, setsid).
+# vm_exec NAME [FLAG...] -- COMMAND [ARG...]: runs it in a running VM; its status.
 vm_exec()
 {
-	local name="$1" address port
+	vm_exec_by '' "$@"
+}
 
-	shift
+# vm_exec_by HOW NAME...: the same; HOW is a command that runs vmctl (exec, setsid).
+vm_exec_by()
+{
+	local how="$1" name="$2" address port
+
+	shift 2
 	vm_address address "$name"
 	vm_get port AGENT_PORT "$name"
 	# shellcheck disable=SC2086 # a command and its words, or nothing
-	${vm_exec_how:-} "$vm_vmctl" exec "$address" --port "$port" \
+	$how "$paths_bin/vmctl" exec "$address" --port "$port" \
 		--secret-file "$proc_dir/vms/$name/agent.secret" "$@"
 }
 
-# vm_show NAME: one line, or with --json one object, about a VM.
+# vm_show NAME: prints a line, or with --json an object, about a VM.
 vm_show()
 {
 	local name="$1" role cid gpu version accel boot phases state pid=0
 
 	vm_state state "$name"
 	proc_pid pid "vms/$name/vmm" || :
-	vm_get role ROLE "$name" || :
-	vm_get cid CID "$name" || :
-	vm_get gpu GPU "$name" || :
-	vm_get version DRIVER_VERSION "$name" || :
-	vm_get accel ACCEL "$name" || :
-	vm_get boot BOOT_NS "$name" || :
-	vm_get phases PHASES "$name" || :
+	record_read "$proc_dir/vms/$name/vm.conf" role=ROLE cid=CID gpu=GPU \
+		version=DRIVER_VERSION accel=ACCEL boot=BOOT_NS phases=PHASES || :
 	if [ "$opt_json" -eq 1 ]; then
 		jq -cn --arg name "$name" --arg role "$role" \
 			--arg state "$state" --arg cid "${cid:-0}" \
@@ -384,37 +405,37 @@ vm_printable()
 	LC_ALL=C /bin/sed -u 's/[^[:print:]\t]//g'
 }
 
-# vm_pass_through NAME ROLE [COMMAND...]: runs it there, or a shell on a
-# terminal, and ends with its status.
+# vm_pass_through ROLE NAME TTY CWD SHELL [COMMAND...]: runs it in the VM NAME, in the
+# directory CWD, with a terminal if TTY is 1; without COMMAND, SHELL on a terminal. Its
+# status; 69, and why, if it could not be run. For base_pass_on.
 vm_pass_through()
 {
-	local name="$1" role="$2" state is
+	local role="$1" name="$2" tty="$3" cwd="$4" shell="$5" state is
+	local how='exec setsid'
 
-	shift 2
-	base_own_status=125
+	shift 5
 	vm_state state "$name"
 	[ "$state" = running ] ||
-		die 69 "VM '$name' is $state; see isospin status"
+		fail 69 "VM '$name' is $state; see isospin status" || return
 	vm_get is ROLE "$name" || :
-	[ "$is" = "$role" ] || die 69 "'$name' is no $role VM; see isospin status"
+	[ "$is" = "$role" ] ||
+		fail 69 "'$name' is no $role VM; see isospin status" || return
 	if [ $# -eq 0 ]; then
 		tty=1
-		set -- "$vm_shell" -l
+		set -- "$shell" -l
 	fi
-	set -- --cwd "$vm_cwd" -- "$@"
-	vm_exec_how='exec setsid'
-	if [ "${tty:-0}" -eq 1 ]; then
+	set -- --cwd "$cwd" -- "$@"
+	if [ "$tty" -eq 1 ]; then
 		set -- --tty --env "TERM=${TERM:-linux}" "$@"
-		vm_exec_how='exec'
+		how='exec'
 	fi
 	# A job in the background loses stdin unless it comes by another way.
 	exec 4<&0
-	(vm_exec "$name" "$@") <&4 &
+	(vm_exec_by "$how" "$name" "$@") <&4 &
 	vm_forward "$!"
 }
 
-# vm_forward PID: our child PID alone gets the signals that we get; ends the
-# command with its status.
+# vm_forward PID: our child PID alone gets the signals that we get; its status.
 vm_forward()
 {
 	local rc sig
@@ -428,20 +449,6 @@ vm_forward()
 		rc=0
 		wait "$1" || rc=$?
 		# It is still there if a signal has ended the wait.
-		kill -0 "$1" 2>/dev/null || leave "$rc"
+		kill -0 "$1" 2>/dev/null || return "$rc"
 	done
-}
-
-# bridge_remove: stops the bridge.
-bridge_remove()
-{
-	proc_stop bridge || die 75 'the bridge does not end'
-	run rm -rf -- "$proc_dir/bridge/owner"
-}
-
-# bridge_sweep: stops a bridge whose owner is gone. Needs vm_lock.
-bridge_sweep()
-{
-	[ -e "$proc_dir/bridge/owner" ] || return 0
-	proc_alive bridge/owner || bridge_remove
 }

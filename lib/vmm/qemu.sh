@@ -1,74 +1,92 @@
 # shellcheck shell=sh
-# qemu.sh - QEMU, its functions vmm.sh's; whether KVM works, which it finds out
+# qemu.sh - the back end of QEMU; vmm.sh says what its functions do
 #
-# Needs conf_load and proc_init (proc_where with --dry-run). Answers that cost
-# something to find are kept in $RUN_DIR until the next boot.
+# A lab may have another QEMU and another processor than the other VMs: QEMU, QEMU_RUN
+# (how the VMM's process reaches it) and CPU_MODEL of its record say so.
 
-use conf poll proc assets image vmm vm boot
+use record poll proc accel assets image launch
 
-qemu_bin=qemu-system-x86_64
-# A guest within a guest on a busy machine took 7.
-qemu_probe_s=15
 # Without KVM; see qemu_vm.
 qemu_cpu=max,la57=off
 qemu_cpu_off=,cx16=off,erms=off,fsrm=off
-# How the monitor's process reaches it, if not by qemu_bin.
-qemu_run=
+
+qemu_about()
+{
+	cat <<-'EOT'
+	NAME=qemu
+	ROLES=gpu worker lab
+	CAPS=disk devices hugepages snapshot
+	FIRST=
+	PROGRAM=qemu-system-x86_64
+	KVM=no
+	EOT
+}
 
 qemu_init()
 {
-	command -v "$qemu_bin" >/dev/null ||
-		die 69 "$qemu_bin is not installed; run: isospin setup"
-	qemu_choose_vsock
+	local text
+
+	command -v "$accel_qemu" >/dev/null ||
+		fail 69 "$accel_qemu is not installed; run: isospin setup" || return
+	text=$(timeout 10 "$accel_qemu" --version 2>&1) ||
+		fail 69 "QEMU does not start: ${text%%"$base_nl"*}; install it again" ||
+		return
+	text=${text%%"$base_nl"*}
+	case $text in
+	*' emulator version '*)
+		text="${text%% emulator version *} ${text#* emulator version }" ;;
+	esac
+	accel_choose_vsock
+	vmm_record="${vmm_record}VMM_TEXT=$text${base_nl}VSOCK=$accel_vsock
+VSOCK_WHY=$accel_vsock_why$base_nl"
 }
 
-qemu_describe()
-{
-	"$qemu_bin" --version | sed -n '1s/ emulator version / /p'
-}
-
-# qemu_is_old: whether it is of before 8.1, as that of Debian 12 is.
+# qemu_is_old [PROGRAM]: whether it is of before 8.1, as that of Debian 12 is.
 qemu_is_old()
 {
-	case $("$qemu_bin" --version) in
+	case $("${1:-$accel_qemu}" --version) in
 	*' version '[1-7].* | *' version 8.0.'*) ;;
 	*) return 1 ;;
 	esac
 }
 
-# qemu_kernel RELEASE: without KVM it is the unpacked one, which starts in half
-# the time, at the one address it was linked for.
+# qemu_kernel VAR RELEASE ROLE: without KVM it is the unpacked one, which starts in
+# half the time, at the one address it was linked for.
 qemu_kernel()
 {
-	vm_kernel=$(assets_kernel_dir "$1")/vmlinuz
-	[ "$vmm_accel" = tcg ] && [ "$DRY_RUN" -eq 0 ] || return 0
+	base_set "$1" "$(assets_kernel_dir "$2")/vmlinuz"
+	[ "$accel_kind" = tcg ] && [ "$DRY_RUN" -eq 0 ] || return 0
 	# With it and a small initrd the microvm of QEMU 10.0 shows no ACPI
 	# tables to the guest, so no virtio-mmio either; that of 7.2 does.
-	if [ "$vm_role" = worker ] && ! qemu_is_old; then return 0; fi
-	if image_kernel "$1"; then vm_kernel=$image_file; fi
+	if [ "$3" = worker ] && ! qemu_is_old; then return 0; fi
+	if image_kernel "$2"; then base_set "$1" "$image_file"; fi
 }
 
 qemu_place() { :; }
 
 qemu_start()
 {
-	[ "$vmm_vsock" = vhost ] || qemu_device
-	qemu_vm boot_spawn_vmm
+	local vsock
+
+	record_get vsock "$1/vm.conf" VSOCK || :
+	[ "$vsock" = vhost ] || qemu_device "$1" || return
+	qemu_vm "$1" launch_vmm "$1"
 }
 
-# qemu_device: the vsock of a guest where the host has none.
+# qemu_device DIR: starts the vsock of a guest where the host has none.
 qemu_device()
 {
-	local device rc=0
+	local home cid device rc=0
 
-	vm_tool device vsock-device
-	proc_spawn "$vm_key/vsock-device" "$device" --socket "$vm_home/vhost.sock" \
-		--uds "$vm_home/vsock.sock" --cid "$vm_cid"
+	record_read "$1/vm.conf" home=DIR cid=CID
+	proc_tool device vsock-device || return
+	launch_spawn "$1" vsock-device "$device" --socket "$home/vhost.sock" \
+		--uds "$home/vsock.sock" --cid "$cid" || rc=$?
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	boot_await vsock-device vsock-device/log 'vsock-device: info: ready' 10 ||
-		rc=$?
-	[ "$rc" -eq 0 ] || boot_explain "$rc" 'its vsock was there' \
-		vsock-device/log 'is the disk full?'
+	[ "$rc" -ne 0 ] || launch_await "$1" vsock-device vsock-device/log \
+		'vsock-device: info: ready' 10 || rc=$?
+	[ "$rc" -eq 0 ] || launch_failed "$rc" "$1" 'its vsock was there' \
+		vsock-device/log
 }
 
 # qemu_ready: a guest whose vsock-device has ended hears nothing any more, and
@@ -76,30 +94,37 @@ qemu_device()
 # So the VM ends with it.
 qemu_ready()
 {
-	local device
+	local name vsock device
 
-	[ "$vmm_vsock" != vhost ] || return 0
-	if proc_pid device "$vm_key/vsock-device"; then
-		boot_tie_to "$device"
-	fi
+	record_read "$1/vm.conf" name=NAME vsock=VSOCK
+	[ "$vsock" != vhost ] || return 0
+	! proc_pid device "vms/$name/vsock-device" || launch_tie "$1" "$device"
 }
 
 qemu_saves()
 {
-	[ "$vmm_vsock" = vhost ] || die 69 "a worker of QEMU cannot start from a \
+	local vsock reason
+
+	record_read "$1/vm.conf" vsock=VSOCK reason=VSOCK_WHY
+	[ "$vsock" = vhost ] || fail 69 "a worker of QEMU cannot start from a \
 snapshot here: QEMU saves no guest whose vsock is vhost-user, and this one's is \
-($vmm_vsock_why); with /dev/vhost-vsock (VSOCK=vhost) it can"
+($reason); with /dev/vhost-vsock (VSOCK=vhost) it can"
 }
 
-# qemu_key: the command line, but for what each VM has of its own, and its size.
+# qemu_key: the command line of a VM that has nothing of its own, nor a size.
 qemu_key()
 {
-	local vm_name=- vm_cid=- vm_home=- vm_kernel=- vm_initrd=- vm_snapshot=
-	local vm_cpus=- vm_mem=0
+	local text draft rc=0
 
-	qemu_describe
-	vmm_file "$qemu_bin"
-	qemu_vm printf '%s\n'
+	record_get text "$1/vm.conf" VMM_TEXT
+	printf '%s\n' "$text"
+	launch_file "$accel_qemu"
+	draft=$(mktemp -d) || return 74
+	record_derive "$1/vm.conf" "$draft/vm.conf" NAME - CID - DIR - CPUS - MEM 0 \
+		KERNEL_FILE - SNAPSHOT_DIR '' RESTORE '' &&
+		qemu_vm "$draft" printf '%s\n' || rc=$?
+	rm -rf -- "$draft"
+	return "$rc"
 }
 
 # qemu_snapshot: all of it goes into the state; its memory is no file of its own. It
@@ -107,172 +132,62 @@ qemu_key()
 # so where it goes on.
 qemu_snapshot()
 {
-	qemu_qmp --pass "$vm_snapshot/state" \
+	local to name
+
+	record_read "$1/vm.conf" name=NAME to=SNAPSHOT_DIR
+	qemu_qmp "$1" --pass "$to/state" \
 		'{"execute":"getfd","arguments":{"fdname":"state"}}' \
 		'{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1099511627776}}' \
-		'{"execute":"migrate","arguments":{"uri":"fd:state"}}'
+		'{"execute":"migrate","arguments":{"uri":"fd:state"}}' || return
 	[ "$DRY_RUN" -eq 0 ] || return 0
-	poll_until 120 qemu_saved || qemu_answer='it is not done in time'
+	poll_until 120 qemu_saved "$1" || qemu_answer='it is not done in time'
 	case $qemu_answer in
 	*'"status": "completed"'*) ;;
 	*)
 		step_stop
-		die 69 "VM '$vm_name' was not saved: QEMU says: $qemu_answer" ;;
+		fail 69 "VM '$name' was not saved: QEMU says: $qemu_answer" ;;
 	esac
 }
 
-# qemu_saved: it has been, or will not be.
+# qemu_saved DIR: it has been, or will not be.
 qemu_saved()
 {
-	qemu_qmp '{"execute":"query-migrate"}'
+	qemu_qmp "$1" '{"execute":"query-migrate"}' || return 0
 	case $qemu_answer in
 	*'"status": "completed"'* | *'"status": "failed"'*) ;;
 	*) return 1 ;;
 	esac
 }
 
-# qemu_qmp [--pass FILE] REQUEST...: sets qemu_answer. A refusal ends the command.
+# qemu_qmp DIR [--pass FILE] REQUEST...: sets qemu_answer.
 qemu_qmp()
 {
+	local home name
+
+	record_read "$1/vm.conf" home=DIR name=NAME
+	shift
 	if [ "$DRY_RUN" -eq 1 ]; then
-		run "$vm_vmctl" qmp --socket "$vm_home/qmp.sock" "$@"
+		run "$paths_bin/vmctl" qmp --socket "$home/qmp.sock" "$@"
 		return
 	fi
-	qemu_answer=$("$vm_vmctl" qmp --socket "$vm_home/qmp.sock" "$@" \
+	qemu_answer=$("$paths_bin/vmctl" qmp --socket "$home/qmp.sock" "$@" \
 		2>&1 </dev/null) || {
 		step_stop
-		die 69 "VM '$vm_name' was not saved: QEMU says: $qemu_answer"
+		fail 69 "VM '$name' was not saved: QEMU says: $qemu_answer"
 	}
 }
 
 qemu_restore()
 {
-	run cp -- "$vm_kernel" "$vm_home/kernel" ||
-		die 74 "$vm_home/kernel: cannot be made; is the disk full?"
-	vm_kernel=$vm_home/kernel
-	qemu_vm boot_spawn_vmm
+	local home kernel
+
+	record_read "$1/vm.conf" home=DIR kernel=KERNEL_FILE
+	run cp -- "$kernel" "$home/kernel" ||
+		fail 74 "$home/kernel: cannot be made; is the disk full?" || return
+	qemu_vm "$1" launch_vmm "$1"
 }
 
-qemu_choose_accel()
-{
-	conf_get vmm_accel ACCEL
-	vmm_accel_why='set by ACCEL'
-	case $vmm_accel in
-	kvm)
-		qemu_opens /dev/kvm ||
-			die 69 "ACCEL=kvm, but /dev/kvm $qemu_opens_why" ;;
-	auto)
-		vmm_accel=tcg
-		if ! qemu_opens /dev/kvm; then
-			vmm_accel_why="/dev/kvm $qemu_opens_why"
-			return 0
-		fi
-		if ! command -v "$qemu_bin" >/dev/null; then
-			vmm_accel=kvm
-			vmm_accel_why="/dev/kvm opens; $qemu_bin is not there to try it"
-			return 0
-		fi
-		qemu_cached kvm qemu_probe_word
-		if [ "$qemu_answer" = ran ]; then
-			vmm_accel=kvm
-			vmm_accel_why='a probe guest ran under it'
-		else
-			vmm_accel_why='a probe guest does not run under /dev/kvm'
-		fi ;;
-	esac
-}
-
-# qemu_opens NODE: whether this user may open it; qemu_opens_why says why not.
-qemu_opens()
-{
-	qemu_opens_why='is not there'
-	[ -e "$1" ] || return 1
-	qemu_opens_why='may not be opened by this user'
-	[ -r "$1" ] && [ -w "$1" ]
-}
-
-qemu_choose_vsock()
-{
-	conf_get vmm_vsock VSOCK
-	vmm_vsock_why='set by VSOCK'
-	[ "$vmm_vsock" = auto ] || return 0
-	vmm_vsock=vhost-user
-	if qemu_opens /dev/vhost-vsock; then
-		vmm_vsock=vhost
-		vmm_vsock_why='/dev/vhost-vsock opens'
-	else
-		vmm_vsock_why="/dev/vhost-vsock $qemu_opens_why"
-	fi
-}
-
-# qemu_cached NAME COMMAND: sets qemu_answer to what COMMAND prints, one word,
-# found once in each boot of this machine.
-qemu_cached()
-{
-	local boot file="$proc_run/probe-$1" kept=''
-
-	read -r boot </proc/sys/kernel/random/boot_id
-	{ read -r kept qemu_answer <"$file"; } 2>/dev/null || :
-	[ "$kept" != "$boot" ] || return 0
-	qemu_answer=$("$2") || die 70 "probe of $1 failed"
-	[ "$DRY_RUN" -eq 0 ] || return 0
-	# What cannot be kept is found once more.
-	{ printf '%s %s\n' "$boot" "$qemu_answer" >"$file.$$" &&
-		mv -f "$file.$$" "$file"; } 2>/dev/null || rm -f -- "$file.$$"
-}
-
-qemu_probe_word()
-{
-	local rc=0
-
-	step_begin 'trying whether KVM runs a guest'
-	qemu_probe kvm host >/dev/null 2>&1 || rc=$?
-	step_stop
-	case $rc in
-	33) echo ran ;;
-	*) echo failed ;;
-	esac
-}
-
-# qemu_probe ACCEL CPU: runs a guest of a few instructions; status 33 if it ran. That a
-# /dev/kvm opens says little: under a pagetable virtual machine a guest starts
-# and stands still at its first VEX-coded instruction, so the guest has one.
-qemu_probe()
-{
-	local dir rc=0
-
-	dir=$(mktemp -d) || return 74
-	qemu_probe_image >"$dir/probe"
-	timeout "$qemu_probe_s" "$qemu_bin" -accel "$1" -cpu "$2" -M q35 -m 16 \
-		-nodefaults -no-user-config -display none -no-reboot \
-		-device isa-debug-exit,iobase=0xf4,iosize=4 \
-		-kernel "$dir/probe" </dev/null || rc=$?
-	rm -rf -- "$dir"
-	return "$rc"
-}
-
-# qemu_probe_image: a multiboot image: header (load and entry addresses), then
-#	mov eax,7; xor ecx,ecx; cpuid; test bl,8 (BMI1); jz 1f
-#	andn eax,ebx,ebx
-# 1:	mov al,0x10; out 0xf4,al (QEMU ends with 2*0x10+1); hlt
-# QEMU reads it in one piece of 4 KiB.
-qemu_probe_image()
-{
-	printf '\002\260\255\033\000\000\001\000\376\117\121\344'
-	printf '\000\000\020\000\000\000\020\000\000\020\020\000'
-	printf '\000\020\020\000\040\000\020\000'
-	printf '\270\007\000\000\000\061\311\017\242\366\303\010\164\005'
-	printf '\304\342\140\362\303\260\020\346\364\364\353\375'
-	head -c 4038 /dev/zero
-}
-
-# qemu_tsc: prints the rate of the processor's time stamp counter in kHz.
-qemu_tsc()
-{
-	"$paths_bin/vmctl" tsc-khz
-}
-
-# qemu_append: sets qemu_append to the kernel command line.
+# qemu_append ACCEL: sets qemu_append to the kernel command line.
 #
 # Under TCG a microvm has no clock that the kernel could calibrate the TSC
 # against, and a guest under load takes its TSC for unstable; both are said here.
@@ -280,19 +195,14 @@ qemu_tsc()
 qemu_append()
 {
 	qemu_append='console=ttyS0 quiet panic=-1'
-	[ "$vmm_accel" = tcg ] || return 0
-	qemu_cached tsc qemu_tsc
-	case $qemu_answer in
-	'' | *[!0-9]*) die 70 "vmctl tsc-khz said '$qemu_answer'" ;;
-	esac
+	[ "$1" = tcg ] || return 0
+	accel_tsc_khz || return
 	qemu_append="$qemu_append tsc=reliable clocksource=tsc"
-	qemu_append="$qemu_append tsc_early_khz=$qemu_answer cryptomgr.notests=1"
+	qemu_append="$qemu_append tsc_early_khz=$accel_answer cryptomgr.notests=1"
 }
 
-# qemu_vm COMMAND [ARG...]: calls COMMAND with QEMU's command line added, for
-# the VM that vm_name, vm_role (worker: microvm; else q35), vm_cpus, vm_mem (in
-# bytes), vm_cid, vm_home, vm_kernel, vm_append (words for the kernel), vm_initrd and
-# vm_snapshot describe.
+# qemu_vm DIR COMMAND [ARG...]: calls COMMAND with QEMU's command line added. A worker
+# is a microvm, everything else a q35.
 #
 # QEMU 7.2 under TCG breaks cmpxchg16b (6.12 kernels panic): cx16=off. It runs
 # `rep movsb` byte by byte, and a kernel with erms copies with nothing else.
@@ -301,50 +211,64 @@ qemu_append()
 # kernel that patches itself then runs into an int3 that it has taken out again.
 qemu_vm()
 {
-	local mem="$((vm_mem >> 20))M" bus=device device huge='' thread=multi
+	local name home role cpus mem cid accel_is vsock append devices disk hugepages
+	local snapshot_dir restore cpu_model program run kernel
+	local bus=device device huge='' thread=multi
 
-	[ "$vm_role" = worker ] || bus=pci
-	[ "$vm_hugepages" = no ] || huge=',hugetlb=on,hugetlbsize=2M'
-	qemu_append
-	set -- "$@" "${qemu_run:-$qemu_bin}" -name "$vm_name" -nodefaults -no-user-config \
+	record_read "$1/vm.conf" name=NAME home=DIR role=ROLE cpus=CPUS mem=MEM \
+		cid=CID accel_is=ACCEL vsock=VSOCK append=APPEND devices=DEVICES \
+		disk=DISK hugepages=HUGEPAGES snapshot_dir=SNAPSHOT_DIR \
+		restore=RESTORE cpu_model=CPU_MODEL program=QEMU run=QEMU_RUN
+	launch_kernel kernel "$1"
+	program=${program:-$accel_qemu}
+	mem=$((mem >> 20))M
+	shift
+	[ "$role" = worker ] || bus=pci
+	[ "$hugepages" != yes ] || huge=',hugetlb=on,hugetlbsize=2M'
+	qemu_append "$accel_is" || return
+	set -- "$@" "${run:-$program}" -name "$name" -nodefaults -no-user-config \
 		-display none -monitor none -no-reboot \
 		-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
-	if [ "$vm_role" = worker ]; then
+	if [ "$role" = worker ]; then
 		set -- "$@" -M microvm,memory-backend=mem
 	else
 		set -- "$@" -M q35,memory-backend=mem
 	fi
-	if [ "$vmm_accel" = kvm ]; then
+	if [ "$accel_is" = kvm ]; then
 		set -- "$@" -accel kvm -cpu host
 	else
-		if [ "$vm_cpus" != 1 ] && qemu_is_old; then thread=single; fi
-		set -- "$@" -accel "tcg,thread=$thread" -cpu "$qemu_cpu$qemu_cpu_off"
+		if [ "$cpus" != 1 ] && qemu_is_old "$program"; then thread=single; fi
+		set -- "$@" -accel "tcg,thread=$thread" \
+			-cpu "${cpu_model:-$qemu_cpu$qemu_cpu_off}"
 	fi
-	set -- "$@" -smp "$vm_cpus" -m "$mem" \
+	set -- "$@" -smp "$cpus" -m "$mem" \
 		-object "memory-backend-memfd,id=mem,size=$mem,share=on$huge" \
-		-chardev "file,id=console,path=$vm_home/console.log" \
+		-chardev "file,id=console,path=$home/console.log" \
 		-serial chardev:console
-	if [ "$vmm_vsock" = vhost ]; then
-		set -- "$@" -device "vhost-vsock-$bus,guest-cid=$vm_cid"
+	if [ "$vsock" = vhost ]; then
+		set -- "$@" -device "vhost-vsock-$bus,guest-cid=$cid"
 	else
-		set -- "$@" -chardev "socket,id=vsock,path=$vm_home/vhost.sock" \
+		set -- "$@" -chardev "socket,id=vsock,path=$home/vhost.sock" \
 			-device "vhost-user-vsock-$bus,chardev=vsock"
 	fi
-	if [ -z "$vm_snapshot" ]; then
+	if [ -z "$snapshot_dir" ]; then
 		:
-	elif [ "$boot_restored" -eq 1 ]; then
+	elif [ "$restore" = yes ]; then
 		set -- "$@" -incoming fd:5
 	else
-		set -- "$@" -qmp "unix:$vm_home/qmp.sock,server=on,wait=off"
+		set -- "$@" -qmp "unix:$home/qmp.sock,server=on,wait=off"
 	fi
-	[ -z "$vm_disk" ] || set -- "$@" -add-fd fd=5,set=1 \
+	[ -z "$disk" ] || set -- "$@" -add-fd fd=5,set=1 \
 		-blockdev driver=file,node-name=image,filename=/dev/fdset/1,read-only=on \
 		-device virtio-blk-pci,drive=image
-	for device in $vm_devices; do
+	for device in $devices; do
 		set -- "$@" -device "vfio-pci,host=$device"
 	done
 	# What is restored has all this in memory; but by the kernel QEMU chooses
 	# its ROMs, which must be the same.
-	[ "$boot_restored" -eq 1 ] || set -- "$@" -initrd "$vm_initrd"
-	"$@" -kernel "$vm_kernel" -append "$qemu_append${vm_append:+ $vm_append}"
+	[ "$restore" = yes ] || set -- "$@" -initrd "$home/initrd"
+	"$@" -kernel "$kernel" -append "$qemu_append${append:+ $append}"
 }
+
+# What QEMU says, other VMMs say too: vmm_remedy knows it.
+qemu_remedy() { return 1; }

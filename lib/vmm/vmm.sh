@@ -1,210 +1,222 @@
 # shellcheck shell=sh
-# vmm.sh - the virtual machine monitors behind one interface
+# vmm.sh - VMMs (virtual machine monitors) behind one interface
 #
-# A monitor is a file of functions with a prefix (qemu.sh: qemu, fc.sh: fc, ch.sh:
-# ch). No command knows which one it has:
+# A VMM's back end is a file of this folder that has a function NAME_about; its name is
+# the prefix of its functions. It is found by its being there, and no command knows
+# which one a VM has. To add one: write its file, and name the VMM in share/conf.tbl.
 #
-#	init           it can run this VM here, or the command ends; sets
-#	               vmm_vsock and vmm_vsock_why
-#	kernel RELEASE sets vm_kernel to the form of that kernel that it boots
-#	place          once its CID is known: makes what its sockets need, sets
-#	               vm_uds if they are not at vm_home/vsock.sock
-#	start          starts the VM that vm_* describe, as process vmm; its
-#	               console goes to console.log
-#	ready          the guest is up: what is to go on beside it
-#	saves          it can snapshot and restore this VM, or the command ends
-#	key            prints what of it, and of how it starts any VM here, must be
+# DIR is a VM's directory, of which only the record vm.conf is read (lib/vm/vm.sh lists
+# the keys). What fails sets why.
+#
+#	about          prints a record: NAME, which comes first; ROLES that it can have (gpu,
+#	               worker, lab); CAPS, what it can do besides booting (disk: a
+#	               disk that is read; devices: PCI devices of the host's; hugepages;
+#	               snapshot: save a VM, and go on from it); FIRST, the roles in
+#	               which it is taken before QEMU if it is installed as PROGRAM;
+#	               KVM=yes if it runs nothing without
+#	init NAME      it can run the VM NAME here; adds to vmm_record: VMM_TEXT (name and
+#	               version), VSOCK (vhost, vhost-user, hybrid), VSOCK_WHY, and any
+#	               key of its own
+#	kernel VAR RELEASE ROLE  sets VAR to the form of that kernel that it boots
+#	place DIR      once the VM has its CID: makes what its sockets need, and adds UDS
+#	               to the record if that is not vsock.sock
+#	start DIR      starts the VM as its process vmm; the console goes to console.log
+#	ready DIR      the guest is up: starts what is to go on beside it
+#	saves DIR      it can snapshot and restore this VM, on top of CAPS
+#	key DIR        prints what of it, and of how it starts any VM here, must be
 #	               as it was for restore
-#	snapshot       pauses the running VM and writes it to vm_snapshot
-#	restore        instead of start: goes on from vm_snapshot
-#	describe       prints name and version
+#	snapshot DIR   pauses the running VM and writes it to SNAPSHOT_DIR
+#	restore DIR    instead of start: goes on from SNAPSHOT_DIR
+#	remedy DIR TEXT  prints what to do about an error text of its own; 1 if it is none
 #
-# Every one of them ends at SIGTERM; vm_remove is the stop for all. A VM's
-# description: vm_name, vm_role (gpu, worker, lab), vm_cpus, vm_mem (bytes),
-# vm_cid, vm_home, vm_kernel, vm_initrd, vm_append (words for the kernel),
-# vm_devices (PCI addresses handed to it), vm_disk (not empty: fd 5 of the monitor
-# is a disk to be read), vm_snapshot (not empty: see snapshot.sh; fds 5 and 6 of
-# the monitor are its state and memory), vm_hugepages, vm_remedy (see vmm_remedy),
-# vm_kept (1: it outlives this command).
-# Needs base conf proc; qemu fc ch boot, of which it is called.
+# Every VMM ends at SIGTERM; vm_remove is the stop for all.
 
-use conf qemu fc ch boot
+use conf record accel
 
-vm_devices=
-vm_disk=
-vm_snapshot=
-vm_hugepages=no
-vm_remedy=
+# What all of them print, each with its PREFIX.
+vmm_table=
 
-# vmm_init: chooses the accelerator and the monitor of a VM of vm_role; sets vmm,
-# vmm_why, vmm_accel, vmm_accel_why, vmm_vsock and vmm_vsock_why, or ends the
-# command.
-vmm_init()
+# vmm_load: loads the back ends, once.
+vmm_load()
 {
-	qemu_choose_accel
-	vmm_pick
+	local file prefix
+
+	[ -z "$vmm_table" ] || return 0
+	vmm_table=$base_nl
+	for file in "$TOP"/lib/vmm/*.sh; do
+		prefix=${file##*/}
+		prefix=${prefix%.sh}
+		use "$prefix"
+		! command -v "${prefix}_about" >/dev/null ||
+			vmm_table=$vmm_table$("${prefix}_about")${base_nl}PREFIX=$prefix$base_nl
+	done
 }
 
-# vmm_pick: the same with the accelerator chosen.
-vmm_pick()
+# vmm_find NAME: sets vmm_about to the record of that VMM, vmm_prefix to its back end.
+vmm_find()
 {
-	local key=
+	local rest prefix
 
-	case $vm_role in
+	vmm_load
+	rest=${vmm_table#*"${base_nl}NAME=$1$base_nl"}
+	[ "$rest" != "$vmm_table" ] || base_bug "no back end for the VMM '$1'"
+	vmm_about=${rest%%"${base_nl}NAME="*}
+	base_fields "$vmm_about" prefix=PREFIX
+	vmm_prefix=$prefix
+}
+
+# vmm_names: prints the names of all VMMs, a line each.
+vmm_names()
+{
+	vmm_load
+	printf '%s' "$vmm_table" | sed -n 's/^NAME=//p'
+}
+
+# vmm_choose ROLE NAME [WANT...]: after accel_choose, chooses the VMM of the VM NAME,
+# which needs these capabilities, and sets vmm_record: VMM, VMM_WHY, ACCEL, ACCEL_WHY
+# and what init adds. 69, and why, if it cannot run here or cannot do what is wanted.
+vmm_choose()
+{
+	local role="$1" name="$2" vmm=qemu reason='nothing else serves here' key=''
+	local want caps roles kvm
+
+	shift 2
+	case $role in
 	gpu) key=GPU_VMM ;;
 	worker) key=WORKER_VMM ;;
 	esac
-	vm_uds=$vm_home/vsock.sock
-	vmm="qemu"
-	vmm_why='nothing else serves here'
 	if [ -n "$key" ]; then
-		conf_get vmm "$key" "$vm_name"
-		vmm_why="set by $key"
+		conf_get vmm "$key" "$name"
+		reason="set by $key"
 	fi
-	[ "$vmm" != auto ] || vmm_choose
-	case $vmm in
-	qemu) vmm_prefix=qemu ;;
-	firecracker) vmm_prefix='fc' ;;
-	cloud-hypervisor) vmm_prefix=ch ;;
+	[ "$vmm" != auto ] || vmm_auto "$role"
+	vmm_find "$vmm"
+	base_fields "$vmm_about" caps=CAPS roles=ROLES kvm=KVM
+	case " $roles " in
+	*" $role "*) ;;
+	*) fail 69 "$vmm cannot run a VM of the role $role" || return ;;
 	esac
-	[ "$vmm" = qemu ] || [ "$vmm_accel" = kvm ] ||
-		die 69 "$key=$vmm needs KVM: $vmm_accel_why"
-	"${vmm_prefix}_init"
+	[ "$kvm" != yes ] || [ "$accel_kind" = kvm ] ||
+		fail 69 "$key=$vmm needs KVM: $accel_why" || return
+	for want; do
+		case " $caps " in
+		*" $want "*) ;;
+		*) fail 69 "$vmm cannot do what VM '$name' needs: $want" || return ;;
+		esac
+	done
+	vmm_record="VMM=$vmm${base_nl}VMM_WHY=$reason${base_nl}ACCEL=$accel_kind$base_nl"
+	vmm_record="${vmm_record}ACCEL_WHY=$accel_why$base_nl"
+	"${vmm_prefix}_init" "$name"
 }
 
-vmm_choose()
+# vmm_auto ROLE: sets vmm and reason of vmm_choose to what serves best here.
+vmm_auto()
 {
-	local wanted=firecracker
+	local name first program
 
-	[ "$vm_role" = worker ] || wanted=cloud-hypervisor
 	vmm="qemu"
-	if [ "$vmm_accel" != kvm ]; then
-		vmm_why='no KVM here'
-	elif ! command -v "$wanted" >/dev/null; then
-		vmm_why="$wanted is not installed"
-	else
-		vmm=$wanted
-		vmm_why='it is installed, and KVM works'
-	fi
+	for name in $(vmm_names); do
+		vmm_find "$name"
+		base_fields "$vmm_about" first=FIRST program=PROGRAM
+		case " $first " in
+		*" $1 "*) ;;
+		*) continue ;;
+		esac
+		if [ "$accel_kind" != kvm ]; then
+			reason='no KVM here'
+		elif ! command -v "$program" >/dev/null; then
+			reason="$name is not installed"
+		else
+			vmm=$name
+			reason='it is installed, and KVM works'
+			return 0
+		fi
+	done
 }
 
-# vmm_said: one line about what was chosen, and why.
+# vmm_said: prints a line about what vmm_choose has chosen, and why.
 vmm_said()
 {
-	printf 'monitor: %s (%s); accelerator: %s (%s); vsock: %s (%s)\n' \
-		"$(vmm_describe)" "$vmm_why" "$vmm_accel" "$vmm_accel_why" \
-		"$vmm_vsock" "$vmm_vsock_why"
+	local text reason accel_is accel_reason vsock vsock_reason
+
+	base_fields "$vmm_record" text=VMM_TEXT reason=VMM_WHY accel_is=ACCEL \
+		accel_reason=ACCEL_WHY vsock=VSOCK vsock_reason=VSOCK_WHY
+	printf 'VMM: %s (%s); accelerator: %s (%s); vsock: %s (%s)\n' "$text" \
+		"$reason" "$accel_is" "$accel_reason" "$vsock" "$vsock_reason"
 }
 
-vmm_kernel() { "${vmm_prefix}_kernel" "$@"; }
-vmm_place() { "${vmm_prefix}_place"; }
-vmm_start() { "${vmm_prefix}_start"; }
-vmm_ready() { "${vmm_prefix}_ready"; }
-vmm_saves() { "${vmm_prefix}_saves"; }
-vmm_key() { "${vmm_prefix}_key"; }
-vmm_snapshot() { "${vmm_prefix}_snapshot"; }
-vmm_restore() { "${vmm_prefix}_restore"; }
-vmm_describe() { "${vmm_prefix}_describe"; }
-
-# vmm_version PROGRAM: sets vmm_major, vmm_minor and vmm_text (its first line); or
-# ends the command.
-vmm_version()
+# vmm_call FUNCTION DIR [ARG...]: calls the function of the back end of that VM.
+vmm_call()
 {
-	local v
-
-	command -v "$1" >/dev/null || die 69 "$1 is not on PATH"
-	vmm_text=$(timeout 10 "$1" --version 2>&1) ||
-		die 69 "$1 --version failed: ${vmm_text%%"$base_nl"*}"
-	vmm_text=${vmm_text%%"$base_nl"*}
-	v=${vmm_text##* }
-	v=${v#v}
-	vmm_major=${v%%.*}
-	v=${v#*.}
-	vmm_minor=${v%%[!0-9]*}
-	case $vmm_major:$vmm_minor in
-	*[!0-9:]* | :* | *:) die 69 "$1 --version said '$vmm_text'" ;;
-	esac
-}
-
-# vmm_needs PROGRAM MAJOR MINOR FEATURE: after vmm_version.
-vmm_needs()
-{
-	[ "$vmm_major" -gt "$2" ] ||
-		{ [ "$vmm_major" -eq "$2" ] && [ "$vmm_minor" -ge "$3" ]; } ||
-		die 69 "$1: version $2.$3 is the first with $4; this is '$vmm_text'"
-}
-
-# vmm_file PROGRAM: prints what no other file of that path has.
-vmm_file()
-{
-	local bin
-
-	bin=$(command -v "$1") && stat -L -c '%i %s %Y' -- "$bin"
-}
-
-# vmm_no_devices: ends the command if the VM is to get a PCI device.
-vmm_no_devices()
-{
-	[ -z "$vm_devices" ] ||
-		die 69 "$vmm hands no PCI device to a VM ($vm_devices)"
-}
-
-# vmm_api SOCKET METHOD PATH [BODY]: one request to the API of the monitor, process
-# vmm, once it takes any; sets vmm_answer. A refusal ends the command with the
-# monitor's own words.
-vmm_api()
-{
-	local socket="$1" pid start rc=0
+	local vmm_of vmm_fn="$1"
 
 	shift
-	if [ "$DRY_RUN" -eq 1 ]; then
-		run "$vm_vmctl" api --socket "$socket" "$@"
-		return
-	fi
-	read -r pid start <"$proc_dir/$vm_key/vmm/pid"
-	vmm_answer=$("$vm_vmctl" api --socket "$socket" --pid "$pid" \
-		--start-time "$start" --timeout-ms 120000 "$@" </dev/null) || rc=$?
-	case $rc in
-	0) return 0 ;;
-	1)
-		step_stop
-		log_error "$vmm refused $1 $2: $vmm_answer"
-		die 69 "VM '$vm_name' did not start; $(vmm_remedy "$vmm_answer" \
-			"see isospin logs $vm_name")" ;;
-	*) boot_explain "$rc" "its monitor did $1 $2" vmm/log \
-		"see isospin logs $vm_name" ;;
+	record_get vmm_of "$1/vm.conf" VMM || :
+	vmm_find "$vmm_of"
+	"${vmm_prefix}_$vmm_fn" "$@"
+}
+
+vmm_place() { vmm_call place "$@"; }
+vmm_start() { vmm_call start "$@"; }
+vmm_ready() { vmm_call ready "$@"; }
+vmm_key() { vmm_call key "$@"; }
+vmm_snapshot() { vmm_call snapshot "$@"; }
+vmm_restore() { vmm_call restore "$@"; }
+
+# vmm_kernel VAR RELEASE ROLE: of the VMM that vmm_choose has chosen.
+vmm_kernel()
+{
+	local vmm_of
+
+	base_fields "$vmm_record" vmm_of=VMM
+	vmm_find "$vmm_of"
+	"${vmm_prefix}_kernel" "$@"
+}
+
+# vmm_saves DIR: the VM can be saved and go on from what was saved.
+vmm_saves()
+{
+	local vmm_of vmm_caps
+
+	record_get vmm_of "$1/vm.conf" VMM || :
+	vmm_find "$vmm_of"
+	base_fields "$vmm_about" vmm_caps=CAPS
+	case " $vmm_caps " in
+	*' snapshot '*) "${vmm_prefix}_saves" "$1" ;;
+	*) fail 69 "$vmm_of makes no snapshot of a VM" ;;
 	esac
 }
 
-# vmm_remedy TEXT ELSE: what to do about an error that a monitor has said, or the
-# guest about NVIDIA's module: then vm_remedy prints it.
+# vmm_remedy DIR TEXT ELSE: prints what to do about an error that the VMM or the guest
+# has reported: first what the VMM's back end knows, then what concerns any VMM.
 vmm_remedy()
 {
-	case $1 in
-	*'isospin: failed: nvidia.ko: No such device'*) "${vm_remedy:-:}" ;;
+	local name devices cards version
+
+	! vmm_call remedy "$1" "$2" || return 0
+	record_read "$1/vm.conf" name=NAME devices=DEVICES cards=CARDS \
+		version=DRIVER_VERSION
+	case $2 in
+	*'isospin: failed: nvidia.ko: No such device'*)
+		echo "NVIDIA's module $version found no GPU that it knows \
+(ENODEV) in what the VM was given: $cards" ;;
 	*/dev/vfio/*'Device or resource busy'* | */dev/vfio/*'ermission denied'*)
 		# Under Landlock Cloud Hypervisor gets the second for the first.
 		echo 'another process or user has the device; isospin vfio-status names it' ;;
 	*/dev/vfio/*'No such file or directory'*)
-		echo "the device is not bound to vfio-pci; isospin vfio-bind${vm_devices:+ $vm_devices}" ;;
+		echo "the device is not bound to vfio-pci; isospin vfio-bind${devices:+ $devices}" ;;
 	*'DMA map'*'nvalid argument'* | *'DMA map'*EINVAL*)
 		echo "the IOMMU has too few address bits for the device's BARs" ;;
 	*'DMA map'*'ut of memory'* | *dma_map*'annot allocate memory'*)
 		echo "the VM's memory may not be locked: run this as root, or raise the limit (ulimit -l)" ;;
-	*'not multiple of 2MiB'* | *'not a multiple of 2MiB'*)
-		echo 'the size of shared memory must be a multiple of 2 MiB' ;;
 	*'guest cid'*'ddress already in use'*)
 		echo 'another VM of this machine, or the machine itself, has that CID; choose where the search begins: WORKER_CID, GPU_VM_CID' ;;
 	*'ddress in use'* | *AddrInUse* | *'ddress already in use'*)
-		echo "something else has the VM's socket; isospin kill-vms $vm_name" ;;
-	*'ernel Loader'* | *'ernel loader'* | *KernelLoad*)
-		echo "this monitor does not boot that kernel; isospin build fc-gpu-kernel makes one that it does" ;;
-	*[Ll]andlock*)
-		echo "this kernel has no Landlock switched on: it must be in lsm= on the kernel's command line" ;;
+		echo "something else has the VM's socket; isospin kill-vms $name" ;;
 	*/dev/kvm*'ermission denied'*)
 		echo 'run isospin by sudo, or add the user to the group of /dev/kvm' ;;
 	*'annot allocate memory'* | *'ut of memory'*)
 		echo 'this machine has not enough free memory for the VM' ;;
-	*) printf '%s\n' "$2" ;;
+	*) printf '%s\n' "$3" ;;
 	esac
 }

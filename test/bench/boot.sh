@@ -48,7 +48,7 @@ main()
 	base_init bench
 	opt_conf='' opt_instance=$instance opt_json=0
 	on_exit isospin kill-vms
-	vm_init
+	vm_init || die $? "$why"
 	isospin gpu-vm --driver soft --detach >&2
 	isospin vsock-bridge --detach
 	while [ "$n" -lt "${1:-15}" ]; do

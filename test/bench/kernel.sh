@@ -18,7 +18,7 @@ main()
 
 	base_init bench
 	opt_conf='' opt_instance=bench-kernel opt_json=0
-	vm_init
+	vm_init || die $? "$why"
 	debian=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
 	if ! own=$(assets_own_kernel); then
 		printf '{"bench":"kernel","skipped":"fc-gpu-kernel is not built"}\n'

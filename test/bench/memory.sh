@@ -49,8 +49,7 @@ main()
 
 	base_init bench
 	opt_conf=''
-	conf_load ''
-	proc_init "$instance"
+	{ conf_load '' && proc_init "$instance"; } || die $? "$why"
 	on_exit isospin kill-vms
 	isospin gpu-vm --driver soft --detach >&2
 	isospin vsock-bridge --detach

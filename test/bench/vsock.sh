@@ -16,20 +16,25 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 port=9997
 echo=$TOP/build/static/test/vsock-echo
 
-# Takes the place of boot_device in lib/vm/boot.sh: the VM's name, ours or theirs,
+# Takes the place of qemu_device in lib/vmm/qemu.sh: the VM's name, ours or theirs,
 # picks the program that serves its vsock.
-boot_device()
+take_device()
 {
-	local socket="$vm_home/vhost.sock" uds="$vm_home/vsock.sock"
+	vmm_load
+	qemu_device()
+	{
+		local name cid socket="$1/vhost.sock" uds="$1/vsock.sock"
 
-	set -- "$vm_key/vsock-device"
-	case $vm_name in
-	ours) set -- "$@" "$TOP/build/bin/vsock-device" --cid "$vm_cid" --uds "$uds" ;;
-	theirs) set -- "$@" "$other" --guest-cid "$vm_cid" --uds-path "$uds" ;;
-	esac
-	proc_spawn "$@" --socket "$socket"
-	poll_until 10 test -S "$socket" ||
-		die 69 "no $socket: $(cat "$vm_home/vsock-device/log")"
+		record_read "$1/vm.conf" name=NAME cid=CID
+		set -- "$1" vsock-device
+		case $name in
+		ours) set -- "$@" "$TOP/build/bin/vsock-device" --cid "$cid" --uds "$uds" ;;
+		theirs) set -- "$@" "$other" --guest-cid "$cid" --uds-path "$uds" ;;
+		esac
+		launch_spawn "$@" --socket "$socket" || return
+		poll_until 10 test -S "$socket" ||
+			fail 69 "no $socket: $(cat "$proc_dir/vms/$name/vsock-device/log")"
+	}
 }
 
 # Prints /init of the two VMs.
@@ -49,24 +54,21 @@ guest_init()
 # boot NAME RELEASE: boots that VM with the kernel of that release.
 boot()
 {
-	vm_select "$1"
-	vm_claim
-	vmm_init
-	vmm_kernel "$2"
-	vm_initrd=$vm_home/initrd
-	conf_get vm_cpus WORKER_CPUS "$vm_name"
-	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
-	boot_take_cid 100
-	boot_note "$2"
-	boot_conf >"$vm_home/boot.conf"
-	boot_initrd "$2"
-	mkdir -- "$vm_home/echo"
-	guest_init >"$vm_home/echo/init"
-	cp -- "$echo" "$vm_home/echo/"
-	chmod 755 "$vm_home/echo/init"
-	image_cpio "$vm_home/echo" "$vm_home/echo.cpio"
-	cat -- "$vm_home/echo.cpio" >>"$vm_initrd"
-	boot_vm 'vsock-echo: ready' 180
+	local dir cpus mem
+
+	{ accel_choose && vm_claim dir "$1" && vmm_choose worker "$1"; } ||
+		die $? "$why"
+	conf_get cpus WORKER_CPUS "$1"
+	conf_get_bytes mem WORKER_MEM "$1"
+	{ boot_describe "$dir" "$1" worker "$2" "$cpus" "$mem" no &&
+		boot_take_cid "$dir" && boot_files "$dir"; } || die $? "$why"
+	mkdir -- "$dir/echo"
+	guest_init >"$dir/echo/init"
+	cp -- "$echo" "$dir/echo/"
+	chmod 755 "$dir/echo/init"
+	image_cpio "$dir/echo" "$dir/echo.cpio"
+	cat -- "$dir/echo.cpio" >>"$dir/initrd"
+	boot_vm "$dir" 'vsock-echo: ready' || die $? "$why"
 }
 
 # round_trip NAME BYTES COUNT: prints the median of a message's way there and back,
@@ -113,10 +115,11 @@ main()
 			'vhost-device-vsock is not on PATH'
 		leave 0
 	}
-	opt_conf='' opt_instance=bench vm_role=worker vm_kept=0 vm_version=''
+	opt_conf='' opt_instance=bench
 	conf_set_flag VSOCK vhost-user
 	conf_set_flag NONFREE no
-	vm_init
+	vm_init || die $? "$why"
+	take_device
 	release=$(assets_kernel) || die 66 'no kernel; run: isospin setup demo'
 	boot ours "$release"
 	boot theirs "$release"

@@ -263,7 +263,7 @@ clean" "$output"
 	mkdir -m 755 run
 	refused()
 	{
-		run -77 --separate-stderr sh_lib 'conf_load; proc_init'
+		run -77 --separate-stderr sh_lib 'conf_load; proc_init || die $? "$why"'
 		has "$stderr" 'must be a directory of this user with mode 0700'
 	}
 	with_shells refused

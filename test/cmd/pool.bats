@@ -27,26 +27,23 @@ pool()
 	# is for that shell
 	TOP=$TOP $shell -c 'set -eu
 		. "$TOP/lib/base/base.sh"
-		use opt conf poll proc assets image vmm qemu fc ch vm boot snapshot pool
+		use opt conf record proc vm pool
 		base_init t
-		opt_conf= opt_instance=t opt_json=0 KIND=${KIND:-one} release=r gpu=gpu0
+		opt_conf= opt_instance=t opt_json=0 KIND=${KIND:-one}
 		vm_init
 		vm()
 		{
-			vm_select "$1"
 			proc_mkdir "$proc_dir/vms"
 			proc_spawn "vms/$1/vmm" sleep 1000
-			vm_note ROLE "$2"
-			vm_note GPU gpu0
-			vm_note DRIVER_VERSION 550.1
-			vm_note READY_NS 1
+			record_add "$proc_dir/vms/$1/vm.conf" ROLE "$2" GPU gpu0 \
+				DRIVER_VERSION 550.1 READY_NS 1
 		}
 		pooled()
 		{
 			vm "$1" worker
-			echo "${2:-one}" >"$vm_home/pool"
+			echo "${2:-one}" >"$proc_dir/vms/$1/pool"
 		}
-		pool_fit() { echo "$KIND"; }
+		pool_fit() { base_set "$1" "$KIND"; }
 		describe() { :; }
 		state() { vm_state state "$1"; echo "$1 $state"; }
 		'"$1"
@@ -57,12 +54,12 @@ pool()
 	{
 		pool 'vm gpu0 gpu; pooled w1 other; pooled w2; pooled w3'
 		run -0 --separate-stderr pool '
-			pool_take describe ""
-			echo "$vm_name"
+			pool_take name describe ""
+			echo "$name"
 			state w1; state w2; state w3
-			pool_take describe ""
-			echo "$vm_name"
-			pool_take describe "" || echo none'
+			pool_take name describe ""
+			echo "$name"
+			pool_take name describe "" || echo none'
 		equal "w2
 w1 pooled
 w2 running
@@ -83,7 +80,7 @@ w1 pooled" "$output"
 		sed -i s/550.1/550.2/ "$proc_dir/vms/w2/vm.conf"
 		proc_stop vms/w3/vmm'
 	run -0 --separate-stderr pool 'state w1; state w2; state w3
-		pool_take describe ""; echo "$vm_name"
+		pool_take name describe ""; echo "$name"
 		state w2; state w3'
 	equal "w1 pooled
 w2 stale
@@ -95,7 +92,7 @@ w3 absent" "$output"
 
 @test "without its GPU VM no pooled worker is of use" {
 	pool 'vm gpu0 gpu; pooled w1; proc_stop vms/gpu0/vmm'
-	run -0 pool 'state w1; pool_take describe "" || echo none; state w1'
+	run -0 pool 'state w1; pool_take name describe "" || echo none; state w1'
 	has "$output" "w1 stale"
 	has "$output" "none
 w1 absent"

@@ -23,45 +23,59 @@ setup()
 	shell=sh
 }
 
-# worker TEXT: runs TEXT under $shell as worker-vm would, for the worker w1 or $W. Its
-# image is a plain file, and making a template only writes words to files.
+# worker TEXT: runs TEXT under $shell as worker-vm would, for the worker w1 or $W, whose
+# directory is $dir; MEM and CPUS are its size. Its image is a plain file, and making a
+# template only writes words to files.
 worker()
 {
 	# shellcheck disable=SC2086,SC2016 # busybox ash is two words; the text
 	# is for that shell
 	TOP=$TOP CPU=$cpu $shell -c 'set -eu
 		. "$TOP/lib/base/base.sh"
-		use opt conf poll proc assets image vmm qemu fc ch vm boot snapshot
+		use opt conf record proc accel assets image vmm vm boot snapshot
 		base_init t
-		opt_conf= opt_instance=t seconds=10
+		opt_conf= opt_instance=t
 		vm_init
 		snapshot_cpuinfo=$CPU
 		boot_pieces() { shift; "$@" "$assets_dir/image"; }
 		boot_take_cid() { :; }
 		snapshot_boot()
 		{
+			local to
 			echo booted >&2
-			echo secret >"$vm_snapshot/agent.secret"
+			record_get to "$1/vm.conf" SNAPSHOT_DIR
+			echo secret >"$to/agent.secret"
 		}
 		vmm_snapshot()
 		{
-			echo state >"$vm_snapshot/state"
-			echo memory >"$vm_snapshot/memory"
+			local to
+			record_get to "$1/vm.conf" SNAPSHOT_DIR
+			echo state >"$to/state"
+			echo memory >"$to/memory"
 		}
 		vmm_saves() { :; }
-		vm_role=worker vm_cid=5 vm_version= vm_cpus=1 vm_mem=268435456
-		vm_select ${W:-w1}
-		vm_claim
-		vmm_init
-		vm_kernel=$assets_dir/kernels/6.12.0-test/vmlinuz
+		accel_choose
+		vm_claim dir ${W:-w1}
+		vmm_choose worker ${W:-w1}
+		vmm_kernel()
+		{
+			base_set "$1" "$assets_dir/kernels/6.12.0-test/vmlinuz"
+		}
+		describe()
+		{
+			boot_describe "$dir" ${W:-w1} worker 6.12.0-test ${CPUS:-1} \
+				${MEM:-268435456} no CID 5
+		}
 		'"$1"
 }
 
 prepare()
 {
 	worker "${1:-}"'
-	snapshot_prepare 6.12.0-test
-	printf "%s\n" "$vm_name $vm_snapshot"'
+	describe
+	snapshot_prepare "$dir" || die $? "$why"
+	record_get to "$dir/vm.conf" SNAPSHOT_DIR
+	printf "%s\n" "${dir##*/} $to"'
 }
 
 # made, found: prepare made a snapshot, or found one; $where is its directory.
@@ -110,10 +124,8 @@ found()
 	changed 'boot_pieces() { shift; "$@" "$assets_dir/other"; }
 		echo other >"$assets_dir/other.stamp"
 		'
-	changed 'vm_mem=536870912
-		'
-	changed 'vm_cpus=2
-		'
+	MEM=536870912 changed
+	CPUS=2 changed
 	ISOSPIN_BROKER_PORT=9000 changed
 	sed -i 's/fpu/fpu vme/' "$cpu"
 	changed
@@ -128,8 +140,7 @@ found()
 	equal "$(basename "$where")" "$(ls "$root")"
 	for mem in 1 2 3 4; do
 		touch -d "-$((10 - mem)) minutes" "$root"/*
-		made "vm_mem=$((mem << 29))
-		"
+		MEM=$((mem << 29)) made
 	done
 	equal 4 "$(ls "$root" | wc -l)"
 	[ -d "$where" ]
@@ -164,12 +175,18 @@ found()
 @test "one from which no worker comes up is removed" {
 	gives_up()
 	{
-		worker 'snapshot_prepare 6.12.0-test'
+		worker 'describe; snapshot_prepare "$dir"'
 		[ "$(find "$root" -name about | wc -l)" -eq 1 ]
-		run -69 --separate-stderr worker 'snapshot_prepare 6.12.0-test
-			vmm_restore() { boot_spawn_vmm true; }
+		run -69 --separate-stderr worker 'use worker
+			worker_prepare()
+			{
+				dir=$1
+				describe && snapshot_prepare "$1"
+			}
+			vmm_restore() { launch_vmm "$1" true; }
 			boot_adopt() { :; }
-			boot_vm "it is up" 10'
+			vm_remove w1
+			worker_start name w1 "" || die $? "$why"'
 		has "$stderr" 'is removed: a worker did not come up from it'
 		equal '' "$(find "$root" -name about)"
 	}
@@ -180,8 +197,8 @@ found()
 	mkdir -p "$root/.new.123"
 	made
 	equal "$(basename "$where")" "$(ls -A "$root" | grep -v lock)"
-	run -75 --separate-stderr prepare 'vm_mem=1
-		vmm_snapshot() { echo half >"$vm_snapshot/state"; die 75 full; }
+	MEM=1 run -75 --separate-stderr prepare '
+		vmm_snapshot() { fail 75 full; }
 		'
 	equal "$(basename "$where")" "$(ls -A "$root" | grep -v lock)"
 }
@@ -201,17 +218,20 @@ found()
 @test "the template is a VM of its own, and gone when the worker goes on" {
 	run -0 --separate-stderr worker 'snapshot_boot()
 		{
-			printf "%s\n" "$vm_name $vm_conf $boot_restored" >&2
+			record_read "$1/vm.conf" name=NAME restore=RESTORE to=SNAPSHOT_DIR
+			printf "%s\n" "$name $restore" >&2
 			ls "$proc_dir/vms" >&2
-			echo secret >"$vm_snapshot/agent.secret"
+			echo secret >"$to/agent.secret"
 		}
-		snapshot_prepare 6.12.0-test
-		printf "%s\n" "$vm_name $vm_cid $vm_kept $boot_restored"
+		describe
+		snapshot_prepare "$dir"
+		record_read "$dir/vm.conf" name=NAME cid=CID kept=KEPT restore=RESTORE
+		printf "%s\n" "$name $cid $kept $restore"
 		ls "$proc_dir/vms"'
-	has "$stderr" 'template1 w1 0'
+	has "$stderr" 'template1 no'
 	has "$stderr" "template1
 w1"
-	equal 'w1 5 0 1
+	equal 'w1 5 no yes
 w1' "$output"
 }
 

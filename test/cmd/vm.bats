@@ -174,54 +174,58 @@ nothing_left()
 	old()
 	{
 		fake cloud-hypervisor <<<'echo cloud-hypervisor v40.0'
-		run -69 vmm 'vmm_version cloud-hypervisor
-			vmm_needs cloud-hypervisor 41 0 --landlock'
+		run -69 vmm 'launch_version cloud-hypervisor &&
+			launch_needs cloud-hypervisor 41 0 --landlock'
 		has "$output" "cloud-hypervisor: version 41.0 is the first with \
 --landlock; this is 'cloud-hypervisor v40.0'"
 		fake firecracker <<<'echo Firecracker v1.12.1; echo; echo more'
-		run -69 vmm 'vmm_version firecracker
-			vmm_needs firecracker 1 13 --enable-pci'
+		run -69 vmm 'launch_version firecracker &&
+			launch_needs firecracker 1 13 --enable-pci'
 		has "$output" "this is 'Firecracker v1.12.1'"
 		fake firecracker <<<'echo Firecracker v1.17.0-dev'
-		run -0 vmm 'vmm_version firecracker
-			vmm_needs firecracker 1 13 --enable-pci'
+		run -0 vmm 'launch_version firecracker &&
+			launch_needs firecracker 1 13 --enable-pci'
 		fake firecracker <<<'echo nonsense'
-		run -69 vmm 'vmm_version firecracker'
+		run -69 vmm 'launch_version firecracker'
 		has "$output" "firecracker --version said 'nonsense'"
 	}
 	with_shells old
 }
 
-# vmm TEXT: runs TEXT with the functions of vmm.sh.
+# vmm TEXT: runs TEXT with the functions of vmm.sh; its failure is told.
 vmm()
 {
-	sh_lib "use vmm; $1"
+	sh_lib "use vmm launch
+		{ $1
+		} || die \$? \"\$why\""
 }
 
 @test "what a monitor says is told what to do about" {
-	local said want
+	local said want vmm
 
-	while IFS='|' read -r said want; do
-		run -0 vmm "vm_name=w1 vm_devices=0000:01:00.0
-			vmm_remedy '$said' 'see isospin logs w1'"
+	while IFS='|' read -r vmm said want; do
+		printf '%s\n' NAME=w1 "VMM=$vmm" DEVICES=0000:01:00.0 \
+			>"$BATS_TEST_TMPDIR/vm.conf"
+		run -0 vmm "vmm_remedy '$BATS_TEST_TMPDIR' '$said' \
+			'see isospin logs w1'"
 		has "$output" "$want"
 	done <<-'EOT'
-	failed to open /dev/vfio/5 group: Device or resource busy|isospin vfio-status names it
-	failed to open /dev/vfio/5 group: Permission denied (os error 13)|isospin vfio-status names it
-	failed to open /dev/vfio/5 group: No such file or directory|isospin vfio-bind 0000:01:00.0
-	Failed to DMA map: Invalid argument (os error 22)|too few address bits
-	Failed to DMA map: EINVAL|too few address bits
-	vfio_container_dma_map(0x1, 0x0, 0xa0000, 0x7f) = -12 (Cannot allocate memory)|ulimit -l
-	Failed to DMA map VFIO device 4: failed to add guest memory map into iommu table: Out of memory (os error 12)|ulimit -l
-	Trying to use a size that is not multiple of 2MiB|must be a multiple of 2 MiB
-	Error binding to the host-side Unix socket: Address in use (os error 98)|isospin kill-vms w1
-	vhost-vsock: unable to set guest cid: Address already in use|WORKER_CID
-	Cannot create backend: UnixBind(Os { code: 98, kind: AddrInUse })|isospin kill-vms w1
-	Kernel Loader: failed to load ELF kernel image: Invalid Elf magic number|isospin build fc-gpu-kernel
-	Error applying landlock|lsm= on the kernel
-	/dev/kvm: Permission denied|group of /dev/kvm
-	Cannot allocate memory|not enough free memory
-	something new|see isospin logs w1
+	cloud-hypervisor|failed to open /dev/vfio/5 group: Device or resource busy|isospin vfio-status names it
+	cloud-hypervisor|failed to open /dev/vfio/5 group: Permission denied (os error 13)|isospin vfio-status names it
+	cloud-hypervisor|failed to open /dev/vfio/5 group: No such file or directory|isospin vfio-bind 0000:01:00.0
+	cloud-hypervisor|Failed to DMA map: Invalid argument (os error 22)|too few address bits
+	cloud-hypervisor|Failed to DMA map: EINVAL|too few address bits
+	qemu|vfio_container_dma_map(0x1, 0x0, 0xa0000, 0x7f) = -12 (Cannot allocate memory)|ulimit -l
+	cloud-hypervisor|Failed to DMA map VFIO device 4: failed to add guest memory map into iommu table: Out of memory (os error 12)|ulimit -l
+	cloud-hypervisor|Trying to use a size that is not multiple of 2MiB|must be a multiple of 2 MiB
+	firecracker|Error binding to the host-side Unix socket: Address in use (os error 98)|isospin kill-vms w1
+	qemu|vhost-vsock: unable to set guest cid: Address already in use|WORKER_CID
+	firecracker|Cannot create backend: UnixBind(Os { code: 98, kind: AddrInUse })|isospin kill-vms w1
+	firecracker|Kernel Loader: failed to load ELF kernel image: Invalid Elf magic number|isospin build fc-gpu-kernel
+	cloud-hypervisor|Error applying landlock|lsm= on the kernel
+	qemu|/dev/kvm: Permission denied|group of /dev/kvm
+	qemu|Cannot allocate memory|not enough free memory
+	qemu|something new|see isospin logs w1
 	EOT
 }
 
@@ -353,12 +357,12 @@ json_strings()
 
 @test "an accelerator counts as usable only if its guest says so in time" {
 	fake qemu-system-x86_64 <<<'exit 33'
-	run -0 --separate-stderr sh_lib 'use qemu; qemu_probe_word'
+	run -0 --separate-stderr sh_lib 'use accel; accel_probe_word'
 	equal ran "$output"
 	for end in 'exit 1' 'exec sleep 100'; do
 		fake qemu-system-x86_64 <<<"$end"
-		run -0 --separate-stderr sh_lib 'use qemu; qemu_probe_s=1
-			qemu_probe_word'
+		run -0 --separate-stderr sh_lib 'use accel; accel_probe_s=1
+			accel_probe_word'
 		equal failed "$output"
 	done
 }

@@ -8,26 +8,21 @@
 # in it. Sets bare_ms, the time until init prints its line.
 bare_boot()
 {
-	local release="$1" vm_version="$2"
+	local dir cpus mem
 
-	# shellcheck disable=SC2034 # read by the functions below
-	vm_role=worker vm_kept=0
-	vm_select bare
-	vm_claim
-	vmm_init
-	vmm_kernel "$release"
-	vm_initrd=$vm_home/initrd
-	conf_get vm_cpus WORKER_CPUS "$vm_name"
-	conf_get_bytes vm_mem WORKER_MEM "$vm_name"
-	boot_take_cid 100
-	boot_note "$release"
-	boot_conf >"$vm_home/boot.conf"
-	boot_initrd "$release"
-	mkdir -- "$vm_home/bare"
-	cp -- "$TOP/build/static/test/bare-init" "$vm_home/bare/init"
-	image_cpio "$vm_home/bare" "$vm_home/bare.cpio"
-	cat -- "$vm_home/bare.cpio" >>"$vm_initrd"
-	boot_vm 'isospin: bare init' 180
-	vm_remove bare
-	bare_ms=$((vm_boot_ns / 1000000))
+	{ accel_choose && vm_claim dir bare && vmm_choose worker bare; } ||
+		die $? "$why"
+	conf_get cpus WORKER_CPUS bare
+	conf_get_bytes mem WORKER_MEM bare
+	{ boot_describe "$dir" bare worker "$1" "$cpus" "$mem" no \
+		DRIVER_VERSION "$2" && boot_take_cid "$dir" &&
+		vmm_place "$dir" && boot_files "$dir"; } || die $? "$why"
+	mkdir -- "$dir/bare"
+	cp -- "$TOP/build/static/test/bare-init" "$dir/bare/init"
+	image_cpio "$dir/bare" "$dir/bare.cpio"
+	cat -- "$dir/bare.cpio" >>"$dir/initrd"
+	boot_vm "$dir" 'isospin: bare init' || die $? "$why"
+	vm_get bare_ms BOOT_NS bare
+	bare_ms=$((bare_ms / 1000000))
+	vm_remove bare || die $? "$why"
 }

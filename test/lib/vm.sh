@@ -2,4 +2,4 @@
 # vm.sh - load the libraries that boot a VM, for the benchmarks. Needs TOP.
 
 . "$TOP/lib/base/base.sh"
-use opt conf poll proc assets image vmm qemu fc ch vm boot
+use opt conf poll record proc accel assets image vmm launch vm boot

@@ -75,8 +75,8 @@ within()
 
 @test "the guest that tries an accelerator runs" {
 	# shellcheck disable=SC2016 # for that shell
-	run -33 env TOP="$TOP" sh -c '. "$TOP/lib/base/base.sh"; use qemu
-		qemu_probe_s=60; qemu_probe tcg max'
+	run -33 env TOP="$TOP" sh -c '. "$TOP/lib/base/base.sh"; use accel
+		accel_probe_s=60; accel_probe tcg max'
 }
 
 @test "126, 127 and 128+n come back as a shell gives them" {

@@ -1,0 +1,114 @@
+# shellcheck shell=sh
+# bridge.sh - the process that connects workers to the broker in their GPU VM
+#
+# Its process is `bridge` of proc.sh; bridge/owner is the command that stops it when it
+# ends, or the process that --owner names. What fails sets why.
+
+use opt proc launch vm
+
+# bridge_start OWNER: starts it in the background and waits until it serves. It ends
+# with this command, unless bridge_keep was called.
+bridge_start()
+{
+	local bridge pid since rc=0
+
+	proc_tool bridge vsock-bridge || return
+	if [ "$DRY_RUN" -eq 1 ]; then
+		run "$bridge" --dir "$proc_dir/bridge.d"
+		return
+	fi
+	proc_room && vm_lock && bridge_sweep || return
+	! proc_pid pid bridge || fail 75 "the bridge runs already (pid $pid); \
+isospin vsock-bridge --stop" || return
+	[ -z "$1" ] || proc_start_time since "$1" ||
+		fail 64 "--owner: there is no process $1" || return
+	proc_mkdir "$proc_dir/bridge.d" || return
+	on_exit bridge_abandon
+	# First: a signal may come right after the spawn.
+	proc_record bridge/owner "$$" || return
+	set -- "$bridge"
+	[ "$opt_verbose" -eq 0 ] || set -- "$@" -v
+	proc_spawn bridge "$@" --dir "$proc_dir/bridge.d" || rc=$?
+	proc_unlock
+	[ "$rc" -eq 0 ] || bridge_await || {
+		rc=$?
+		tail -n "$launch_lines" "$proc_dir/bridge/log" >&2
+	}
+	[ "$rc" -eq 0 ] || fail 69 'the bridge did not start'
+}
+
+# bridge_await: waits until it serves.
+bridge_await()
+{
+	local pid since
+
+	read -r pid since <"$proc_dir/bridge/pid"
+	"$paths_bin/vmctl" wait --pid "$pid" --start-time "$since" \
+		--file "$proc_dir/bridge/log" --line 'vsock-bridge: info: ready' \
+		--timeout-ms 10000 >/dev/null
+}
+
+bridge_abandon()
+{
+	local owner
+
+	proc_unlock
+	proc_pid owner bridge/owner || return 0
+	[ "$owner" -ne "$$" ] || proc_stop bridge
+}
+
+# bridge_keep [PID]: it outlives this command; with PID, until that process ends and the
+# next command sweeps.
+bridge_keep()
+{
+	if [ -n "${1:-}" ]; then
+		proc_record bridge/owner "$1" || fail $? "--owner: $why"
+	else
+		rm -rf -- "$proc_dir/bridge/owner"
+	fi
+}
+
+# bridge_follow: shows its log until it ends or somebody ends this command.
+bridge_follow()
+{
+	local pid
+
+	proc_pid pid bridge || pid=0
+	vm_notify 'serves the VMs of bridge.d'
+	/usr/bin/tail -n +1 -f --pid="$$" -- "$proc_dir/bridge/log" &
+	on_exit kill "$!"
+	wait "$pid" || :
+	fail 69 'the bridge ended'
+}
+
+# bridge_stop: 75 if it does not end.
+bridge_stop()
+{
+	proc_stop bridge || fail 75 'the bridge does not end'
+}
+
+# bridge_remove: stops it, and forgets its owner.
+bridge_remove()
+{
+	bridge_stop || return
+	run rm -rf -- "$proc_dir/bridge/owner"
+}
+
+# bridge_sweep: stops a bridge whose owner is gone. Needs vm_lock.
+bridge_sweep()
+{
+	[ -e "$proc_dir/bridge/owner" ] || return 0
+	proc_alive bridge/owner || bridge_remove
+}
+
+# bridge_register NAME SUFFIX: tells the bridge about the VM NAME; stdin is the text.
+# It sees the whole file or none.
+bridge_register()
+{
+	proc_mkdir "$proc_dir/bridge.d" || return
+	if ! cat >"$proc_dir/bridge.d/.$1.$2" ||
+		! mv -f -- "$proc_dir/bridge.d/.$1.$2" \
+			"$proc_dir/bridge.d/$1.$2"; then
+		fail 74 "$proc_dir/bridge.d: cannot be written; is the disk full?"
+	fi
+}
