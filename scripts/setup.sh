@@ -4,15 +4,15 @@
 # usage: isospin setup [-hVvn] [-c FILE] [--no-nonfree] [--lock-wait SECONDS]
 #                      [demo|build|lab|check]
 #
-# Installs the missing tools with apt-get (as root) and unpacks kernels, their
-# headers and NVIDIA's programs under .vm-assets/, each verified by Debian's
-# archive keys, none of them installed. `build` adds what compiles a kernel, `lab`
-# the kernel and the Debian of the lab, `check` that and what the tests need. Says
-# first what is missing and how much it takes. What is there stays: a second run
-# needs no network.
+# Says what is missing and how much it takes. Then installs the missing tools with
+# apt-get, as root, and unpacks kernels, their headers and NVIDIA's programs in
+# ASSETS_DIR. These are verified by the keys of Debian's archive and not installed.
+# `demo`, the default, is what the demo needs. `build` adds what compiles a kernel,
+# `lab` the lab's kernel and Debian, and `check` these and what the tests need. What
+# is there stays: a second run needs no network.
 #
 #   --no-nonfree         go without NVIDIA's programs, which are not free
-#   --lock-wait SECONDS  wait so long for another apt (120)
+#   --lock-wait SECONDS  how long to wait for another apt (120)
 #   -n, --dry-run        print the commands instead
 #   -c FILE              read this file instead of etc/isospin.conf
 #   -v                   say more

@@ -45,13 +45,14 @@ strace watches the sandbox
 # why, if isospin cannot be set up here.
 tools_machine()
 {
-	local key value id='' version=''
+	local key value id='' version='' where
 
 	[ "$(uname -m)" = x86_64 ] ||
 		fail 69 "isospin runs on x86-64 only; this is $(uname -m)" || return
-	case $TOP in
+	where=${paths_source:-$paths_state}
+	case $where in
 	*[[:space:]:]*)
-		fail 69 "$TOP: a kernel module cannot be built below a directory with \
+		fail 69 "$where: a kernel module cannot be built below a directory with \
 a space or a colon in its name; move the checkout" || return ;;
 	esac
 	while IFS='=' read -r key value; do
@@ -84,6 +85,8 @@ tools_missing()
 	set --
 	while read -r pkg purpose; do
 		[ -n "$pkg" ] || continue
+		# An installed isospin compiles nothing for guests.
+		[ "$pkg" != musl-tools ] || [ -n "$paths_source" ] || continue
 		case $tools_debian in
 		12) set -- "$@" "${pkg%/*}" ;;
 		13) set -- "$@" "${pkg#*/}" ;;

@@ -463,8 +463,9 @@ doctor_hugepages()
 # doctor_programs: the programs of ours that booting a VM needs.
 doctor_programs()
 {
-	local name lacks='' release
+	local name lacks='' release remedy='make all kmod'
 
+	[ -n "$paths_source" ] || remedy='isospin build nvidia-shim'
 	for name in "$paths_bin/vmctl" "$paths_bin/vsock-bridge" \
 		"$paths_bin/vsock-device" "$paths_guest/gpu-broker" \
 		"$paths_guest/isospin-agent"; do
@@ -480,7 +481,7 @@ doctor_programs()
 		doctor_say ok programs "isospin demo builds:$lacks"
 	else
 		doctor_say fail programs "not built:$lacks" \
-			'make all kmod'
+			"$remedy"
 	fi
 }
 
