@@ -13,3 +13,8 @@ uint64_t bucket_take(struct bucket *b, const struct bucket_rate *rate,
 	b->full_ns = full;
 	return 0;
 }
+
+void bucket_give(struct bucket *b, const struct bucket_rate *rate)
+{
+	b->full_ns -= rate->each_ns;
+}

@@ -32,4 +32,7 @@ _must_check_ uint64_t bucket_take(struct bucket *b,
 				  const struct bucket_rate *rate,
 				  uint64_t now);
 
+/* Puts back the token that bucket_take() has just given. */
+void bucket_give(struct bucket *b, const struct bucket_rate *rate);
+
 #endif /* ISO_BUCKET_H */

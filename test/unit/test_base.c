@@ -332,6 +332,9 @@ static void test_bucket(void)
 	   "an empty one says how long it will be");
 	ok(bucket_take(&b, &rate, now + 10) == 0 &&
 	   bucket_take(&b, &rate, now + 10) == 10, "then it has one token");
+	bucket_give(&b, &rate);
+	ok(bucket_take(&b, &rate, now + 10) == 0 &&
+	   bucket_take(&b, &rate, now + 10) == 10, "a token put back is there");
 	ok(b.full_ns == now + 40, "and is full when all are back");
 	now += 1000;
 	for (int i = 0; i < 3; i++)

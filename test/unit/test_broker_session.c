@@ -243,6 +243,84 @@ static void test_end_under_call(struct wr *w)
 	   "and they go when it is back");
 }
 
+/* A frame that waits for memory is looked at again whenever some is given
+ * back. */
+static void test_rate_and_memory(struct wr *w)
+{
+	const struct {
+		struct iso_ioctl head;
+		__le64 arg;
+	} call = { { .nr = NV_ESC_SYS_PARAMS, .arg_len = 8 }, 0 };
+	const struct budget free = child.budget;
+	uint32_t file;
+	int fd = join(w, &file);
+
+	child.budget.rate = (struct bucket_rate){ 1, UINT64_C(1) << 50 };
+	child.budget.tokens.full_ns = 0;
+	child.budget.bytes[BUDGET_CALLS] = free.max_bytes;
+	put(w, ISO_IOCTL, 3, file, &call, sizeof(call));
+	send_all(fd, w);
+	turn();
+	ok(child.conns.n_parked == 1 && !child.budget.dry,
+	   "a call for which there is no memory waits");
+	budget_give(&child.budget, BUDGET_CALLS, free.max_bytes);
+	after_turn(NULL, NULL);
+	settle();
+	ok(child.conns.n_parked == 0 && strcmp(came(fd, &file), "J") == 0,
+	   "and takes one token, when there is memory");
+	child.budget.rate = free.rate;
+	leave(fd);
+}
+
+/* The parameters of the control have a buffer for which there is no memory. */
+static void test_nested_memory(struct wr *w)
+{
+	const struct abi_row *rm = abi_row(child.drv->abi,
+					   ABI_R_NV_ESC_RM_CONTROL);
+	const struct abi_row *ctl = abi_row(child.drv->abi,
+		ABI_R_NV0000_CTRL_CMD_SYSTEM_GET_BUILD_VERSION);
+	struct {
+		struct iso_ioctl head;
+		struct iso_span span;
+		uint8_t arg[32];
+		uint8_t params[64];
+	} call = {
+		{ .nr = rm->nr, .arg_len = sizeof(call.arg), .n_span = 1 },
+		{ .len = ctl->sizes[0] }, { 0 }, { 0 },
+	};
+	size_t len = sizeof(call) - sizeof(call.params) + pad8(ctl->sizes[0]);
+	struct rm_client *client = calloc(1, sizeof(*client));
+	uint64_t refused = child.metrics.refused_quota;
+	uint32_t file;
+	int fd = join(w, &file);
+
+	if (!client || rm->sizes[0] != sizeof(call.arg) ||
+	    ctl->sizes[0] > sizeof(call.params))
+		abort();
+	*client = (struct rm_client){
+		.handle = 7, .file = session_file(session_of(list_first(
+			&child.conns.all, (struct conn *)NULL, item)), file),
+	};
+	child.policy.client = client;
+	child.policy.n_clients = 1;
+	abi_put(rm, ABI_F_hClient, 0, call.arg, sizeof(call.arg), 7);
+	abi_put(rm, ABI_F_cmd, 0, call.arg, sizeof(call.arg), ctl->nr);
+	abi_put(rm, ABI_F_params, 0, call.arg, sizeof(call.arg), 1);
+	abi_put(rm, ABI_F_paramsSize, 0, call.arg, sizeof(call.arg),
+		ctl->sizes[0]);
+	abi_put(ctl, ABI_F_sizeOfStrings, 0, call.params, ctl->sizes[0], 4096);
+	abi_put(ctl, ABI_F_pVersionBuffer, 0, call.params, ctl->sizes[0], 1);
+	child.budget.bytes[BUDGET_CALLS] = child.budget.max_bytes - 1024;
+	put(w, ISO_IOCTL, 3, file, &call, len);
+	send_all(fd, w);
+	turn();
+	ok(strcmp(came(fd, &file), "J") == 0 &&
+	   child.metrics.refused_quota == refused + 1,
+	   "a call whose nested buffers are too long is refused, counted once");
+	budget_give(&child.budget, BUDGET_CALLS, child.budget.max_bytes - 1024);
+	leave(fd);
+}
+
 static void test_unmap(struct wr *w)
 {
 	static const struct {
@@ -290,6 +368,8 @@ int main(void)
 	test_turns(&w);
 	test_errors(&w);
 	test_end_under_call(&w);
+	test_rate_and_memory(&w);
+	test_nested_memory(&w);
 	test_unmap(&w);
 	wr_free(&w);
 	policy_free(&child.policy);

@@ -28,6 +28,12 @@ bool budget_token(struct budget *b)
 	return false;
 }
 
+void budget_untoken(struct budget *b)
+{
+	if (b->rate.burst)
+		bucket_give(&b->tokens, &b->rate);
+}
+
 bool budget_take(struct budget *b, enum budget_mem what, size_t n)
 {
 	if (!range_ok(b->bytes[what], n, b->max_bytes)) {

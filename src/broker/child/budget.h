@@ -37,6 +37,8 @@ void budget_init(struct budget *b, uint64_t max_bytes, uint32_t max_rate,
 
 /* Takes a token of the rate; false if there is none. */
 _must_check_ bool budget_token(struct budget *b);
+/* Puts it back: its frame has to wait, and takes another when it comes again. */
+void budget_untoken(struct budget *b);
 
 /* Counts n bytes as in use; false, and nothing is counted, if they are too
  * many. */

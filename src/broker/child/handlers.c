@@ -181,8 +181,7 @@ static int call_start(struct call *call)
 	    !budget_take(&s->child->budget, BUDGET_CALLS,
 			 call->bytes - had)) {
 		call->bytes = had;
-		call->err = ENOMEM;
-		s->child->metrics.refused_quota++;
+		call->err = ENOMEM; /* budget_take() has counted it */
 	} else if (!call_fits(call, s->max_frame)) {
 		call->err = EINVAL;
 	}
@@ -465,6 +464,8 @@ static int on_frame(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 	r = row->fn(s, hdr, body);
 	if (r != -EAGAIN)
 		s->child->metrics.frames++;
+	else if (row->flags & RATED)
+		budget_untoken(&s->child->budget);
 	return r;
 }
 
