@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* abi.c - look rows and fields up in ABI tables */
+/* abi.c - looks up what ABI tables say of a call */
 #include "abi.h"
 
 #include <string.h>

@@ -59,8 +59,8 @@ enum abi_cap {
 };
 
 enum abi_dir {
-	ABI_IN = 1, /* guest to driver */
-	ABI_OUT = 2, /* driver to guest */
+	ABI_IN = 1, /* worker to driver */
+	ABI_OUT = 2, /* driver to worker */
 	ABI_INOUT = 3,
 };
 

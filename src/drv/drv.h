@@ -10,10 +10,10 @@
  *
  * A call arrives fully resolved. The broker has looked up its row, checked its
  * size, fetched every buffer that the row names and translated every fd; a
- * driver never sees a guest's address. It writes its reply into the same
+ * driver never sees a worker's address. It writes its reply into the same
  * buffers. The address fields hold a placeholder, or 0 for NULL: the real
  * driver overwrites them with the ptr of the matching drv_mem, the soft driver
- * follows none of them, and the broker puts the guest's own values back before
+ * follows none of them, and the broker puts the worker's own values back before
  * it answers.
  *
  * Every operation of drv_ops may be called from several threads at once, but a
@@ -61,7 +61,7 @@ struct drv_mem {
 	void *ptr;	/* 16-byte aligned, owned by the caller */
 };
 
-/* An fd field; file is NULL where the guest gave -1. */
+/* An fd field; file is NULL where the worker gave -1. */
 struct drv_fd {
 	int parent;
 	uint32_t off;
@@ -127,7 +127,7 @@ struct drv_env {
 struct drv_ops {
 	/*
 	 * 0 and *ret_file, -ENODEV if there is no such device, -ENOMEM,
-	 * -EMFILE. flags are the guest's O_*: O_NONBLOCK on a GPU opens
+	 * -EMFILE. flags are the worker's O_*: O_NONBLOCK on a GPU opens
 	 * without waiting for the device.
 	 */
 	int (*open)(struct drv *drv, enum drv_kind kind, uint32_t minor,
@@ -135,7 +135,7 @@ struct drv_ops {
 		    struct drv_file **ret_file);
 
 	/*
-	 * 0, or the -errno that the guest's ioctl() fails with. RM's own
+	 * 0, or the -errno that the worker's ioctl() fails with. RM's own
 	 * status is in the argument, as the driver wrote it.
 	 */
 	int (*ioctl)(struct drv_file *file, struct drv_call *call);

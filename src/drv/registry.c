@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* registry.c - the table of the drivers in this build */
+/* registry.c - lists the drivers of this build */
 #include "drv/real/real.h"
 #include "drv/soft/soft.h"
 

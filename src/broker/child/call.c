@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* call.c - holds one ioctl of a guest while the driver executes it */
+/* call.c - holds one ioctl of a worker while the driver executes it */
 #include "broker/child/call.h"
 
 #include <errno.h>

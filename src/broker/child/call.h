@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * call.h - one ioctl of a guest, from IOCTL to RESULT
+ * call.h - one ioctl of a worker, from IOCTL to RESULT
  *
  *   call_new()      call_wire.c  reads IOCTL: the argument and the depth-one
  *                                buffers
@@ -12,7 +12,7 @@
  *
  * Buffers are numbered as on the wire: 0 is the argument, 1..n_first are what
  * its pointer fields name, the rest what NEED asked for, in its order. The
- * guest gets every pointer and fd field back as it was.
+ * worker gets every pointer and fd field back as it was.
  */
 #ifndef ISO_BROKER_CALL_H
 #define ISO_BROKER_CALL_H
@@ -51,7 +51,7 @@ static inline size_t call_pad(size_t n)
 
 struct call_buf {
 	uint8_t *p;		/* 16-byte aligned, in the call's memory */
-	uint64_t was;		/* the guest's address, if `hidden` */
+	uint64_t was;		/* the worker's address, if `hidden` */
 	uint32_t len;
 	uint32_t off;		/* of the field within its parent */
 	uint8_t parent;		/* number of the buffer the field is in */
@@ -61,7 +61,7 @@ struct call_buf {
 	int mem;		/* its place in drv.mem, or -1 */
 };
 
-/* A guest's address with no bytes behind it. */
+/* An address of the worker's with no bytes behind it. */
 struct call_bare {
 	uint64_t was;
 	uint32_t off;
@@ -99,12 +99,12 @@ struct call {
 	struct session *session;	/* outlives the call */
 	struct file *file;	/* held */
 	uint32_t tag;
-	uint32_t nr;		/* as the guest gave it */
+	uint32_t nr;		/* as the worker gave it */
 	enum call_state state;
 	bool cancelled;
 	bool began;		/* policy_begin() was called */
 	bool ran;		/* the driver has had it */
-	int err;		/* positive errno for the guest */
+	int err;		/* positive errno for the worker */
 	const struct abi_row *row;
 	const struct abi_row *sub;	/* of its control or class, or NULL */
 	uint8_t sub_buf;	/* the buffer that sub describes */
@@ -149,7 +149,7 @@ void call_free(struct call *call, struct call **spare);
 /* Has the driver execute it; any thread. */
 void call_run(struct call *call, struct drv_file *file);
 
-/* Puts the guest's own values back into pointer and fd fields. */
+/* Puts the worker's own values back into pointer and fd fields. */
 void call_restore(struct call *call);
 
 /* Sets RM's status in the argument; a call without such a field gets EINVAL. */

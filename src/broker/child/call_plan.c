@@ -6,10 +6,10 @@
 
 #include "broker/child/file.h"
 
-/* Stands in the pointer field of a buffer instead of the guest's address. */
+/* Stands in the pointer field of a buffer instead of the worker's address. */
 #define PLACEHOLDER 1
 
-/* Puts a placeholder where the guest's address of this buffer is. */
+/* Puts a placeholder where the worker's address of this buffer is. */
 static void hide(struct call *call, struct call_buf *b)
 {
 	b->was = call_peek(call, b->parent, b->off, 8);
@@ -18,7 +18,7 @@ static void hide(struct call *call, struct call_buf *b)
 }
 
 /* Does the same with an address behind which there is nothing to fetch, for no
- * address of the guest's may get to the driver. False if they are too many. */
+ * address of the worker's may get to the driver. False if they are too many. */
 static bool hide_bare(struct call *call, unsigned int b, uint32_t off)
 {
 	uint64_t was = call_peek(call, b, off, 8);

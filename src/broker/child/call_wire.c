@@ -175,7 +175,7 @@ bool call_fits(const struct call *call, uint32_t max_frame)
 	return call->bytes + CALL_OVERHEAD <= max_frame;
 }
 
-/* How many bytes of buffer i go back to the guest. */
+/* How many bytes of buffer i go back to the worker. */
 static uint32_t back(const struct call *call, unsigned int i, bool ran)
 {
 	const struct call_buf *b = &call->buf[i];

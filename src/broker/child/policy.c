@@ -79,7 +79,7 @@ static void client_add(struct policy *p, uint32_t handle,
 	p->n_clients++;
 }
 
-/* Takes an RM client out, if it is still that file's: before the end of a
+/* Takes an RM client out, if it is still that file's: before the end of an RM
  * client was seen here, the driver may have given its number to a new one. */
 static void client_del(struct policy *p, uint32_t handle,
 		       const struct file *file)
@@ -198,12 +198,12 @@ static bool clients_ok(struct policy *p, struct call *call)
 		uint32_t h = (uint32_t)call_peek(call, 0, row->clients[i], 4);
 		bool own = i == 0 && row->kind == ABI_ESCAPE;
 
-		/* Zero names no client, which is wrong only for the caller's
+		/* Zero names no RM client, which is wrong only for the caller's
 		 * own. */
 		if (h == 0 && !own)
 			continue;
-		/* This client is yet to be made. The handle is 0 or the guest's
-		 * choice, which the driver refuses if it is taken. */
+		/* This RM client is yet to be made. The handle is 0 or the
+		 * worker's choice, which the driver refuses if it is taken. */
 		if (own && makes_client(p, call))
 			continue;
 		if (!client_ok(p, call, h, own))

@@ -6,7 +6,7 @@
  *   real_drv.c    the child's half: makes the calls
  *   real_call.c   how NVIDIA's driver numbers its calls
  *
- * Every ioctl is the guest's, with its addresses replaced by those of the
+ * Every ioctl is the worker's, with its addresses replaced by those of the
  * broker's buffers, and its file ids by descriptors of the child.
  */
 #ifndef ISO_DRV_REAL_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* real_call.c - how NVIDIA's driver numbers its calls */
+/* real_call.c - gives calls the numbers that NVIDIA's driver has for them */
 #include <linux/ioctl.h>
 
 #include "drv/real/real.h"

@@ -41,8 +41,8 @@ static int fd_of(const struct drv_file *file)
 /* ---- open --------------------------------------------------------------- */
 
 /*
- * Waits for the GPU that the monitor has opened with O_NONBLOCK, as the guest's
- * own open() would. 0, or the -errno of that open.
+ * Waits for the GPU that the monitor has opened with O_NONBLOCK, as the open()
+ * of the worker's program would. 0, or the -errno of that open.
  *
  * #syscalls gpu-broker-real: ioctl fcntl
  */
@@ -106,7 +106,7 @@ static void *field(const struct drv_call *call, int parent, uint32_t off,
 	return range_ok(off, size, len) ? p + off : NULL;
 }
 
-/* Puts our addresses and descriptors in the place of the guest's. 0 or
+/* Puts our addresses and descriptors in the place of the worker's. 0 or
  * -EINVAL. */
 static int translate(struct drv_call *call)
 {

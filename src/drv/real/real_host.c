@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* real_host.c - finds NVIDIA's driver and its GPUs, in the monitor */
+/* real_host.c - finds the GPUs of NVIDIA's driver, in the monitor */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * soft_alloc.c - makes and frees objects: RM_ALLOC and its opposites
+ * soft_alloc.c - answers RM_ALLOC, RM_FREE, RM_DUP_OBJECT, RM_SHARE
  *
  * After alloc_free.c, device.c and subdevice.c of NVIDIA's.
  */

@@ -213,8 +213,8 @@ void soft_object_free(struct soft_rm *rm, struct soft_object *obj)
 {
 	struct soft_object *top = obj;
 
-	/* Leaves first, and without recursion, for a guest decides how deep the
-	 * tree is. */
+	/* Leaves first, and without recursion, for a worker decides how deep
+	 * the tree is. */
 	for (;;) {
 		struct soft_object *parent = obj->parent;
 
