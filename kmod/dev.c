@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * dev.c - device nodes
+ * dev.c - makes the device nodes
  */
 #include <linux/device.h>
 #include <linux/err.h>

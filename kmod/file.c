@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * file.c - an open file, from open() to release()
+ * file.c - keeps an open file, from open() to release()
  */
 #include <linux/cred.h>
 #include <linux/err.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * link.c - one connection to the broker
+ * link.c - moves the bytes of one connection to the broker
  *
  * Nobody waits for credit in order to send: a frame goes into a queue, and the
  * first sender who finds nobody sending sends what the socket takes, for all.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * main.c - the thread that keeps a link up, as long as the module is loaded
+ * main.c - keeps a link up, as long as the module is loaded
  */
 #include <linux/delay.h>
 #include <linux/err.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * map.c - mmap
+ * map.c - asks the broker for a mapping
  *
  * A mapping of the driver's would be a part of the window: memory that this VM
  * shares with the GPU VM. The broker is asked for it. If the broker grants it,

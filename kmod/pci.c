@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * pci.c - the GPUs as PCI devices of this guest
+ * pci.c - shows the GPUs as PCI devices of this guest
  *
  * NVIDIA's programs read a GPU's identity in /sys/bus/pci/devices too, not only
  * through its device files. A worker has no such device. This file gives it one

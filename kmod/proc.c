@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * proc.c - /proc/driver/nvidia, as the broker describes it
+ * proc.c - shows /proc/driver/nvidia as the broker describes it
  */
 #include <linux/mm.h>
 #include <linux/seq_file.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * rx.c - frames that arrive, each given to whatever it is for
+ * rx.c - hands each frame that arrives to the part that it is for
  */
 #include <linux/mm.h>
 #include <linux/poll.h>

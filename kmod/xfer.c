@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * xfer.c - ioctl
+ * xfer.c - carries an ioctl to the broker, with all that its pointers name
  *
  * A call's buffers are numbered as in iso_wire.h: 0 the argument, then those
  * that the row's pointers name, then the ranges that the broker asks for. Each

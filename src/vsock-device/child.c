@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* child.c - the process that faces the VMM and its guest */
+/* child.c - runs the process that faces the VMM */
 #include "child.h"
 
 #include <errno.h>

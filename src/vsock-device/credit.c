@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* credit.c - how much each side of a stream may still send */
+/* credit.c - counts how much each side of a stream may still send */
 #include "credit.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* dial.c - connections that the guest asks for */
+/* dial.c - makes the connections that the guest asks for */
 #include "dial.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* guest_mem.c - the guest's memory, as the VMM shares it */
+/* guest_mem.c - maps the guest's memory, as the VMM shares it */
 #include "guest_mem.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* hybrid.c - connections that the host asks for */
+/* hybrid.c - takes the connections that the host asks for */
 #include "hybrid.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* monitor.c - the process that makes connections for the child */
+/* monitor.c - runs the process that makes connections for the child */
 #include "monitor.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* queues.c - packets through the guest's two virtqueues */
+/* queues.c - moves packets through the guest's two virtqueues */
 #include "queues.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* stream.c - one stream: a Unix socket on the host, two ports for the guest */
+/* stream.c - passes a stream between a socket of the host and the guest */
 #include "stream.h"
 
 #include <errno.h>

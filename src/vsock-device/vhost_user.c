@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* vhost_user.c - the VMM's side of the device: vhost-user, one connection */
+/* vhost_user.c - answers the VMM, over one vhost-user connection */
 #include "vhost_user.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* virtq.c - the device's side of a split virtqueue */
+/* virtq.c - serves a split virtqueue, from its rings in guest memory */
 #include "virtq.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* vsock.c - packets of the guest find their streams */
+/* vsock.c - leads packets of the guest to their streams */
 #include "vsock.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* soft_drv.c - executes the soft driver's operations, each under the one lock */
+/* soft_drv.c - executes the soft driver's operations under one lock */
 #include <errno.h>
 #include <string.h>
 
