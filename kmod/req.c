@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * req.c - a request, from its tag to its last answer
+ * req.c - leads a request from its tag to its last answer
  *
  *   shim_req_new()
  *         │
@@ -177,22 +177,14 @@ static bool req_due(struct shim_req *req)
 	       READ_ONCE(req->link->rx_owner) == &req->waiter.wait;
 }
 
-/* Tells the broker that the caller is gone. */
-static void req_cancel(struct shim_req *req)
-{
-	struct shim_frame *cancel;
-
-	cancel = shim_frame_new(ISO_CANCEL, req->tag, 0, 0,
-				GFP_KERNEL | __GFP_NOFAIL);
-	shim_link_send(req->link, cancel);
-	shim_frame_put(cancel);
-}
-
-/* Until an answer, the link's end or a fatal signal. 0, -ENODEV, -EINTR. */
+/*
+ * Until an answer, the link's end or a fatal signal; the last is told to the
+ * broker by CANCEL. 0, -ENODEV, -EINTR.
+ */
 static int req_wait(struct shim_req *req)
 {
 	struct shim_link *link = req->link;
-	bool killed = false;
+	struct shim_frame *cancel = NULL;
 	int err;
 
 	do {
@@ -201,22 +193,31 @@ static int req_wait(struct shim_req *req)
 		if (READ_ONCE(link->rx_owner) == &req->waiter.wait)
 			shim_link_receive(link);
 	} while (READ_ONCE(req->state) == REQ_WAITING);
+	if (READ_ONCE(req->state) == REQ_WAITING && req->asked == ISO_IOCTL)
+		cancel = shim_frame_new(ISO_CANCEL, req->tag, 0, 0,
+					GFP_KERNEL | __GFP_NOFAIL);
 
 	spin_lock_bh(&link->lock);
 	err = req->err;
 	if (req->state == REQ_WAITING) {
 		list_del_init(&req->waiter.node);
 		WRITE_ONCE(req->state, REQ_ORPHAN);
-		killed = true;
 		err = -EINTR;
+		/*
+		 * Queued before the lock is dropped: the last answer may come
+		 * right after, and then the tag is the next call's.
+		 */
+		if (cancel)
+			shim_link_queue(link, cancel);
 	}
 	/* It may have been made the owner while it was leaving. */
 	if (link->rx_owner == &req->waiter.wait)
 		shim_link_leave(link);
 	spin_unlock_bh(&link->lock);
 
-	if (killed && req->asked == ISO_IOCTL)
-		req_cancel(req);
+	if (cancel)
+		shim_link_flush(link);
+	shim_frame_put(cancel);
 	return err;
 }
 
