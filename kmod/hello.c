@@ -94,6 +94,7 @@ static bool ptr_ok(const struct iso_ptr *ptr, u32 arg)
 	return ptr->len_kind <= ISO_LEN_CLASS && len <= arg - 4;
 }
 
+/* Whether a row keeps to iso_wire.h, as the look-ups below rely on. */
 static bool row_ok(const struct iso_row *row)
 {
 	u32 min = le32_to_cpu(row->min), max = le32_to_cpu(row->max);

@@ -48,6 +48,7 @@ static void stop(struct monitor *m)
 	close_fd(&m->sock.fd);
 }
 
+/* The child asks for a connection: makes it and sends its socket back. */
 static void on_request(struct iso_ev *ev, uint32_t events)
 {
 	struct monitor *m = container_of(ev, struct monitor, sock);

@@ -305,6 +305,8 @@ static void read_once(struct conn *c)
 		take_peeked(c, 0);
 }
 
+/* Reads if it is to be read, or ends it if its peer has closed. A socket that
+ * takes bytes again is left to the end of the turn. */
 static void conn_event(struct iso_ev *ev, uint32_t events)
 {
 	const uint32_t closed = EPOLLRDHUP | EPOLLHUP | EPOLLERR;

@@ -446,6 +446,7 @@ static const struct frame_row frames[] = {
 };
 static_assert(ARRAY_SIZE(frames) == ISO_TYPE__COUNT, "a row for each type");
 
+/* Checks a frame against its row of the table, then calls the row's handler. */
 static int on_frame(struct conn *c, const struct iso_hdr *hdr, struct rd *body)
 {
 	struct session *s = session_of(c);

@@ -266,6 +266,7 @@ static bool has_flag(const struct call *call, uint32_t flag)
 	return abi_get(call->row, ABI_F_flags, 0, arg->p, arg->len) & flag;
 }
 
+/* Judges the control that the argument names, and sets call->sub to its row. */
 static bool control_ok(struct policy *p, struct call *call,
 		       const struct abi_ptr *ptr, uint32_t caps)
 {
@@ -292,6 +293,8 @@ static bool control_ok(struct policy *p, struct call *call,
 	return true;
 }
 
+/* Judges the class that the argument wants an object of, and sets call->sub to
+ * its row. */
 static bool class_ok(struct policy *p, struct call *call,
 		     const struct abi_ptr *ptr, uint32_t caps)
 {

@@ -69,6 +69,7 @@ static uint32_t construct(struct soft_rm *rm, struct soft_object *obj,
 	return NV_OK;
 }
 
+/* Makes the object that RM_ALLOC asks for, below its parent. An RM status. */
 static uint32_t alloc_object(struct soft_rm *rm, struct soft_client *client,
 			     struct drv_call *call, const struct abi_row *row,
 			     struct drv_mem *params)

@@ -35,6 +35,7 @@ void soft_put_text(struct soft_ctl *c, enum abi_f id, const char *s)
 	memcpy(p, s, MIN(n, size - 1));
 }
 
+/* Has the file answer that knows the controls of the object's class. */
 static uint32_t dispatch(struct soft_ctl *c)
 {
 	if (c->row->any_size) /* GSS-legacy */
@@ -53,6 +54,8 @@ static uint32_t dispatch(struct soft_ctl *c)
 	}
 }
 
+/* Checks the argument and the parameters, then answers the control. An RM
+ * status. */
 static uint32_t control(struct soft_rm *rm, struct soft_file *file,
 			struct drv_call *call)
 {

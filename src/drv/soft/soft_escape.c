@@ -12,6 +12,7 @@
 /* The size of Linux's memory blocks on a small x86 machine. */
 #define MEMBLOCK_BYTES (128u << 20)
 
+/* Lists the GPUs, one in each element of the argument. */
 static void card_info(struct soft_rm *rm, struct drv_call *call)
 {
 	const struct abi_row *row = call->row;
