@@ -10,10 +10,19 @@
 
 use conf record proc disk accel assets vmm vm launch boot
 
-# Where share/lab/up puts the checkout.
-lab_top=/isospin
+# Where share/lab/up puts what lab_tree copies, and there: where commands start, what
+# the lab is made of, what was built, and downloads. In the lab all runs as root.
+lab_top=/isospin${paths_command#"$paths_top"}
+lab_top=${lab_top%/bin/isospin}
+lab_share=${paths_share#"$paths_top"}/lab
+lab_state=/build
+lab_assets=/.vm-assets
+if [ -z "$paths_source" ]; then
+	lab_state=/var/lib/isospin
+	lab_assets=$lab_state/assets
+fi
 lab_disk_mib=4096
-# What of build/ goes along.
+# What of paths_state goes along.
 lab_built='bin static/bin static/test kmod lab test/bin test/unit'
 
 # lab_prepare VAR NAME-VAR NAME DISK APPEND KEPT OWNER: decides what the lab NAME is, or
@@ -98,56 +107,90 @@ lab_up()
 {
 	local dir="$proc_dir/vms/$1"
 
-	vm_exec "$1" -- sh /mnt/share/lab/up >"$dir/up.log" 2>&1 </dev/null ||
+	vm_exec "$1" -- sh "/mnt$lab_share/up" "/isospin$lab_state/lab" \
+		>"$dir/up.log" 2>&1 </dev/null ||
 		launch_failed $? "$dir" 'its drivers were loaded' up.log || {
 		boot_advise "$dir"
 		return 69
 	}
 }
 
-# lab_checkout DIR VMMS: makes DIR/checkout.img, the checkout as a file system, with a
-# kernel for the VMs.
+# lab_checkout DIR VMMS: makes DIR/checkout.img, a file system with the checkout, or with
+# the installed isospin, and with a kernel for the VMs.
 lab_checkout()
 {
 	local stage="$1/checkout" vmms="$2"
 
 	mkdir -- "$stage" || return 74
 	on_exit rm -rf -- "$stage"
-	lab_files "$vmms" | (cd -- "$TOP" &&
-		/usr/bin/cpio -0 -p -d -m --quiet "$stage") || return 74
+	lab_copy "$paths_top/" "$stage" lab_files &&
+		lab_copy "$paths_state" "$stage$lab_state" lab_built_files &&
+		lab_copy "$assets_dir" "$stage$lab_assets" lab_asset_files \
+		"$vmms" || return 74
 	if [ -n "$vmms" ]; then
-		mkdir -p -- "$stage/build/lab/vmms" &&
-			cp -- "$vmms"/* "$stage/build/lab/vmms/" || return 74
+		mkdir -p -- "$stage$lab_state/lab/vmms" &&
+			cp -- "$vmms"/* "$stage$lab_state/lab/vmms/" || return 74
 	fi
 	disk_make "$stage" "$1/checkout.img" || return 74
 	rm -rf -- "$stage"
 }
 
-# lab_files VMMS: prints the paths of what goes into it, each ended by a null byte.
+# lab_copy FROM TO LIST [ARG...]: copies to TO the files below FROM whose paths the
+# function LIST prints there, each ended by a null byte.
+lab_copy()
+{
+	local from="$1" to="$2"
+
+	shift 2
+	mkdir -p -- "$to" || return
+	(cd -- "$from" && "$@" | /usr/bin/cpio -0 -p -d -m --quiet "$to")
+}
+
+# lab_files: of the checkout, or of the installed isospin, without what was built.
 lab_files()
+{
+	if [ -n "$paths_source" ]; then
+		find . \( -name .git -o -path ./.vm-assets -o -path ./build \) \
+			-prune -o -print0
+		return
+	fi
+	set -- "$TOP" "$paths_share" "$paths_command"
+	[ ! -f "$paths_conf" ] || set -- "$@" "$paths_conf"
+	while [ $# -gt 0 ]; do
+		find ".${1#"$paths_top"}" -print0
+		shift
+	done
+}
+
+# lab_built_files: of what was built.
+lab_built_files()
+{
+	local dir
+
+	for dir in $lab_built; do
+		[ ! -d "$dir" ] || find "$dir" -print0
+	done
+	for dir in images/gpu-rootfs-*.ext4; do
+		[ ! -f "$dir" ] || printf '%s\0' "$dir"
+	done
+}
+
+# lab_asset_files VMMS: of the downloads, what boots VMs.
+lab_asset_files()
 {
 	local dir release
 
-	cd -- "$TOP" || return
-	find . \( -name .git -o -path ./.vm-assets -o -path ./build \) -prune \
-		-o -print0
-	for dir in $lab_built; do
-		[ ! -d "build/$dir" ] || find "build/$dir" -print0
-	done
-	for dir in build/images/gpu-rootfs-*.ext4; do
-		[ ! -f "$dir" ] || printf '%s\0' "$dir"
-	done
 	release=$(assets_kernel) || return 0
-	dir=.vm-assets/kernels/$release
+	dir=kernels/$release
 	# In the packages of Debian 13 lib leads to usr/lib.
 	find "$dir/boot" "$dir/lib/modules/" "$dir/vmlinuz" -print0
 	[ -n "$1" ] || return 0
 	if release=$(assets_own_kernel); then
-		dir=.vm-assets/kernels/$release
+		dir=kernels/$release
 		find "$dir/lib" "$dir/vmlinuz" -print0
 	fi
 	# For a stack in the lab: NVIDIA's programs of the newest version.
 	release=$(assets_nvidia_versions | head -n 1)
-	[ -z "$release" ] || find ".vm-assets/nvidia/$release" \( -type d -o \
+	[ -z "$release" ] || find "nvidia/$release" \( -type d -o \
 		-name 'nvidia-smi' -o -name 'libnvidia-ml.so*' -o -name lib \) -print0
 }
