@@ -77,7 +77,7 @@ work()
 	lab_prepare dir name "$name" "$disk" "$append" "$kept" "$owner" ||
 		die $? "$why"
 	step_begin "booting lab '$name'"
-	boot_vm "$dir" 'isospin: agent ready' || die $? "$why"
+	boot_vm "$dir" 'isospin: state=agent-ready' || die $? "$why"
 	[ "$DRY_RUN" -eq 0 ] || leave 0
 	lab_up "$name" || die $? "$why"
 	step_end

@@ -44,7 +44,7 @@ bridge_await()
 
 	read -r pid since <"$proc_dir/bridge/pid"
 	"$paths_bin/vmctl" wait --pid "$pid" --start-time "$since" \
-		--file "$proc_dir/bridge/log" --line 'vsock-bridge: info: ready' \
+		--file "$proc_dir/bridge/log" --line 'vsock-bridge: info: state=ready' \
 		--timeout-ms 10000 >/dev/null
 }
 

@@ -240,15 +240,14 @@ gpu_phases()
 	/^isospin: .* at=[0-9]+/ {
 		at = $0
 		sub(/.* at=/, "", at)
-		if (/: kernel up /) kernel = at
-		if (/: module nvidia[.]ko /) nvidia = at
-		if (/: module nvidia-uvm[.]ko /) uvm = at
-		if (/: agent ready /) agent = at
+		if (/ state=kernel-up /) kernel = at
+		if (/ module=nvidia[.]ko /) nvidia = at
+		if (/ module=nvidia-uvm[.]ko /) uvm = at
+		if (/ state=agent-ready /) agent = at
 	}
-	/gpu-broker: info: driver .* set up in [0-9]+ ms/ {
+	/gpu-broker: info: driver=real .* setup_ms=[0-9]+/ {
 		firmware = $0
-		sub(/.* set up in /, "", firmware)
-		sub(/ ms.*/, "", firmware)
+		sub(/.* setup_ms=/, "", firmware)
 	}
 	END {
 		printf "kernel %s, nvidia.ko %s, nvidia-uvm.ko %s, agent %s, " \

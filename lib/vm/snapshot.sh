@@ -181,7 +181,7 @@ snapshot_boot()
 		boot_files "$1" TEMPLATE=yes || return
 	cp -- "$1/agent.secret" "$to/" ||
 		fail 74 "$to: cannot be written; is the disk full?" || return
-	boot_vm "$1" 'isospin: template ready'
+	boot_vm "$1" 'isospin: state=template-ready'
 }
 
 # snapshot_publish NEW DIR: what was written to NEW is whole, and gets its name. Holes

@@ -91,7 +91,7 @@ worker_start()
 	record_get worker_restore "$worker_dir/vm.conf" RESTORE || :
 	[ "$worker_restore" != yes ] || worker_what=restoring
 	step_begin "$worker_what worker VM '$worker_name'"
-	boot_vm "$worker_dir" 'isospin: shim ready' || {
+	boot_vm "$worker_dir" 'isospin: state=shim-ready' || {
 		set -- "$1" $? "$why"
 		snapshot_give_up "$worker_dir"
 		fail "$2" "$3" || return

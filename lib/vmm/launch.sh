@@ -22,7 +22,7 @@ launch_await()
 	read -r pid start <"$proc_dir/vms/$name/$2/pid"
 	# In the background, so that a signal to us is heard at once.
 	"$paths_bin/vmctl" wait --pid "$pid" --start-time "$start" \
-		--file "$home/$3" --line "$4" --fail 'isospin: failed:' \
+		--file "$home/$3" --line "$4" --fail 'isospin: state=failed' \
 		--timeout-ms "$(($5 * 1000))" >"$home/at" &
 	wait "$!" || rc=$?
 	read -r launch_at <"$home/at" || launch_at=

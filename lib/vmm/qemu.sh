@@ -84,7 +84,7 @@ qemu_device()
 		--uds "$home/vsock.sock" --cid "$cid" || rc=$?
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	[ "$rc" -ne 0 ] || launch_await "$1" vsock-device vsock-device/log \
-		'vsock-device: info: ready' 10 || rc=$?
+		'vsock-device: info: state=ready' 10 || rc=$?
 	[ "$rc" -eq 0 ] || launch_failed "$rc" "$1" 'its vsock was there' \
 		vsock-device/log
 }

@@ -197,7 +197,7 @@ vmm_remedy()
 	record_read "$1/vm.conf" name=NAME devices=DEVICES cards=CARDS \
 		version=DRIVER_VERSION
 	case $2 in
-	*'isospin: failed: nvidia.ko: No such device'*)
+	*'isospin: state=failed reason=nvidia.ko: No such device'*)
 		echo "NVIDIA's module $version found no GPU that it knows \
 (ENODEV) in what the VM was given: $cards" ;;
 	*/dev/vfio/*'Device or resource busy'* | */dev/vfio/*'ermission denied'*)

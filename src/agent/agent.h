@@ -158,7 +158,7 @@ int service_start(struct agent *a, const uint8_t secret[SECRET_LEN]);
 void service_stop_then_end(struct agent *a);
 /* ---- shim.c ------------------------------------------------------------- */
 
-/* Says `shim ready` once /dev/nvidiactl opens. 0 or -errno. */
+/* Prints state=shim-ready once /dev/nvidiactl opens. 0 or -errno. */
 int shim_await(struct agent *a);
 
 #endif /* ISO_AGENT_AGENT_H */

@@ -125,7 +125,7 @@ int image_start(const char *disk, const char **ret_what)
 		*ret_what = modules[i];
 		r = init_load_module(AT "/isospin", modules[i], "");
 		if (r == 0)
-			init_say("module %s", modules[i]);
+			init_say("state=loaded module=%s", modules[i]);
 	}
 	if (r < 0)
 		return r;

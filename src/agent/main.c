@@ -4,12 +4,12 @@
  *
  * The console tells how far it has come:
  *
- *	isospin: agent ready at=NS	it takes commands
- *	isospin: shim ready at=NS	a worker's GPU devices answer
- *	isospin: template ready at=NS	it can be saved, then adopted
- *	isospin: kernel up at=NS	in a GPU VM with real hardware only
- *	isospin: module FILE at=NS	so is this: NVIDIA's module is loaded
- *	isospin: failed: REASON at=NS	it ends the machine
+ *	isospin: state=agent-ready at=NS	it takes commands
+ *	isospin: state=shim-ready at=NS	a worker's GPU devices answer
+ *	isospin: state=template-ready at=NS	it can be saved, then adopted
+ *	isospin: state=kernel-up at=NS	in a GPU VM with real hardware only
+ *	isospin: state=loaded module=FILE at=NS	there too: NVIDIA's module is in
+ *	isospin: state=failed reason=TEXT at=NS	it ends the machine
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@
  * inside. The host reads the reason on the console. */
 static _noreturn_ void fail(const struct agent *a, const char *what, int err)
 {
-	init_say("failed: %s: %s", what, strerror(-err));
+	init_say("state=failed reason=%s: %s", what, strerror(-err));
 	init_end_machine(a->boot.reset);
 }
 
@@ -76,7 +76,7 @@ static void start_role(struct agent *a, const uint8_t *broker_secret)
 			fail(a, "nvidia-shim", r);
 	}
 	if (a->boot.template)
-		init_say("template ready");
+		init_say("state=template-ready");
 }
 
 int main(int argc, char **argv)
@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 	}
 	sethostname(boot.name, strlen(boot.name));
 	if (boot.image[0])
-		init_say("kernel up");
+		init_say("state=kernel-up");
 	r = init_modules(&boot, &what);
 	if (r == 0 && boot.image[0])
 		r = image_start(boot.image, &what);
@@ -127,7 +127,7 @@ int main(int argc, char **argv)
 		r = agent_listen(a, boot.agent_port);
 	if (r < 0)
 		fail(a, "vsock", r);
-	init_say("agent ready");
+	init_say("state=agent-ready");
 	start_role(a, broker_secret);
 	explicit_bzero(secret, sizeof(secret));
 	explicit_bzero(broker_secret, sizeof(broker_secret));

@@ -103,7 +103,7 @@ static void on_broker_ended(struct agent_child *child, int status)
 	if (sv->stopping)
 		init_end_machine(sv->a->boot.reset);
 	if (hopeless(status)) {
-		init_say("failed: gpu-broker ended with status %d", value);
+		init_say("state=failed reason=gpu-broker ended with status %d", value);
 		return;
 	}
 	if (now_ns() - sv->since_ns > SETTLED_NS)

@@ -29,7 +29,7 @@ static int shim_fork(struct shim_watch *w)
 		exec_reset_signals();
 		if (open("/dev/nvidiactl", O_RDWR | O_CLOEXEC) < 0)
 			_exit(1);
-		init_say("shim ready");
+		init_say("state=shim-ready");
 		_exit(0);
 	}
 	w->child.pid = pid;

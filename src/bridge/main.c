@@ -214,7 +214,7 @@ int main(int argc, char **argv)
 	open_loop(&d);
 	drop(&d);
 	watch_scan(&d.bridge);
-	log_info("ready");
+	log_info("state=ready");
 	r = loop_run(&d.loop);
 	if (r < 0)
 		log_error("event loop: %s", strerror(-r));

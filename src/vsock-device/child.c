@@ -143,7 +143,7 @@ int child_run(const struct child_fds *fds, uint64_t cid, uid_t uid)
 	if (r == 0)
 		r = confine(uid);
 	if (r == 0) {
-		log_info("ready");
+		log_info("state=ready");
 		r = loop_run(&d.loop);
 	}
 	if (r < 0) {

@@ -459,9 +459,9 @@ boot_before()
 }
 
 @test "a guest that fails to boot is explained and leaves nothing" {
-	fake_qemu 'isospin: failed: no modules at=5'
+	fake_qemu 'isospin: state=failed reason=no modules at=5'
 	run -69 --separate-stderr cmd gpu-vm --detach
-	has "$stderr" '| isospin: failed: no modules'
+	has "$stderr" '| isospin: state=failed reason=no modules'
 	has "$stderr" 'isospin logs gpu0'
 	nothing_left
 }

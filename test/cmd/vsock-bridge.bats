@@ -29,7 +29,7 @@ start_bridge()
 {
 	"$bridge" --dir "$PWD/s/bridge.d" "$@" 2>log 3>&- &
 	pid=$!
-	wait_line 'info: ready'
+	wait_line 'info: state=ready'
 }
 
 # wait_until COMMAND [ARG...]: waits ten seconds at most until COMMAND succeeds.

@@ -101,7 +101,7 @@ static void start(void)
 	}
 	close(p[1]);
 	while (n < sizeof(buf) - 1 && (r = read(p[0], buf + n, 1)) == 1)
-		if (buf[n++] == '\n' && memmem(buf, n, "info: ready", 11))
+		if (buf[n++] == '\n' && memmem(buf, n, "info: state=ready", 17))
 			break;
 	/* its later lines stay in the pipe, which has room for all of them */
 	fcntl(p[0], F_SETFD, FD_CLOEXEC);

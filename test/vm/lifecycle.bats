@@ -96,7 +96,7 @@ as_unit()
 		"worker-vm: info: worker VM 'c' is up; Ctrl-C stops it"
 	wait_for 10 grep -qs READY=1 "$BATS_TEST_TMPDIR/said"
 	wait_for 10 smi c
-	has "$(cat "$BATS_TEST_TMPDIR/out")" 'isospin: shim ready'
+	has "$(cat "$BATS_TEST_TMPDIR/out")" 'isospin: state=shim-ready'
 	kill -TERM "$pid"
 	rc=0
 	wait "$pid" || rc=$?

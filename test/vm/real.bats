@@ -38,7 +38,7 @@ inner()
 
 @test "the driver's version and GPUs are what the nodes below say" {
 	run -0 inner cat /tmp/log
-	has "$output" 'driver 550.163.01, 1 GPUs, set up in'
+	has "$output" 'driver=real version=550.163.01 gpus=1 setup_ms='
 	run -0 play hello
 	has "$output" 'gpus 1 '
 }

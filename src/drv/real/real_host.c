@@ -276,7 +276,7 @@ int real_host_init(struct real_host *h, const char *dev, const char *proc,
 	       strlen(h->abi->version) + 1);
 	memcpy(h->base.config.bytes, &h->gpus, sizeof(h->gpus));
 	h->base.config.len = sizeof(h->gpus);
-	log_info("driver %s, %u GPUs, set up in %u ms", h->abi->version,
+	log_info("driver=real version=%s gpus=%u setup_ms=%u", h->abi->version,
 		 h->gpus.n_gpus, (unsigned int)((now_ns() - since) / 1000000));
 	return 0;
 }
