@@ -21,7 +21,7 @@ set -eu
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
-use opt conf proc abi assets launch vm bridge
+use opt conf proc abi assets launch vm bridge demo
 
 gpu=gpu0
 
@@ -162,7 +162,7 @@ run_smi()
 	local name pids='' pid rc=0
 
 	for name in $names; do
-		timed_smi "$name" &
+		demo_run "$name" "$smi" &
 		pids="$pids $!"
 	done
 	for pid in $pids; do
@@ -173,18 +173,6 @@ run_smi()
 		vm_printable <"$proc_dir/demo/$name.out" >&3
 	done
 	[ "$rc" -eq 0 ] || die 69 "$smi failed with status $rc"
-}
-
-timed_smi()
-{
-	local from to rc=0
-
-	trap - EXIT HUP INT TERM
-	vm_now from || return
-	vm_exec "$1" -- "$smi" >"$proc_dir/demo/$1.out" 2>&1 </dev/null || rc=$?
-	vm_now to || return
-	printf '%s\n' $((to - from)) >"$proc_dir/demo/$1.ns"
-	return "$rc"
 }
 
 # show_children: the broker's processes, as the GPU VM itself lists them.
@@ -205,82 +193,6 @@ uptime_ns()
 
 	read -r up rest </proc/uptime
 	base_set "$1" "${up%.*}${up#*.}0000000"
-}
-
-# seconds VAR NS
-seconds()
-{
-	base_set "$1" "$(printf '%d.%02d s' $(($2 / 1000000000)) \
-		$(($2 / 10000000 % 100)))"
-}
-
-row()
-{
-	local text
-
-	seconds text "$2"
-	printf '  %-52s %10s\n' "$1" "$text"
-}
-
-show_table()
-{
-	local name ns
-
-	printf '\nmeasured here, %s:\n' "$accel_text"
-	vm_get ns BOOT_NS "$gpu"
-	row 'GPU VM: boot to broker ready' "$ns"
-	for name in $names; do
-		vm_get ns BOOT_NS "$name"
-		row "worker $name: boot to shim ready" "$ns"
-	done
-	for name in $names; do
-		read -r ns <"$proc_dir/demo/$name.ns"
-		row "worker $name: shim ready, to the end of $smi" "$ns"
-	done
-	row 'all of it' $((now - began))
-	cat <<-EOT
-
-	The soft driver is there at once. A real NVIDIA driver takes some 20 s to
-	start; the GPU VM pays that once, a worker never.
-	EOT
-}
-
-show_json()
-{
-	local name boot smi_ns list=''
-
-	for name in $names; do
-		vm_get boot BOOT_NS "$name"
-		read -r smi_ns <"$proc_dir/demo/$name.ns"
-		list=$list$(jq -cn --arg name "$name" --argjson boot "$boot" \
-			--argjson smi "$smi_ns" '{name: $name,
-			shim_ready_ms: ($boot / 1000000 | round),
-			smi_ms: ($smi / 1000000 | round)}')
-	done
-	vm_get boot BOOT_NS "$gpu"
-	printf '%s' "$list" | jq -cs --argjson boot "$boot" --arg smi "$smi" \
-		--arg version "$version" --arg accel "$accel" \
-		--argjson total $((now - began)) '{driver: "soft",
-		driver_version: $version, program: $smi, accel: $accel,
-		broker_ready_ms: ($boot / 1000000 | round), workers: .,
-		total_ms: ($total / 1000000 | round)}'
-}
-
-# what_runs: names the program that the workers run, and why it stands in.
-what_runs()
-{
-	vm_get version DRIVER_VERSION "$gpu"
-	vm_get accel ACCEL "$gpu"
-	accel_text="VMs under $accel"
-	[ "$accel" != tcg ] || accel_text='VMs without KVM (QEMU TCG)'
-	smi=nvidia-smi why=NONFREE=no
-	if [ "$nonfree" = yes ]; then
-		[ ! -d "$(assets_nvidia_dir "$version")" ] || return 0
-		why=$(assets_nvidia_missing "${version%%.*}") ||
-			why='run isospin setup demo'
-	fi
-	smi=isospin-smi
-	log_info "no nvidia-smi here ($why): our own isospin-smi stands in"
 }
 
 keep()
@@ -339,7 +251,6 @@ work()
 	done
 	conf_load "$opt_conf" || die $? "$why"
 	conf_get nonfree NONFREE
-	conf_get branch NVIDIA_BRANCH
 	# For the commands that we run; checked by now, as what it is: a flag.
 	[ -z "$asked" ] || export ISOSPIN_NVIDIA_BRANCH="$asked"
 	proc_init "$opt_instance" || die $? "$why"
@@ -354,15 +265,16 @@ work()
 		die "$?" 'the GPU VM did not start, see above'
 	common instance vsock-bridge --detach --owner "$$" ||
 		die "$?" 'the bridge did not start, see above'
-	what_runs
+	demo_program smi "$gpu"
 	boot_workers
 	run_smi
 	show_children
 	uptime_ns now
+	# shellcheck disable=SC2086 # a list of names
 	if [ "$opt_json" -eq 1 ]; then
-		show_json
+		demo_json "$gpu" "$smi" $((now - began)) $names
 	else
-		show_table
+		demo_table "$gpu" "$smi" $((now - began)) $names
 	fi
 	what_to_type me
 	if [ "$keep" -eq 1 ]; then
