@@ -95,7 +95,7 @@ struct shim {
 	size_t pci_len;			/* bytes used of pci_gpus */
 };
 
-/* A frame to send. Owned by its sender, who may read it again, and by tx. */
+/* A frame to send. Owned by its sender, which may read it again, and by tx. */
 struct shim_frame {
 	struct list_head node;	/* in link->tx; link->lock */
 	refcount_t refs;

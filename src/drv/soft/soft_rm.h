@@ -6,6 +6,7 @@
  *   soft_drv.c        the operations of drv.h
  *   soft_model.c      the GPUs that it pretends to drive
  *   soft_object.c     RM clients and their trees of objects
+ *   soft_params.c     the buffers of a call
  *   soft_escape.c     the calls on /dev/nvidiactl and /dev/nvidiaN
  *   soft_alloc.c      RM_ALLOC, RM_FREE, RM_DUP_OBJECT, RM_SHARE
  *   soft_vidmem.c     how much video memory is taken
@@ -174,7 +175,7 @@ uint32_t soft_ctl_subdevice(struct soft_ctl *c);
 uint32_t soft_ctl_gss(struct soft_ctl *c);
 uint32_t soft_ctl_display(struct soft_ctl *c);
 
-/* ---- soft_control.c: for all ---- */
+/* ---- soft_params.c ---- */
 
 /* The buffer behind the pointer field id of the argument (parent -1) or of
  * mem[parent], and its index in *ret_index, which may be NULL. NULL if there is
