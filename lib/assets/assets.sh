@@ -61,13 +61,14 @@ assets_lab_kernel()
 	done | sort -rV | grep -m 1 .
 }
 
-# assets_lab: the lab's directory, whether it is there or not. Its name depends on the
-# list of packages that the lab is made of.
+# assets_lab: the lab's directory, whether it is there or not. Its name depends on what
+# the lab is made of.
 assets_lab()
 {
 	local id
 
-	id=$(sha256sum <"$paths_share/lab/packages") || return 1
+	id=$(sed '/^#/d' "$paths_share/lab/packages") || return 1
+	id=$(printf '%s\n' "$id" | sha256sum)
 	printf '%s\n' "$assets_dir/lab/${id%"${id#????????????}"}"
 }
 

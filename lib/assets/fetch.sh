@@ -178,7 +178,7 @@ fetch_plan_lab()
 {
 	local names pkgs
 
-	names=$(sed '/^#/d' "$paths_share/lab/packages")
+	names=$(sed '/^#/d; /^layout /d' "$paths_share/lab/packages")
 	# shellcheck disable=SC2086 # a list of packages
 	pkgs=$(apt_closure $names) && [ -n "$pkgs" ] || return 1
 	# shellcheck disable=SC2086 # a list of packages
