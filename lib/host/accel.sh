@@ -11,6 +11,12 @@ accel_qemu=qemu-system-x86_64
 # A guest within a guest on a busy machine took 7.
 accel_probe_s=15
 
+# accel_use PROGRAM: from now on this program is QEMU for this command.
+accel_use()
+{
+	accel_qemu=$1
+}
+
 # accel_choose: sets accel_kind (kvm or tcg) and accel_why. 69, and why, if ACCEL asks for
 # what is not there.
 accel_choose()

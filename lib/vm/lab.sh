@@ -47,6 +47,7 @@ lab_prepare()
 	hang=$paths_state/lab/$release/hang.ko
 	[ -f "$hang" ] || [ "$DRY_RUN" -eq 1 ] ||
 		fail 69 "$hang is not built; run: isospin build lab" || return
+	[ -z "$qemu" ] || accel_use "$qemu/qemu-system-x86_64"
 	accel_choose || return
 	if [ -n "$lab_name" ]; then
 		vm_claim lab_dir "$lab_name" "$1" || return
