@@ -30,11 +30,12 @@ isospin vsock-bridge --stop" || return
 	[ "$opt_verbose" -eq 0 ] || set -- "$@" -v
 	proc_spawn bridge "$@" --dir "$proc_dir/bridge.d" || rc=$?
 	proc_unlock
-	[ "$rc" -eq 0 ] || bridge_await || {
-		rc=$?
-		tail -n "$launch_lines" "$proc_dir/bridge/log" >&2
-	}
-	[ "$rc" -eq 0 ] || fail 69 'the bridge did not start'
+	[ "$rc" -ne 0 ] || bridge_await || rc=$?
+	case $rc in
+	0 | 74) return "$rc" ;;
+	esac
+	tail -n "$launch_lines" "$proc_dir/bridge/log" | vm_printable >&2
+	fail 69 'the bridge did not start; see isospin logs bridge'
 }
 
 # bridge_await: waits until it serves.

@@ -555,6 +555,66 @@ boot_before()
 	with_shells bridge
 }
 
+@test "a bridge that ends before it serves has not started" {
+	fails()
+	{
+		fake bridge <<<'echo "cannot serve" >&2; sleep 0.3; exit 1'
+		# shellcheck disable=SC2016 # for that shell
+		run -69 --separate-stderr sh_lib 'use vm bridge
+			opt_instance=t opt_conf=
+			vm_init || die $? "$why"
+			proc_tool() { base_set "$1" "$FAKE"; }
+			bridge_start "" || die $? "$why"'
+		has "$stderr" 'cannot serve'
+		has "$stderr" 'the bridge did not start'
+		run -1 cmd status --json
+		[ "$(jq -r .state <<<"$output")" != running ]
+	}
+	export FAKE=$BATS_TEST_TMPDIR/fake/bridge
+	with_shells fails
+}
+
+@test "a full disk while a VM is described is told" {
+	full()
+	{
+		# shellcheck disable=SC2016 # for that shell
+		run -74 --separate-stderr sh_lib 'use boot
+			vm_dir() { base_set "$1" /nowhere; }
+			vmm_kernel() { base_set "$1" /nowhere; }
+			record_add() { :; }
+			conf_load ""
+			dir=$(mktemp -d)
+			on_exit rm -rf "$dir"
+			ln -s /dev/full "$dir/vm.conf"
+			vmm_record=VMM=qemu
+			boot_describe "$dir" w1 worker 6.12 1 1 no || die $? "$why"'
+		has "$stderr" 'vm.conf: cannot be written; is the disk full?'
+		# shellcheck disable=SC2016 # for that shell
+		run -1 --separate-stderr sh_lib 'conf_load ""
+			conf_print w1 >/dev/full 2>/dev/null || leave $?'
+	}
+	with_shells full
+}
+
+@test "a jailed Firecracker that ends at once is explained by what it said" {
+	local home=$BATS_TEST_TMPDIR/w1
+
+	ended()
+	{
+		# shellcheck disable=SC2016 # for that shell
+		run -1 --separate-stderr sh_lib 'use fc
+			dir=$HOME_OF home=$HOME_OF at=/v name=w1 jail=yes uid=1
+			snapshot_dir="" pci=no
+			launch_spawn() { fail 1 "it ended at once"; }
+			fc_spawn "$dir" || leave $?'
+	}
+	fake firecracker <<<'exit 1'
+	mkdir "$home"
+	echo KEPT=yes >"$home/vm.conf"
+	export HOME_OF=$home
+	with_shells ended
+}
+
 # poll SECONDS COMMAND...
 poll()
 {
