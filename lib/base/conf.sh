@@ -101,6 +101,6 @@ conf_print()
 		key=${line%%=*}
 		case $key in *@*) break ;; esac
 		conf_get value "$key" "${1:-}"
-		printf '%s=%s\n' "$key" "$value"
+		printf '%s=%s\n' "$key" "$value" || return
 	done
 }

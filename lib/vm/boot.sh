@@ -26,7 +26,8 @@ boot_describe()
 		CID_FROM "$cid_from" CPUS "$1" MEM "$2" KEPT "$3" || return
 	shift 3
 	[ $# -eq 0 ] || record_add "$dir/vm.conf" "$@" || return
-	printf '%s' "$vmm_record" >>"$dir/vm.conf"
+	{ printf '%s' "$vmm_record" >>"$dir/vm.conf"; } 2>/dev/null ||
+		fail 74 "$dir/vm.conf: cannot be written; is the disk full?"
 }
 
 # boot_take_cid DIR: adds CID to the record: the first from CID_FROM on that no VM of
@@ -173,8 +174,12 @@ boot_stay()
 	log_info "$2 '$name' is up; Ctrl-C stops it"
 	/usr/bin/tail -n +1 -f --pid="$$" -- "$home/console.log" | vm_printable &
 	on_exit kill "$!"
-	proc_pid pid "vms/$name/vmm" || pid=0
-	wait "$pid" || :
+	# The VMM is no child of ours if it is that of a pooled worker.
+	! proc_pid pid "vms/$name/vmm" || {
+		/usr/bin/tail -n 0 -f --pid="$pid" -- /dev/null &
+		on_exit kill "$!"
+		wait "$!" || :
+	}
 	launch_failed 1 "$1" 'it was told to' console.log || {
 		boot_advise "$1"
 		return 69

@@ -201,7 +201,9 @@ gpu_prepare()
 	base_set "$gpu_var" "$gpu_dir"
 	[ "$DRY_RUN" -eq 0 ] || return 0
 	vmm_place "$gpu_dir" && boot_secret "$gpu_dir/broker.secret" || return
-	conf_print "$name" >"$gpu_dir/isospin.conf"
+	{ conf_print "$name" >"$gpu_dir/isospin.conf"; } 2>/dev/null || fail 74 \
+		"$gpu_dir/isospin.conf: cannot be written; is the disk full?" ||
+		return
 	set -- "DRIVER=$gpu_driver" "DRIVER_VERSION=$version"
 	[ -z "$disk" ] || set -- "$@" IMAGE=/dev/vda
 	boot_files "$gpu_dir" "$@"

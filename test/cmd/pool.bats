@@ -49,6 +49,26 @@ pool()
 		'"$1"
 }
 
+@test "a worker of the pool stays until its VMM ends" {
+	stay()
+	{
+		pool 'vm w1 worker; record_add "$proc_dir/vms/w1/vm.conf" NAME w1 \
+			DIR "$proc_dir/vms/w1"; : >"$proc_dir/vms/w1/console.log"'
+		run -69 --separate-stderr pool 'use boot
+			boot_advise() { :; }
+			proc_pid pid vms/w1/vmm
+			(sleep 2; kill "$pid") &
+			base_uptime before
+			boot_stay "$proc_dir/vms/w1" "worker VM" || rc=$?
+			base_uptime after
+			[ $((after - before)) -ge 1 ] || leave 1
+			die "$rc" "$why"'
+		has "$stderr" "VM 'w1' ended before it was told to"
+		"$TOP/scripts/kill-vms.sh" --instance t
+	}
+	with_shells stay
+}
+
 @test "the first that fits is handed out, once, and is then whose command took it" {
 	take()
 	{
