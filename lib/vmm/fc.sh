@@ -127,7 +127,7 @@ fc_spawn()
 # fc_spawn_jailed DIR --api-sock SOCKET --id NAME...: the jailer gives the id itself.
 fc_spawn_jailed()
 {
-	local dir="$1" kept bin root
+	local dir="$1" kept bin root rc=0
 
 	record_get kept "$dir/vm.conf" KEPT
 	bin=$(command -v "$fc_bin") && bin=$(readlink -f -- "$bin") ||
@@ -144,11 +144,9 @@ fc_spawn_jailed()
 	launch_spawn "$dir" vmm sh -c 'umask 007; exec "$@" >>"$0"' \
 		"$home/console.log" "$paths_bin/vmctl" jail --tmpfs "$home/jail" \
 		--bind "$home/v" "$root/v" --bind "$home/vmm/log" "$root/log" \
-		"$@" || {
-		trap - XFSZ
-		fail 69 "VM '$name' did not start" || return
-	}
+		"$@" || rc=$?
 	trap - XFSZ
+	[ "$rc" -eq 0 ] || return "$rc"
 	# A process that becomes another user forgets with whom it was to end.
 	[ "$kept" = yes ] || launch_tie "$dir" "$$"
 }
