@@ -208,41 +208,45 @@ doctor_kvm_run()
 }
 
 # doctor_vmm: the VMMs that would run the GPU VM and workers. Sets doctor_vmm_gpu and
-# doctor_vmm_worker, empty if there is none. Call doctor_kvm first.
+# doctor_vmm_worker, empty if there is none, and doctor_vsock_gpu and
+# doctor_vsock_worker to the vsock that their guests get. Call doctor_kvm first.
 doctor_vmm()
 {
 	doctor_vmm_role gpu gpu0 'the GPU VM'
-	doctor_vmm_gpu=$doctor_vmm
+	doctor_vmm_gpu=$doctor_vmm doctor_vsock_gpu=$doctor_vmm_vsock
 	doctor_vmm_role worker w1 'workers'
-	doctor_vmm_worker=$doctor_vmm
+	doctor_vmm_worker=$doctor_vmm doctor_vsock_worker=$doctor_vmm_vsock
 }
 
-# doctor_vmm_role ROLE NAME WHAT: sets doctor_vmm to what vmm_choose would choose.
+# doctor_vmm_role ROLE NAME WHAT: sets doctor_vmm to what vmm_choose would choose, and
+# doctor_vmm_vsock to the vsock of its guests.
 doctor_vmm_role()
 {
 	local status=fail reason text accel_kind="$doctor_accel" accel_why='see kvm'
+	local rc=0
 
-	doctor_vmm=
-	if ! vmm_choose "$1" "$2"; then
-		case $why in
-		*"$accel_qemu is not installed"*) status=$doctor_no_tool ;;
-		esac
+	doctor_vmm='' doctor_vmm_vsock=''
+	vmm_choose "$1" "$2" || rc=$?
+	if [ "$rc" -ne 0 ]; then
+		# What setup brings.
+		[ "$rc" -ne 66 ] || status=$doctor_no_tool
 		doctor_say "$status" vmm "$3: $why"
 		return 0
 	fi
-	base_fields "$vmm_record" doctor_vmm=VMM reason=VMM_WHY text=VMM_TEXT
+	base_fields "$vmm_record" doctor_vmm=VMM doctor_vmm_vsock=VSOCK \
+		reason=VMM_WHY text=VMM_TEXT
 	doctor_say ok vmm "$3: $text ($reason)"
 }
 
-# doctor_vsock: sets doctor_vsock, how QEMU's guests get theirs: vhost or
-# vhost-user.
+# doctor_vsock: sets doctor_vsock, how guests of a VMM without a vsock of its own get
+# theirs: vhost or vhost-user.
 doctor_vsock()
 {
 	local node="$DEV_ROOT/vhost-vsock"
 
 	conf_get doctor_vsock VSOCK
-	case $doctor_vmm_gpu:$doctor_vmm_worker in
-	*qemu*) ;;
+	case $doctor_vsock_gpu:$doctor_vsock_worker in
+	*vhost*) ;;
 	*)
 		doctor_say ok vsock 'the VMMs have their own'
 		return 0 ;;
@@ -274,8 +278,12 @@ doctor_cids()
 	local key cid list keys='' taken=''
 
 	if [ "$doctor_vsock" = vhost ]; then
-		[ "$doctor_vmm_gpu" != qemu ] || keys=GPU_VM_CID
-		[ "$doctor_vmm_worker" != qemu ] || keys="$keys WORKER_CID"
+		case $doctor_vsock_gpu in
+		vhost*) keys=GPU_VM_CID ;;
+		esac
+		case $doctor_vsock_worker in
+		vhost*) keys="$keys WORKER_CID" ;;
+		esac
 	fi
 	if [ -z "$keys" ]; then
 		doctor_say ok cids 'each VM has an address space of its own'

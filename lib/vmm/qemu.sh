@@ -27,7 +27,7 @@ qemu_init()
 	local text
 
 	command -v "$accel_qemu" >/dev/null ||
-		fail 69 "$accel_qemu is not installed; run: isospin setup" || return
+		fail 66 "$accel_qemu is not installed; run: isospin setup" || return
 	text=$(timeout 10 "$accel_qemu" --version 2>&1) ||
 		fail 69 "QEMU does not start: ${text%%"$base_nl"*}; install it again" ||
 		return
@@ -119,7 +119,9 @@ qemu_key()
 	record_get text "$1/vm.conf" VMM_TEXT
 	printf '%s\n' "$text"
 	launch_file "$accel_qemu"
-	draft=$(mktemp -d) || return 74
+	draft=$(mktemp -d) ||
+		fail 74 'a temporary directory cannot be made; is the disk full?' ||
+		return
 	record_derive "$1/vm.conf" "$draft/vm.conf" NAME - CID - DIR - CPUS - MEM 0 \
 		KERNEL_FILE - SNAPSHOT_DIR '' RESTORE '' &&
 		qemu_vm "$draft" printf '%s\n' || rc=$?

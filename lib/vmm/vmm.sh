@@ -3,7 +3,10 @@
 #
 # A VMM's back end is a file of this folder that has a function NAME_about; its name is
 # the prefix of its functions. It is found by its being there, and no command knows
-# which one a VM has. To add one: write its file, and name the VMM in share/conf.tbl.
+# which one a VM has. To add one: write its file, name the VMM in share/conf.tbl, make
+# etc/isospin.conf again (scripts/gen/conf.sh file), and mention it in the documents.
+# What back ends share is in launch.sh: launch_version, launch_kernel, launch_vmm,
+# launch_api.
 #
 # DIR is a VM's directory, of which only the record vm.conf is read (lib/vm/vm.sh lists
 # the keys). What fails sets why.
@@ -14,19 +17,23 @@
 #	               snapshot: save a VM, and go on from it); FIRST, the roles in
 #	               which it is taken before QEMU if it is installed as PROGRAM;
 #	               KVM=yes if it runs nothing without
-#	init NAME      it can run the VM NAME here; adds to vmm_record: VMM_TEXT (name and
+#	init NAME      it can run the VM NAME here, or fails with 69, or with 66 if it is
+#	               what setup installs; adds to vmm_record: VMM_TEXT (name and
 #	               version), VSOCK (vhost, vhost-user, hybrid), VSOCK_WHY, and any
 #	               key of its own
 #	kernel VAR RELEASE ROLE  sets VAR to the form of that kernel that it boots
 #	place DIR      once the VM has its CID: makes what its sockets need, and adds UDS
 #	               to the record if that is not vsock.sock
-#	start DIR      starts the VM as its process vmm; the console goes to console.log
+#	start DIR      starts the VM as its process vmm, with `initrd` of the VM's
+#	               directory; the console, ttyS0, goes to console.log
 #	ready DIR      the guest is up: starts what is to go on beside it
+#	               The next four are called only if CAPS has snapshot.
 #	saves DIR      it can snapshot and restore this VM, on top of CAPS
-#	key DIR        prints what of it, and of how it starts any VM here, must be
-#	               as it was for restore
+#	key DIR        prints everything about it, and about how it starts any VM here,
+#	               that must be the same when a snapshot is restored
 #	snapshot DIR   pauses the running VM and writes it to SNAPSHOT_DIR
 #	restore DIR    instead of start: goes on from SNAPSHOT_DIR
+#
 #	remedy DIR TEXT  prints what to do about an error text of its own; 1 if it is none
 #
 # Every VMM ends at SIGTERM; vm_remove is the stop for all.
@@ -74,7 +81,8 @@ vmm_names()
 
 # vmm_choose ROLE NAME [WANT...]: after accel_choose, chooses the VMM of the VM NAME,
 # which needs these capabilities, and sets vmm_record: VMM, VMM_WHY, ACCEL, ACCEL_WHY
-# and what init adds. 69, and why, if it cannot run here or cannot do what is wanted.
+# and what init adds. 69, and why, if it cannot run here or cannot do what is wanted;
+# 66 if setup installs it.
 vmm_choose()
 {
 	local role="$1" name="$2" vmm=qemu reason='nothing else serves here' key=''
@@ -94,14 +102,16 @@ vmm_choose()
 	base_fields "$vmm_about" caps=CAPS roles=ROLES kvm=KVM
 	case " $roles " in
 	*" $role "*) ;;
-	*) fail 69 "$vmm cannot run a VM of the role $role" || return ;;
+	*) fail 69 "$key=$vmm: $vmm runs no VM of the role $role; choose another VMM \
+by $key" || return ;;
 	esac
 	[ "$kvm" != yes ] || [ "$accel_kind" = kvm ] ||
 		fail 69 "$key=$vmm needs KVM: $accel_why" || return
 	for want; do
 		case " $caps " in
 		*" $want "*) ;;
-		*) fail 69 "$vmm cannot do what VM '$name' needs: $want" || return ;;
+		*) fail 69 "$vmm cannot do what VM '$name' needs: $want${key:+; choose \
+another VMM by $key}" || return ;;
 		esac
 	done
 	vmm_record="VMM=$vmm${base_nl}VMM_WHY=$reason${base_nl}ACCEL=$accel_kind$base_nl"
@@ -183,7 +193,8 @@ vmm_saves()
 	base_fields "$vmm_about" vmm_caps=CAPS
 	case " $vmm_caps " in
 	*' snapshot '*) "${vmm_prefix}_saves" "$1" ;;
-	*) fail 69 "$vmm_of makes no snapshot of a VM" ;;
+	*) fail 69 "$vmm_of makes no snapshot of a VM; go without one, or choose another \
+VMM by WORKER_VMM" ;;
 	esac
 }
 

@@ -447,6 +447,29 @@ path_without()
 	finds demo fail vsock 'modprobe vhost_vsock'
 }
 
+@test "vsock, cids: what the VMM says of its guests counts, not its name" {
+	mkdir proc/77
+	printf 'qemu\0-device\0vhost-vsock-pci,guest-cid=5\0' >proc/77/cmdline
+	other()
+	{
+		# shellcheck disable=SC2016 # for that shell
+		run -0 sh_lib 'use doctor
+			vmm_choose()
+			{
+				vmm_record="VMM=other${base_nl}VSOCK=hybrid$base_nl"
+				[ "$1" != worker ] ||
+					vmm_record="VMM=other${base_nl}VSOCK=vhost$base_nl"
+			}
+			conf_load
+			doctor_begin demo
+			proc_run= doctor_accel=kvm doctor_no_tool=fail
+			doctor_vmm; doctor_vsock; doctor_cids'
+		has "$output" 'ok    vsock: /dev/vhost-vsock opens'
+		has "$output" "fail  cids: WORKER_CID=5 is another VM's"
+	}
+	with_shells other
+}
+
 @test "cids: one of somebody else's VM fails, one of ours does not" {
 	mkdir proc/77
 	printf 'qemu\0-device\0vhost-vsock-pci,guest-cid=3\0' >proc/77/cmdline
