@@ -81,13 +81,12 @@ build()
 		set -- make -C "$paths_source" -s -j "$(nproc)" all \
 			"build/kmod/$release/nvidia-shim.ko"
 	else
-		set -- "$TOP/scripts/build.sh" nvidia-shim
-		[ -z "$opt_conf" ] || set -- "$@" -c "$opt_conf"
+		set -- "$TOP/scripts/build.sh" @ nvidia-shim
 	fi
 	if base_sudo_user; then
 		set -- setpriv --reuid "$SUDO_UID" --regid "$SUDO_GID" --init-groups "$@"
 	fi
-	if ! child "$@" >"$log" 2>&1; then
+	if ! opt_pass '' child "$@" >"$log" 2>&1; then
 		step_stop
 		log_error "last lines of $log:"
 		tail -n "$launch_lines" -- "$log" | vm_printable >&2

@@ -338,8 +338,10 @@ fetch_unpack_modules()
 # fetch_finish_nvidia NEW VERSION
 fetch_finish_nvidia()
 {
-	run as_user ln -s root/usr/lib/nvidia/current/nvidia-smi "$1/nvidia-smi"
-	run as_user ln -s root/usr/lib/x86_64-linux-gnu/nvidia/current "$1/lib"
+	run as_user ln -s root/usr/lib/nvidia/current/nvidia-smi "$1/nvidia-smi" &&
+		run as_user ln -s root/usr/lib/x86_64-linux-gnu/nvidia/current \
+			"$1/lib" ||
+		fail 74 "$1: cannot be written; is the disk full?" || return
 	[ "$DRY_RUN" -eq 1 ] || [ -x "$1/nvidia-smi" ] ||
 		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
