@@ -18,7 +18,7 @@
 use record proc assets vmm vm boot
 
 snapshot_cpuinfo=/proc/cpuinfo
-# So many are kept, as several GPU VMs or sizes of workers may want them in turn.
+# How many are kept: several GPU VMs or sizes of workers may want them in turn.
 snapshot_keep=4
 
 # snapshot_prepare DIR: has the worker go on from a snapshot, made if there is none
@@ -48,11 +48,23 @@ snapshot_name()
 {
 	local snapshot_host snapshot_key
 
-	if ! snapshot_host=$(snapshot_of_host "$2") ||
-		! snapshot_key=$(snapshot_of_worker "$2"); then
-		fail 70 'what a snapshot must fit cannot be read' || return
-	fi
+	snapshot_host=$(snapshot_ask snapshot_of_host "$2") ||
+		fail $? "$snapshot_host" || return
+	snapshot_key=$(snapshot_ask snapshot_of_worker "$2") ||
+		fail $? "$snapshot_key" || return
 	base_set "$1" "$snapshot_host-$snapshot_key"
+}
+
+# snapshot_ask COMMAND [ARG...]: for a $( ), in which why would be lost: prints the output
+# of COMMAND or, if that fails, why.
+snapshot_ask()
+{
+	local rc=0
+
+	why='the machine, VMM or image that a snapshot is made for cannot be read'
+	"$@" || rc=$?
+	[ "$rc" -eq 0 ] || printf '%s\n' "$why"
+	return "$rc"
 }
 
 snapshot_hash()
@@ -81,7 +93,8 @@ snapshot_of_worker()
 	# The file from which others may be made at any time.
 	kernel=$(stat -L -c '%i %s %Y' \
 		-- "$(assets_kernel_dir "$release")/vmlinuz") || return
-	images=$(boot_pieces "$1" snapshot_stamps) || return
+	images=$(snapshot_ask boot_pieces "$1" snapshot_stamps) ||
+		fail $? "$images" || return
 	printf '%s\n' "$cpus" "$mem" "$agent" "$broker" "$kernel" \
 		"$images" | snapshot_hash
 }

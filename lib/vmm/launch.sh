@@ -8,7 +8,7 @@
 use record proc cards
 
 launch_said=
-# So many lines of a log are shown when something has failed.
+# How many lines of a log are shown when something has failed.
 launch_lines=15
 
 # launch_await DIR PROC FILE LINE SECONDS: waits until FILE of the VM contains LINE, as
@@ -193,7 +193,7 @@ launch_api()
 		step_stop
 		log_error "$vmm refused $1 $2: $launch_answer"
 		launch_said=$launch_answer
-		fail 69 "VM '$name' did not start" ;;
+		fail 69 "VM '$name': $vmm refused $1 $2" ;;
 	*) launch_failed "$rc" "$dir" "its VMM did $1 $2" vmm/log ;;
 	esac
 }

@@ -264,3 +264,14 @@ w1' "$output"
 	hasnt() { [[ $1 != *"$2"* ]]; }
 	with_shells dry
 }
+
+@test "a missing part of the image is told, and how to make it" {
+	lacks()
+	{
+		run -66 --separate-stderr prepare \
+			'boot_pieces() { fail 66 "shim: not there; run make"; }'
+		has "$stderr" 'shim: not there; run make'
+		equal '' "$(ls "$root" 2>/dev/null)"
+	}
+	with_shells lacks
+}
