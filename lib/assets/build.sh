@@ -11,7 +11,7 @@ use conf proc assets image kernel rootfs compile
 
 build_stamps=$paths_state/stamps
 
-# What there is, in the order in which `all` makes it.
+# The targets, in the order in which `all` makes them.
 build_table='
 gpu-broker        the broker, for a GPU VM with a C library
 gpu-broker-static the broker by itself, for any GPU VM
@@ -318,7 +318,7 @@ build_stamped()
 
 	shift
 	inputs=$(build_inputs "$target") ||
-		fail 66 "$target: what it is made of is not there" || return
+		fail 66 "$target: a file that it is made of cannot be read" || return
 	inputs=$(printf %s "$inputs" | sha256sum)
 	mkdir -p -- "$build_stamps" && rm -f -- "$build_stamps/$target" ||
 		fail 74 "$build_stamps: cannot be written" || return

@@ -3,7 +3,7 @@
 
 use assets image
 
-# What it loads.
+# The modules that the lab loads.
 labimage_modules='virtio_pci virtio_blk ext4 overlay vmw_vsock_virtio_transport'
 
 # labimage RELEASE: makes it, up to the boot's own part, and sets image_file.

@@ -228,7 +228,7 @@ doctor_vmm_role()
 	doctor_vmm='' doctor_vmm_vsock=''
 	vmm_choose "$1" "$2" || rc=$?
 	if [ "$rc" -ne 0 ]; then
-		# What setup brings.
+		# setup would install it.
 		[ "$rc" -ne 66 ] || status=$doctor_no_tool
 		doctor_say "$status" vmm "$3: $why"
 		return 0

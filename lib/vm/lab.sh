@@ -22,7 +22,7 @@ if [ -z "$paths_source" ]; then
 	lab_assets=$lab_state/assets
 fi
 lab_disk_mib=4096
-# What of paths_state goes along.
+# The parts of paths_state that are copied too.
 lab_built='bin static/bin static/test kmod lab test/bin test/unit'
 
 # lab_prepare VAR NAME-VAR NAME DISK APPEND KEPT OWNER: decides what the lab NAME is, or

@@ -2,7 +2,7 @@
 # cards.sh - the devices of the lab: its disks, its IOMMU, and cards that stand in for
 # GPUs
 #
-# What the cards are stands in isospin-lab(1). Reads the lab's record: LAB_ROOT and
+# isospin-lab(1) lists the cards. Reads the lab's record: LAB_ROOT and
 # LAB_MODULES, the file systems; LAB_DISK, what is kept; LAB_QEMU, the directory of a
 # QEMU that the lab has for itself; LAB_VMMS.
 

@@ -5,7 +5,7 @@
 # the prefix of its functions. It is found by its being there, and no command knows
 # which one a VM has. To add one: write its file, name the VMM in share/conf.tbl, make
 # etc/isospin.conf again (scripts/gen/conf.sh file), and mention it in the documents.
-# What back ends share is in launch.sh: launch_version, launch_kernel, launch_vmm,
+# Back ends share the functions of launch.sh: launch_version, launch_kernel, launch_vmm,
 # launch_api.
 #
 # DIR is a VM's directory, of which only the record vm.conf is read (lib/vm/vm.sh lists
@@ -17,8 +17,8 @@
 #	               snapshot: save a VM, and go on from it); FIRST, the roles in
 #	               which it is taken before QEMU if it is installed as PROGRAM;
 #	               KVM=yes if it runs nothing without
-#	init NAME      it can run the VM NAME here, or fails with 69, or with 66 if it is
-#	               what setup installs; adds to vmm_record: VMM_TEXT (name and
+#	init NAME      it can run the VM NAME here, or fails with 69, or with 66 if the
+#	               command setup would install it; adds to vmm_record: VMM_TEXT (name and
 #	               version), VSOCK (vhost, vhost-user, hybrid), VSOCK_WHY, and any
 #	               key of its own
 #	kernel VAR RELEASE ROLE  sets VAR to the form of that kernel that it boots
@@ -40,7 +40,7 @@
 
 use conf record accel
 
-# What all of them print, each with its PREFIX.
+# The records that all of them print, each with its PREFIX.
 vmm_table=
 
 # vmm_load: loads the back ends, once.
@@ -82,7 +82,7 @@ vmm_names()
 # vmm_choose ROLE NAME [WANT...]: after accel_choose, chooses the VMM of the VM NAME,
 # which needs these capabilities, and sets vmm_record: VMM, VMM_WHY, ACCEL, ACCEL_WHY
 # and what init adds. 69, and why, if it cannot run here or cannot do what is wanted;
-# 66 if setup installs it.
+# 66 if the command setup would install it.
 vmm_choose()
 {
 	local role="$1" name="$2" vmm=qemu reason='nothing else serves here' key=''
