@@ -36,6 +36,7 @@
 #	SNAPSHOT, SNAPSHOT_DIR, RESTORE  RESTORE=yes: it goes on from the snapshot,
 #	                     else it is saved to that; fds 5 and 6 of the VMM are its
 #	                     state and memory
+#	FIT                  of a pooled worker: a hash of what it was made of
 #	LOG_MAX              bytes that the guest's console may fill, once it is up
 #	BOOT_NS, READY_NS, PHASES  once it is up
 #

@@ -6,6 +6,8 @@
 use conf record proc accel assets vmm vm launch boot bridge snapshot pool
 
 worker_kept=no
+# yes: the worker is one for the pool.
+worker_pooled=no
 
 # worker_describe DIR NAME: writes the record of what the worker NAME is, or will be,
 # made of. worker_kept says whether it outlives this command.
@@ -45,9 +47,13 @@ start it: isospin gpu-vm --detach --name $1" || return
 # that the shim's first connection finds the way.
 worker_prepare()
 {
-	local snapshot
+	local snapshot fit
 
 	worker_describe "$1" "$2" || return
+	# Before it is made: what changes meanwhile makes it one of another kind.
+	if [ "$worker_pooled" = yes ]; then
+		pool_fit fit "$1" && record_add "$1/vm.conf" FIT "$fit" || return
+	fi
 	conf_get snapshot WORKER_SNAPSHOT "$2"
 	[ "$snapshot" = no ] || snapshot_prepare "$1" || return
 	boot_take_cid "$1" || return
@@ -123,10 +129,10 @@ worker_fill_pool()
 
 	pool_enter || return
 	pool_sweep worker_describe || return
-	worker_kept=yes
+	worker_kept=yes worker_pooled=yes
 	while pool_missing; do
-		worker_start name '' '' &&
-			pool_fit fit "$proc_dir/vms/$name" &&
-			pool_give "$name" "$fit" || return
+		worker_start name '' '' || return
+		vm_get fit FIT "$name" || :
+		pool_give "$name" "$fit" || return
 	done
 }

@@ -181,3 +181,28 @@ poll()
 		sleep 0.05
 	done
 }
+
+@test "a worker for the pool is known by what it was made of, not by what is there now" {
+	fills()
+	{
+		run -0 --separate-stderr pool 'use worker
+			worker_describe() { record_add "$1/vm.conf" NAME "$2"; }
+			boot_take_cid() { :; }
+			vmm_place() { :; }
+			boot_files() { :; }
+			worker_register() { :; }
+			boot_vm()
+			{
+				KIND=two
+				proc_spawn vms/w1/vmm sleep 1000
+				record_add "$1/vm.conf" ROLE worker READY_NS 1
+			}
+			pool_sweep() { :; }
+			pool_missing() { [ ! -e "$proc_dir/vms/w1/pool" ]; }
+			worker_fill_pool || die $? "$why"
+			cat "$proc_dir/vms/w1/pool"'
+		equal one "$output"
+		"$TOP/scripts/kill-vms.sh" --instance t
+	}
+	with_shells fills
+}
