@@ -167,16 +167,20 @@ build_all()
 {
 	local target
 
-	mkdir -p -- "$paths_state" ||
-		fail 74 "$paths_state: cannot be made" || return
-	proc_lock "$paths_state/lock" || {
-		log_info 'waiting for another build'
-		proc_lock "$paths_state/lock" 7200 ||
-			fail 75 "another build holds $paths_state/lock" || return
-	}
+	[ "$DRY_RUN" -eq 1 ] || build_lock || return
 	for target; do
 		build_target "$target" || return
 	done
+}
+
+build_lock()
+{
+	mkdir -p -- "$paths_state" ||
+		fail 74 "$paths_state: cannot be made" || return
+	! proc_lock "$paths_state/lock" || return 0
+	log_info 'waiting for another build'
+	proc_lock "$paths_state/lock" 7200 ||
+		fail 75 "another build holds $paths_state/lock"
 }
 
 # build_target TARGET: makes it unless it is there. Sets build_out.
