@@ -17,19 +17,19 @@ abi_versions()
 	done | sort -rV
 }
 
-# abi_has VERSION: whether it has a table of its own.
+# abi_has VERSION: whether that version has a table of its own.
 abi_has()
 {
 	[ -f "$abi_dir/$1.tbl" ]
 }
 
-# abi_branches: the branches whose programs work with the soft driver, a line each.
+# abi_branches: the branches whose programs work with the soft driver, one a line.
 abi_branches()
 {
 	sed '/^#/d' "$abi_dir/branches"
 }
 
-# abi_default_branch: the newest of them.
+# abi_default_branch: the newest of these branches.
 abi_default_branch()
 {
 	abi_branches | tail -n 1

@@ -75,7 +75,7 @@ apt_explain()
 	elif apt_said 'resolving|Could not resolve|[Cc]ould not connect|Unable to connect|Network is unreachable|Connection (failed|timed out|refused)|No route to host'; then
 		why="no network: the package mirror cannot be reached"
 	elif apt_said 'does not have a Release file|404 +Not Found'; then
-		why="the mirror does not have what is asked for"
+		why="the mirror does not have the requested file"
 	elif apt_said 'Unable to locate package|no installation candidate|has no available version'; then
 		why="the machine's apt sources lack a package"
 	else

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# assets.sh - find what isospin setup has fetched
+# assets.sh - find the kernels, sources and programs that isospin setup has fetched
 #
 # $ASSETS_DIR/kernels/RELEASE/   one Debian kernel, for the cloud or the lab's:
 #     vmlinuz                    the kernel, a bzImage
@@ -10,7 +10,7 @@
 # $ASSETS_DIR/sources/VERSION/   linux-source-*.tar.xz, from that version of the package
 # $ASSETS_DIR/lab/ID/            the lab's Debian:
 #     root.img                   a file system
-#     packages                   what it was made of, PACKAGE=VERSION a line
+#     packages                   the packages in it, PACKAGE=VERSION a line
 # $ASSETS_DIR/qemu/VERSION/      a QEMU for the lab, newer than Debian's:
 #     qemu-system-x86_64         the program; its libraries are the machine's
 #     firmware/                  for its -L

@@ -1,9 +1,8 @@
 # shellcheck shell=sh
-# build.sh - programs, kernels and images by name, made again when their content
-# calls for it
+# build.sh - build programs, kernels and images by name, again when an input changed
 #
-# stamps/TARGET in paths_state holds the hash of what TARGET was made of, the hash of
-# what came out, and where that is. Images have stamps of their own, see image.sh.
+# stamps/TARGET in paths_state holds the hash of TARGET's inputs, the hash of its output,
+# and the path of the output. Images have stamps of their own, see image.sh.
 #
 # Call build_init first. On failure these functions return a status and set why.
 
@@ -17,15 +16,15 @@ gpu-broker        the broker, for a GPU VM with a C library
 gpu-broker-static the broker by itself, for any GPU VM
 fc-gpu-kernel     the kernel of the workers
 nvidia-shim       the kernel module of the workers
-fc-initramfs      what a worker boots from: an initial RAM disk
-fc-rootfs         what a worker boots from: a file system
+fc-initramfs      the initial RAM disk that a worker boots from
+fc-rootfs         the file system that a worker boots from
 gpu-vm-kernel     the kernel of the GPU VM, unpacked
-gpu-vm-initramfs  what the GPU VM boots from, with gpu-broker-static
+gpu-vm-initramfs  the initial RAM disk of the GPU VM, with gpu-broker-static
 gpu-rootfs        the driver of NVIDIA, for a GPU VM with real hardware
 lab               the kernel module of the lab, for a device that hangs
 '
 
-# build_targets: prints their names.
+# build_targets: prints the names of all targets.
 build_targets()
 {
 	local target what
@@ -37,8 +36,8 @@ build_targets()
 	EOT
 }
 
-# build_all_targets: prints what `all` makes: neither what takes software that is not
-# free, nor the lab's.
+# build_all_targets: prints the targets that `all` makes. The lab's are not among them,
+# nor those that need software that is not free.
 build_all_targets()
 {
 	build_targets | grep -vx -e gpu-rootfs -e lab
@@ -53,9 +52,9 @@ build_known()
 	esac
 }
 
-# build_init [TREE [VERSION [FILE]]]: fc-gpu-kernel is to be made of the source in TREE,
-# not of Debian's package; gpu-rootfs with NVIDIA's driver VERSION, out of the .run
-# file FILE. An empty word is the default.
+# build_init [TREE [VERSION [FILE]]]: has fc-gpu-kernel made of the source in TREE, not of
+# Debian's package, and gpu-rootfs with NVIDIA's driver VERSION, out of the .run file
+# FILE. An empty word stands for the default.
 build_init()
 {
 	build_tree=${1:-}
@@ -74,7 +73,8 @@ build_kernels()
 	rootfs_init "$build_gpu" "$build_driver" "$build_run"
 }
 
-# build_inputs TARGET: prints what it is made of, by its content.
+# build_inputs TARGET: prints all that the target's content depends on, as hashes of
+# files, versions and flags.
 build_inputs()
 {
 	local release
@@ -107,8 +107,8 @@ build_hash()
 		xargs -0 sha256sum)
 }
 
-# build_current TARGET: whether it is there and as its inputs would have it. Sets
-# build_out to where it is, empty if it is not there.
+# build_current TARGET: whether the target is there and made of the inputs of today. Sets
+# build_out to its path, empty if it is not there.
 build_current()
 {
 	local stamp made now
@@ -231,7 +231,7 @@ build_make()
 	esac
 }
 
-# build_parts TARGET: makes what an image is made of.
+# build_parts TARGET: makes the targets that an image is made of.
 build_parts()
 {
 	case $1 in
@@ -277,8 +277,9 @@ build_hang()
 		build_out=$build_out/hang.ko
 }
 
-# build_files TARGET FILE...: by make, in a checkout. For make the time of a file
-# counts, not its content: what is there is not current, so it goes.
+# build_files TARGET FILE...: has make build the files, in a checkout. make would keep a
+# file whose time is new enough whatever its content, so files that are not current are
+# removed first.
 build_files()
 {
 	local target="$1"
@@ -315,7 +316,7 @@ build_image()
 }
 
 # build_stamped TARGET COMMAND [ARG...]: COMMAND makes build_out. The inputs are read
-# before it: if they change meanwhile, the next build sees it.
+# before it runs: if they change meanwhile, the next build notices.
 build_stamped()
 {
 	local target="$1" inputs made

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # fetch.sh - unpack packages of Debian's archive where assets.sh finds them
 #
-# Nothing is installed. All of it is done as the user who called: the files are that
-# user's, and root never unpacks a package for somebody else.
+# Nothing is installed. Everything is done as the calling user: the files belong to that
+# user, and root never unpacks a package for somebody else.
 #
 # fetch_plan has a line "KIND NAME PACKAGE=VERSION..." for each directory to make.
 
@@ -13,7 +13,7 @@ fetch_download=0
 fetch_disk=0
 
 # fetch_init APT KIND...: starts an empty plan for directories of these KINDs, with our
-# own apt in the directory APT. Removes what a killed run has left. Call assets_init
+# own apt in the directory APT. Removes the leftovers of a killed run. Call assets_init
 # first. On failure returns an exit status and sets why, as all of these functions do.
 fetch_init()
 {
@@ -346,8 +346,8 @@ fetch_finish_nvidia()
 		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
 
-# fetch_finish_lab NEW ID PACKAGE=VERSION...: does what the packages' own scripts would
-# do, as far as the lab needs it, and makes a file system of the result.
+# fetch_finish_lab NEW ID PACKAGE=VERSION...: does the work of the packages' own scripts,
+# as far as the lab needs it, and makes a file system of the result.
 fetch_finish_lab()
 {
 	local new="$1"

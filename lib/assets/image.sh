@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# image.sh - make what the VMs boot from
+# image.sh - make the images that the VMs boot from
 #
 # An initrd consists of several cpio archives, which the kernel unpacks one over the
 # other: a base for the role and kernel, NVIDIA's user space where it is wanted, and a
-# small one for this boot, with what only this VM may know.
+# small one for this boot, with the keys and settings that only this VM may know.
 #
 # The first two are kept in image_dir and made again when an input has changed:
 # FILE.stamp holds the hash of all inputs. The same inputs give the same bytes.
@@ -14,13 +14,13 @@ use disk assets
 
 image_dir=$paths_state/images
 image_busybox=/bin/busybox
-# If not empty, image_make only looks whether there is need.
+# If not empty, image_make makes nothing: it only tells whether the image is current.
 image_look=
 # How much a worker may write to its root file system.
 image_spare_mib=64
 
-# The modules of a guest, below lib/modules/RELEASE/kernel/. If a kernel has one built
-# in, there is no such file, and none is needed.
+# The modules of a guest, below lib/modules/RELEASE/kernel/. A module that the kernel has
+# built in has no file there and needs none.
 image_modules='drivers/virtio/virtio_ring drivers/virtio/virtio
 drivers/virtio/virtio_mmio drivers/virtio/virtio_pci_legacy_dev
 drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci
@@ -28,7 +28,7 @@ net/vmw_vsock/vsock
 net/vmw_vsock/vmw_vsock_virtio_transport_common
 net/vmw_vsock/vmw_vsock_virtio_transport'
 
-# Each of these makes an image if there is need, and sets image_file.
+# Each of these makes an image, unless it is current, and sets image_file.
 #
 # image_worker RELEASE, image_gpu RELEASE: the base of a worker or GPU VM, for that
 # kernel.
@@ -56,7 +56,7 @@ image_nvidia()
 	image_make "nvidia-$1${2:+-$2}.cpio" image_stage_nvidia "$@"
 }
 
-# image_kernel RELEASE: unpacks that kernel if there is need, and sets image_file. A
+# image_kernel RELEASE: unpacks that kernel, unless it has been, and sets image_file. A
 # guest unpacks a bzImage itself, and for zstd without KVM that takes longer than the
 # rest of the kernel's start. Returns 1 if the kernel is not packed with zstd, or there
 # is no zstd here.
@@ -128,7 +128,7 @@ image_concat()
 	fi
 }
 
-# image_current IMAGE ARG...: prints where the image is that the function IMAGE (such
+# image_current IMAGE ARG...: prints the path of the image that the function IMAGE (such
 # as image_worker) makes of ARG, if it is there. 0 if it need not be made again.
 image_current()
 {
@@ -153,8 +153,8 @@ image_disk()
 }
 
 # image_make NAME STAGE ARG...: makes the image NAME of the files that the function
-# STAGE puts into image_root, unless it is there and as they are. STAGE calls image_put
-# for each file; in a first pass, which has no image_root, that only lists the inputs.
+# STAGE puts into image_root, unless there is one made of the same files. STAGE calls
+# image_put for each file; in a first pass, without image_root, that only lists inputs.
 image_make()
 {
 	local name="$1" stage="$2" stamp old=''
@@ -263,8 +263,9 @@ image_text()
 	mkdir -p -- "${to%/*}" && cat >"$to" && chmod "$2" "$to"
 }
 
-# image_cpio DIR FILE: makes an archive of what is below DIR, with fixed owner, times
-# and order. cpio is called by its path: busybox ash would take its own, which cannot.
+# image_cpio DIR FILE: makes an archive of all files below DIR, with a fixed owner, times
+# and order. cpio is called by its path: busybox ash would run its own, which lacks
+# these options.
 image_cpio()
 {
 	(
@@ -281,8 +282,8 @@ image_times()
 		find "$1" -exec touch -h -d @0 {} +
 }
 
-# image_stage_base RELEASE [MODULE...]: puts in what every guest has, and these modules.
-# Sets image_list to the names of all modules.
+# image_stage_base RELEASE [MODULE...]: puts in the files that every guest has, and these
+# modules. Sets image_list to the names of all modules.
 image_stage_base()
 {
 	local modules="lib/modules/$1/kernel" dir module list='' file applet

@@ -17,8 +17,8 @@ kernel_need_mib=4096
 kernel_vars='LOCALVERSION= KBUILD_BUILD_TIMESTAMP=1970-01-01
 KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=isospin KBUILD_BUILD_HOST=isospin'
 
-# kernel_inputs TREE: prints hashes of all that the kernel is made of. TREE is empty for
-# the package.
+# kernel_inputs TREE: prints hashes of all the kernel's inputs. TREE is empty for the
+# package.
 kernel_inputs()
 {
 	local file
@@ -34,7 +34,7 @@ kernel_inputs()
 		xargs -0 sha256sum)
 }
 
-# kernel_build TREE: makes the kernel; sets kernel_file to where it is.
+# kernel_build TREE: makes the kernel, and sets kernel_file to its path.
 kernel_build()
 {
 	local src="$1" file
@@ -79,7 +79,7 @@ kernel_make()
 	make -C "$src" "O=$kernel_work/obj" $kernel_vars "$@"
 }
 
-# kernel_space: says how much room compiling takes; 74, and why, if there is less.
+# kernel_space: logs how much room compiling takes; 74, and why, if there is less.
 kernel_space()
 {
 	local free
@@ -105,8 +105,8 @@ kernel_check()
 	fail 65 "this kernel does not take from $kernel_config: $lost"
 }
 
-# kernel_install: moves the kernel to its place, and removes what was made for an older
-# one of the same release.
+# kernel_install: moves the kernel to its place, in that of an older one of the same
+# release, whose modules and unpacked image it removes.
 kernel_install()
 {
 	local new="$kernel_work/new" release dir

@@ -6,7 +6,7 @@ use assets image
 # The modules that the lab loads.
 labimage_modules='virtio_pci virtio_blk ext4 overlay vmw_vsock_virtio_transport'
 
-# labimage RELEASE: makes it, up to the boot's own part, and sets image_file.
+# labimage RELEASE: makes the RAM disk, except the part of one boot, and sets image_file.
 labimage()
 {
 	image_make "lab-$1.cpio" labimage_stage "$1"
@@ -37,8 +37,8 @@ labimage_stage()
 		done
 }
 
-# labimage_modules_of DIR RELEASE: the files of labimage_modules and of what those need,
-# in the order in which they are loaded.
+# labimage_modules_of DIR RELEASE: the files of labimage_modules and of the modules that
+# those need, in the order in which they are loaded.
 labimage_modules_of()
 {
 	local module

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# lack.sh - install and fetch what isospin lacks on this machine
+# lack.sh - install the packages and fetch the files that isospin lacks on this machine
 #
 # A purpose is one of setup's: demo, build, lab or check. lack_find sets what is
 # missing, as lists of words: lack_tools (packages), lack_kernels (how their releases
@@ -75,7 +75,7 @@ lack_assets()
 	[ -n "$lack_kernels$lack_branches$lack_lab$lack_source" ]
 }
 
-# lack_say: logs what is missing, and what each is for.
+# lack_say: logs each missing tool or file with its purpose.
 lack_say()
 {
 	local name
@@ -84,7 +84,7 @@ lack_say()
 		log_info "missing tool: $name $(tools_purpose "$name")"
 	done
 	[ -z "$lack_source" ] ||
-		log_info "missing: $lack_source, what a kernel is made of"
+		log_info "missing: $lack_source, the source of the workers' kernel"
 	for name in $lack_kernels; do
 		log_info "missing kernel: $name with its headers, boots the VMs"
 	done
@@ -107,7 +107,7 @@ lack_install()
 }
 
 # lack_fetch: fetches everything else that is missing. Only one setup at a time works on
-# assets_dir; after waiting for another one, this looks again for what is missing.
+# assets_dir; after waiting for another one, this looks again for missing files.
 lack_fetch()
 {
 	lack_assets || return 0

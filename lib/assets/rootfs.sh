@@ -144,7 +144,7 @@ fetch_finish_gpu()
 		fail 65 "NVIDIA $2: its packages are not laid out as expected"
 }
 
-# rootfs_inputs: prints hashes of all that the modules are made of.
+# rootfs_inputs: prints hashes of all the modules' inputs.
 rootfs_inputs()
 {
 	[ -n "$rootfs_release" ] && [ -d "$rootfs_dir/src" ] || return
@@ -198,7 +198,7 @@ rootfs_adapt()
 	fi
 }
 
-# rootfs_image RELEASE: makes the disk if there is need, and sets image_file.
+# rootfs_image RELEASE: makes the disk, unless it is current, and sets image_file.
 rootfs_image()
 {
 	image_disk 0 "gpu-rootfs-$rootfs_version-$1.ext4" rootfs_stage

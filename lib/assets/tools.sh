@@ -3,18 +3,19 @@
 
 use apt
 
-# Each tool and what it is for; PACKAGE12/PACKAGE13 where the name differs.
+# Each tool and its purpose. It is PACKAGE12/PACKAGE13 where its name differs between
+# Debian 12 and 13.
 tools_demo='
 qemu-system-x86 runs the virtual machines
 qemu-system-data has their firmware
 make builds
 gcc builds
 libc6-dev builds
-musl-tools builds what runs inside the VMs
+musl-tools builds the programs that run inside the VMs
 libelf1/libelf1t64 is needed to build the kernel module
 libssl3/libssl3t64 is needed to build the kernel module
 kmod reads kernel modules
-cpio packs what the VMs boot from
+cpio packs the initial RAM disks of the VMs
 xz-utils unpacks kernel modules
 zstd unpacks kernels
 busybox-static is the user space of the VMs
@@ -97,7 +98,7 @@ tools_missing()
 	apt_missing "$@"
 }
 
-# tools_purpose PACKAGE: prints what it is for.
+# tools_purpose PACKAGE: prints what the package is for.
 tools_purpose()
 {
 	local pkg purpose

@@ -31,8 +31,8 @@ base_nl='
 base_us=$(printf '\037')
 
 # base_init NAME: starts a command; NAME is its name or "$0". Sets the traps: EXIT runs
-# what on_exit registered, and turns a failure that neither die nor leave has announced
-# into status 70.
+# the commands that on_exit registered, and turns a failure that neither die nor leave
+# has announced into status 70.
 base_init()
 {
 	base_cmd=${1##*/}
@@ -53,8 +53,9 @@ base_init()
 	base_go
 }
 
-# base_hold: a signal that would end the command waits for base_go. It is for what would
-# leak if it were ended halfway, as to start a process and note its pid.
+# base_hold: makes a signal that would end the command wait for base_go. For steps that
+# would leak something if they ended halfway, such as starting a process and noting its
+# pid.
 base_hold()
 {
 	trap 'base_held=129' HUP
@@ -62,7 +63,7 @@ base_hold()
 	trap 'base_held=143' TERM
 }
 
-# base_go: lets signals end the command again; at once if one has waited.
+# base_go: lets signals end the command again. One that has waited does so at once.
 base_go()
 {
 	trap 'leave 129' HUP
@@ -71,7 +72,7 @@ base_go()
 	[ -z "$base_held" ] || leave "$base_held"
 }
 
-# base_exit_trap STATUS: what the EXIT trap does; STATUS is the command's so far.
+# base_exit_trap STATUS: the EXIT trap; STATUS is the command's so far.
 base_exit_trap()
 {
 	local rc="$1"
@@ -88,7 +89,7 @@ base_exit_trap()
 	exit "$rc"
 }
 
-# base_release: runs what on_exit registered, newest first, and forgets it.
+# base_release: runs the commands that on_exit registered, newest first, and forgets them.
 base_release()
 {
 	local entry
@@ -114,8 +115,8 @@ base_run_entry()
 	"$@"
 }
 
-# on_exit COMMAND [ARG...]: runs COMMAND when our command ends, in whatever way; what was
-# registered last runs first. No word may hold a newline. In a subshell it has no effect.
+# on_exit COMMAND [ARG...]: runs COMMAND when our command ends, in whatever way; the last
+# one registered runs first. No word may hold a newline. In a subshell it has no effect.
 on_exit()
 {
 	local entry='' word
@@ -150,7 +151,8 @@ die()
 }
 
 # base_own_failures: from now on the command's own failures end it with 125, whatever
-# their status: it passes on the status of another program. The only place of that rule.
+# their status, since it passes on the status of another program. The rule stands only
+# here.
 base_own_failures()
 {
 	base_own_status=125
@@ -169,11 +171,11 @@ base_pass_on()
 	leave "$base_rc"
 }
 
-# fail STATUS TEXT...: returns STATUS and sets why, a text for people that says what failed,
-# on what, and what to do. A library ends a function so, and never the command: the
-# command decides, as in `f || die $? "$why"`, and doctor lists why among its findings.
-# In the middle of a function: `fail 69 "..." || return`. A function that documents why
-# sets it whenever it fails; in a $( ) it is lost.
+# fail STATUS TEXT...: returns STATUS and sets why, a text for people that says what
+# failed, on what, and what to do. This is how a library ends a function, and never the
+# command: the command decides, as in `f || die $? "$why"`, and doctor lists why among
+# its findings. In the middle of a function: `fail 69 "..." || return`. A function that
+# documents why sets it whenever it fails; in a $( ) it is lost.
 fail()
 {
 	local rc="$1"
@@ -189,7 +191,7 @@ base_log()
 	local text="$3"
 
 	[ "$1" -le "$base_level" ] || return 0
-	# What came from outside must not steer the terminal.
+	# Text from outside must not steer the terminal.
 	case $text in
 	*[!\ -~]*) text=$(printf '%s' "$text" | tr -c ' -~' '?') ;;
 	esac
@@ -224,7 +226,7 @@ base_set()
 
 # base_fields RECORD [VAR=]KEY...: sets the variables VAR, or KEY, which the caller has
 # local, to the fields of a record, a text of KEY=value lines; empty for a field that
-# is not there. Forks nothing; one read, which is what takes time, assigns all.
+# is not there. Forks nothing; a read is the slow part, and only one assigns them all.
 base_fields()
 {
 	local base_text="$1" base_key base_line base_vars='' base_values=''
@@ -322,7 +324,7 @@ sys_write()
 # base_alone: for a subshell that may outlive the command: it lets go of all that another
 # process may wait for, which is locks, a test's fds and our stderr. (If the caller
 # redirected the function that it runs, the shell would keep copies.) A Ctrl-C goes to
-# the subshell too, but is for the command to act on: the subshell and what it runs end
+# the subshell too, but is for the command to act on: the subshell and its programs end
 # by SIGKILL only.
 base_alone()
 {
@@ -339,8 +341,8 @@ base_uptime()
 	base_set "$1" "${up%%.*}"
 }
 
-# step_begin TEXT: begins a step of the command, and logs it. If it takes longer than two
-# seconds, how long is shown: on a terminal in place, else every 20 s.
+# step_begin TEXT: begins a step of the command, and logs it. After two seconds it shows
+# the time that the step has taken: on a terminal in place, else every 20 s.
 step_begin()
 {
 	step_stop
@@ -385,8 +387,8 @@ step_stop()
 	[ ! -t 2 ] || printf '\r\033[K' >&2
 }
 
-# step_end [RESULT]: ends the step, and logs RESULT, or that it is done if it took two
-# seconds or more.
+# step_end [RESULT]: ends the step, and logs RESULT, or that the step is done if it took
+# two seconds or more.
 step_end()
 {
 	local now
@@ -411,14 +413,15 @@ base_sudo_user()
 	esac
 }
 
-# base_owner_fix PATH...: gives what root made under sudo to the user who called it.
+# base_owner_fix PATH...: gives files that root made under sudo to the user who called
+# sudo.
 base_owner_fix()
 {
 	! base_sudo_user || run chown -RPh "$SUDO_UID:$SUDO_GID" -- "$@"
 }
 
 # as_user COMMAND [ARG...]: runs COMMAND as the user who called sudo, with that user's
-# HOME; without sudo, as the user who runs us.
+# HOME; without sudo, as the current user.
 as_user()
 {
 	local home

@@ -1,8 +1,8 @@
 # conf.awk - read share/conf.tbl, a configuration file, the environment and the flags
 #
-# Prints KEY=value for each key in the table's order, then KEY@NAME=value for what
-# holds for one VM only, in the file's order. At the first error it prints the error
-# instead and ends with status 3.
+# Prints KEY=value for each key in the table's order, then KEY@NAME=value for each value
+# that holds for one VM only, in the file's order. At the first error it prints the
+# error instead and ends with status 3.
 #
 # In the environment: CONF_TBL; CONF_BRANCHES, the path of share/abi/branches;
 # CONF_FILE (empty: none) and CONF_SHOWN, its name in messages; CONF_FLAGS, lines of
@@ -204,7 +204,7 @@ function read_environment(    v, key, unknown)
 	}
 }
 
-# Takes what the command line gives.
+# Takes the values that the command line gives.
 function read_flags(    n, i, line, eq, key)
 {
 	n = split(ENVIRON["CONF_FLAGS"], line, /\n/)

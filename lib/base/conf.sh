@@ -2,13 +2,13 @@
 # conf.sh - read the configuration
 #
 # A value is that of the flag, else of the environment's ISOSPIN_KEY, else of the file,
-# else the default. conf.awk reads and checks everything in one pass; what it prints is
-# kept in conf_data and looked up without a fork.
+# else the default. conf.awk reads and checks everything in one pass; its output is kept
+# in conf_data and looked up without a fork.
 
 conf_data=
 conf_flags=
 
-# conf_set_flag KEY VALUE: notes what the command line gives for KEY; call it before
+# conf_set_flag KEY VALUE: notes the value that the command line gives KEY; call it before
 # conf_load. 64, and why, if VALUE is more than a line.
 conf_set_flag()
 {

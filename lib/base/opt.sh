@@ -17,8 +17,8 @@ opt_verbose=0
 
 # opt_parse OWN THEN ARG...: takes the options from ARG, wherever they stand before a --,
 # and calls THEN with the operands, in their order; the first opt_before of them stood
-# before the -- too. An option that is not a common one goes to OWN, with what follows
-# it. OWN takes it, and sets opt_n if it is more than one word:
+# before the -- too. An option that is not a common one goes to OWN, with the words that
+# follow. OWN handles it, and sets opt_n if it takes more than one word:
 #
 #	option()
 #	{
@@ -39,7 +39,7 @@ opt_parse()
 	*' command '*) opt_pass_on "$@" ;;
 	esac
 	opt_left=$# opt_before=0
-	# Operands go behind the words that are left to be looked at.
+	# Operands go behind the words that are not yet parsed.
 	while [ "$opt_left" -gt 0 ]; do
 		opt_n=1
 		case $opt_end$1 in
@@ -61,8 +61,8 @@ opt_parse()
 	"$opt_then" "$@"
 }
 
-# opt_pass_on ARG...: an error in the command line, too, counts as a failure of the
-# command's own if it was given a COMMAND.
+# opt_pass_on ARG...: makes an error in the command line, too, count as a failure of the
+# command's own, if a COMMAND was given.
 opt_pass_on()
 {
 	local word

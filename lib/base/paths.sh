@@ -6,7 +6,7 @@
 
 # shellcheck disable=SC2034 # other libraries and the commands read them
 
-# All of it is below this directory; and the command that people type.
+# The directory that holds everything else, and the command that people type.
 paths_top=$TOP
 paths_command=$TOP/bin/isospin
 # The sources; empty in an installed tree, which can compile only kernel modules.
@@ -16,11 +16,11 @@ paths_share=$TOP/share
 # Programs for the host, and programs for guests, which are static.
 paths_bin=$TOP/build/bin
 paths_guest=$TOP/build/static/bin
-# What the kernel module of the workers is compiled from.
+# The source of the workers' kernel module.
 paths_shim=$TOP/kmod
 # The configuration, and where its relative paths begin.
 paths_conf=$TOP/etc/isospin.conf
 paths_home=$TOP
-# What is downloaded, and what is made at run time: images, kernel modules.
+# Downloads, and files made at run time: images, kernel modules.
 paths_assets=$TOP/.vm-assets
 paths_state=$TOP/build

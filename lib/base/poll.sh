@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# poll.sh - waiting for what sends no event
+# poll.sh - wait for things that send no event
 
-# poll_until SECONDS COMMAND [ARG...]: 0 as soon as COMMAND succeeds, 1 if it
-# does not within SECONDS. It is tried at least once.
+# poll_until SECONDS COMMAND [ARG...]: runs COMMAND, at least once, until it succeeds. 1 if
+# it does not within SECONDS.
 poll_until()
 {
 	local limit="$1" now

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
 # proc.sh - state directories, locks, and processes known by pid and start time
 #
-# What fails sets why; 74 is a full disk.
+# A function that fails sets why; 74 is a full disk.
 #
 # State of one checkout is in $RUN_DIR/INSTANCE (proc_dir), that of one process
 # in proc_dir/NAME: `pid` (pid and start time, then on a line of its own the boot
-# of the machine), `log`, sockets. What the whole machine shares (CIDs, PCI
-# devices) is locked in $RUN_DIR itself (proc_run).
+# of the machine), `log`, sockets. Resources of the whole machine (CIDs, PCI
+# devices) are locked in $RUN_DIR itself (proc_run).
 
 use conf poll
 
@@ -49,7 +49,7 @@ proc_where()
 	proc_dir=$proc_run/$proc_instance
 }
 
-# proc_mkdir DIR: makes it 0700, in a directory that is ours alone.
+# proc_mkdir DIR: makes DIR, 0700, in a directory that is ours alone.
 proc_mkdir()
 {
 	local error
@@ -62,7 +62,7 @@ proc_mkdir()
 		esac
 }
 
-# proc_own DIR: makes it too; 77 if it is not ours alone.
+# proc_own DIR: makes DIR unless it is there; 77 if it is not ours alone.
 proc_own()
 {
 	local owner
@@ -75,8 +75,8 @@ proc_own()
 	esac
 }
 
-# proc_room: 74 unless there is room for the small things that a command keeps in
-# proc_dir. What makes something large there sees by itself.
+# proc_room: 74 unless there is room for the small files that a command keeps in
+# proc_dir. A function that makes a large one there checks by itself.
 proc_room()
 {
 	local rc=0
@@ -161,8 +161,8 @@ proc_full()
 	fail 74 "$proc_dir/$1: cannot be written; is the disk full?"
 }
 
-# proc_pid VAR NAME: the pid of a recorded process that still runs, else 1. Of an
-# earlier boot none does, whoever has its pid and start time now.
+# proc_pid VAR NAME: the pid of a recorded process that still runs, else 1. No process
+# of an earlier boot does, even if another one has its pid and start time now.
 proc_pid()
 {
 	local proc_p proc_s proc_b proc_now
@@ -196,9 +196,9 @@ proc_gone()
 	done
 }
 
-# proc_spawn NAME COMMAND [ARG...]: starts it in a session of its own with its
-# output in the log, and records it; 1 if it has ended by then. proc_spawned is its
-# pid. The locks and a test's fds stay here.
+# proc_spawn NAME COMMAND [ARG...]: starts COMMAND in a session of its own with its
+# output in the log, and records it; 1 if it has ended by then. Sets proc_spawned to
+# its pid. COMMAND inherits neither our locks nor a test's fds.
 proc_spawn()
 {
 	local name="$1" rc=0 start
@@ -210,7 +210,7 @@ proc_spawn()
 	fi
 	proc_mkdir "$proc_dir/$name" || return
 	log_debug "+ $(base_quote "$@") >$proc_dir/$name/log"
-	# Here, not in the child: the caller may wait for a line of it.
+	# Emptied here, not in the child: the caller may wait for a line of the log.
 	true 2>/dev/null >"$proc_dir/$name/log" || proc_full "$name" || return
 	base_hold
 	setsid "$@" </dev/null >>"$proc_dir/$name/log" 2>&1 3>&- 4>&- 5>&- 6>&- \
@@ -219,7 +219,7 @@ proc_spawn()
 	if ! proc_start_time start "$proc_spawned"; then
 		fail 1 "$name ended at once" || rc=$?
 	elif ! proc_write "$name" "$proc_spawned $start"; then
-		# Nobody could find it later.
+		# Without a record nobody could find the process later.
 		kill -KILL "$proc_spawned"
 		proc_full "$name" || rc=$?
 	fi
@@ -227,8 +227,8 @@ proc_spawn()
 	return "$rc"
 }
 
-# proc_stop NAME...: ends recorded processes side by side, first politely, after
-# proc_grace_s for good, and forgets them. 75 if one is still there.
+# proc_stop NAME...: ends recorded processes side by side, with SIGTERM, after
+# proc_grace_s with SIGKILL, and forgets them. 75 if one is still there.
 proc_stop()
 {
 	local name left=''
