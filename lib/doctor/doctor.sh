@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# doctor.sh - check what would fail later on this host, for any kind of VM
+# doctor.sh - check this host for anything that would fail later, for any kind of VM
 #
 # Each check reports by doctor_say. A fact that cannot be read is a warning, never ok.
 # Nothing is changed except the kept answer of KVM's probe. The checks need conf_load
@@ -10,8 +10,8 @@ use conf proc sysfs abi apt fetch tools assets accel vmm boot
 doctor_failed=0
 doctor_found=
 
-# doctor_begin TARGET: before the checks. TARGET is demo (the soft driver) or gpu (a GPU
-# VM with a real GPU).
+# doctor_begin TARGET: call this before the checks. TARGET is demo (the soft driver) or
+# gpu (a GPU VM with a real GPU).
 doctor_begin()
 {
 	doctor_target=$1
@@ -23,7 +23,8 @@ doctor_begin()
 }
 
 # doctor_say STATUS NAME MESSAGE [REMEDY]: reports a finding; STATUS is ok, warn or fail.
-# With --json it is kept for doctor_end: a jq for each took longer than all checks.
+# With --json the finding is kept for doctor_end: a jq for each took longer than all
+# checks.
 doctor_say()
 {
 	local text="$3"
@@ -62,9 +63,9 @@ doctor_mib()
 	base_set "$1" "$((($2 + 1048575) >> 20)) MiB"
 }
 
-# doctor_tools: what setup would install. Sets doctor_no_tool and doctor_no_asset to how
-# bad it is that something is missing: the demo begins with setup, which installs only
-# as root; a GPU VM takes what is there.
+# doctor_tools: the packages that setup would install. Sets doctor_no_tool and
+# doctor_no_asset to how bad it is that something is missing: the demo begins with setup,
+# which installs only as root; a GPU VM starts without setup.
 doctor_tools()
 {
 	local list
@@ -154,8 +155,8 @@ doctor_cpu_flags()
 	esac
 }
 
-# doctor_kvm: sets doctor_accel to what the VMs would run under, kvm or tcg. That /dev/kvm
-# opens proves little, so a guest is run.
+# doctor_kvm: whether the VMs would run under KVM. Sets doctor_accel to kvm or tcg. That
+# /dev/kvm opens proves little, so a guest is run.
 doctor_kvm()
 {
 	local want status=warn
@@ -182,8 +183,8 @@ doctor_kvm()
 	fi
 }
 
-# doctor_kvm_run STATUS: runs the guest, also if one that failed was kept: the machine
-# may have been busy then. STATUS is for a guest that does not run.
+# doctor_kvm_run STATUS: runs the guest, even if the kept answer is that one failed: the
+# machine may have been busy then. STATUS is for a guest that does not run.
 doctor_kvm_run()
 {
 	local DRY_RUN="$DRY_RUN" kept=''
@@ -218,7 +219,7 @@ doctor_vmm()
 	doctor_vmm_worker=$doctor_vmm doctor_vsock_worker=$doctor_vmm_vsock
 }
 
-# doctor_vmm_role ROLE NAME WHAT: sets doctor_vmm to what vmm_choose would choose, and
+# doctor_vmm_role ROLE NAME WHAT: sets doctor_vmm to the VMM that vmm_choose chooses, and
 # doctor_vmm_vsock to the vsock of its guests.
 doctor_vmm_role()
 {
@@ -340,7 +341,7 @@ doctor_state()
 }
 
 # doctor_room NAME DIR MIB USE: whether MIB are free where DIR is or would be; USE is a
-# clause that tells what goes there.
+# clause that tells its purpose.
 doctor_room()
 {
 	local dir="$2" free
@@ -363,8 +364,9 @@ doctor_room()
 	esac
 }
 
-# doctor_disk: room for what setup unpacks and make builds. Measured: a kernel with its
-# headers 119 MiB and its packages 40, NVIDIA's programs 32 a version, the build 180.
+# doctor_disk: room for the files that setup unpacks and make builds. Measured: a kernel
+# with its headers 119 MiB and its packages 40, NVIDIA's programs 32 a version, the build
+# 180.
 doctor_disk()
 {
 	local need=16 branch nonfree
@@ -468,7 +470,7 @@ doctor_hugepages()
 	esac
 }
 
-# doctor_programs: the programs of ours that booting a VM needs.
+# doctor_programs: our own programs that booting a VM needs.
 doctor_programs()
 {
 	local name lacks='' release remedy='make all kmod'
@@ -493,7 +495,7 @@ doctor_programs()
 	fi
 }
 
-# doctor_commands: the programs of others that booting a VM calls, besides the VMM.
+# doctor_commands: other programs that booting a VM calls, besides the VMM.
 doctor_commands()
 {
 	local name lacks=''

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# doctor_gpu.sh - check what would fail later with a real GPU
+# doctor_gpu.sh - check this host for anything that would fail later with a real GPU
 #
 # doctor_cpu, doctor_kvm and doctor_vmm come first: the size of the guest's address space
 # follows from them.
@@ -59,9 +59,9 @@ doctor_gpu_iommu()
 	fi
 }
 
-# doctor_gpu_rules: what vfio-status and vfio-bind say of the device and its group,
-# except that the IOMMU is off, which has a check of its own. Sets doctor_gpu_record to
-# the device's record.
+# doctor_gpu_rules: the findings of vfio-status and vfio-bind about the device and its
+# group, except that the IOMMU is off, which has a check of its own. Sets
+# doctor_gpu_record to the device's record.
 doctor_gpu_rules()
 {
 	local code severity message remedy state driver iommu_group users_complete
@@ -250,10 +250,10 @@ doctor_gpu_memlock()
 	fi
 }
 
-# doctor_gpu_capabilities BDF: prints what the capabilities in config space tell of
-# interrupts: `msix VECTORS BAR OFFSET`, `msi` or `none`; `silent` if they cannot be
-# read, `gone` if all reads as ones, `short` if only root may read enough. To read them
-# wakes a sleeping device.
+# doctor_gpu_capabilities BDF: prints the kind of interrupts that the capabilities in
+# config space name: `msix VECTORS BAR OFFSET`, `msi` or `none`; `silent` if they cannot
+# be read, `gone` if all reads as ones, `short` if only root may read enough. Reading
+# them wakes a sleeping device.
 doctor_gpu_capabilities()
 {
 	timeout "$sysfs_deadline" od -An -v -tu1 \

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# accel.sh - what this host offers to guests: KVM, and vhost-vsock
+# accel.sh - find whether this host offers KVM and vhost-vsock to guests
 #
 # That /dev/kvm opens says little, so a small guest is run under it. Answers that cost
 # something to find are kept in $RUN_DIR until the next boot. Needs conf_load and
@@ -18,7 +18,7 @@ accel_use()
 }
 
 # accel_choose: sets accel_kind (kvm or tcg) and accel_why. 69, and why, if ACCEL asks for
-# what is not there.
+# KVM and this host has none.
 accel_choose()
 {
 	conf_get accel_kind ACCEL
@@ -29,7 +29,7 @@ accel_choose()
 	esac
 }
 
-# accel_find: sets them to what works here.
+# accel_find: sets accel_kind to the better one that works here, and accel_why.
 accel_find()
 {
 	accel_kind=tcg
@@ -71,8 +71,8 @@ accel_choose_vsock()
 	fi
 }
 
-# accel_cached NAME COMMAND: sets accel_answer to what COMMAND prints, one word, found
-# once in each boot of this machine. 70, and why, if COMMAND fails.
+# accel_cached NAME COMMAND: sets accel_answer to COMMAND's output, one word, which is kept
+# until the next boot of this machine. 70, and why, if COMMAND fails.
 accel_cached()
 {
 	local boot file="$proc_run/probe-$1" kept=''

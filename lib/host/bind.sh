@@ -6,9 +6,9 @@ use pci users judge vfio
 bind_targets=
 bind_made=
 
-# bind_begin NAMED FORCE FUNCTION-ONLY PERSIST: before the others. NAMED are those of
-# vfio_devices that were named; the others are members of their groups. The rest, 0 or
-# 1, are flags of vfio-bind.
+# bind_begin NAMED FORCE FUNCTION-ONLY PERSIST: call this first. NAMED are those of
+# vfio_devices that the user named; the others are members of their groups. The rest, 0
+# or 1, are flags of vfio-bind.
 bind_begin()
 {
 	bind_named=" $1 "
@@ -36,9 +36,9 @@ bind_check_one()
 	EOT
 }
 
-# bind_consider BDF DRIVER CODE MESSAGE REMEDY: refuses the bind for one problem, or does
-# not; logs it unless it has no meaning here. Sets bind_refused to the status of the
-# first refusal.
+# bind_consider BDF DRIVER CODE MESSAGE REMEDY: decides whether one problem refuses the
+# bind, and logs the problem unless it has no meaning here. Sets bind_refused to the
+# status of the first refusal.
 bind_consider()
 {
 	bind_weigh "$1" "$2" "$3"
@@ -64,8 +64,8 @@ bind_weigh()
 	case $3 in
 	absent | stuck | bridge | group_member_stuck) return 0 ;;
 	esac
-	# If vfio-pci has the device already, only what the bind would take along
-	# matters.
+	# If vfio-pci has the device already, only the members of its group that the
+	# bind would take along matter.
 	case $2:$3 in
 	vfio-pci:group_member_foreign | vfio-pci:group_member_in_use) ;;
 	vfio-pci:*)
@@ -75,8 +75,8 @@ bind_weigh()
 	case $bind_function_only:$3 in
 	1:group_*) bind_weight=ignore ;;
 	esac
-	# If a member of the group has it, it is reported with the device that was
-	# named.
+	# Such a problem of a member of the group is reported with the device that
+	# the user named.
 	case $bind_named:$3 in
 	*" $1 "*) ;;
 	*:group_* | *:in_use | *:console) bind_weight=ignore ;;
@@ -144,9 +144,9 @@ bind_plan()
 	done
 }
 
-# bind_remember: records how the devices are, and what --persist adds. The records made
-# here are forgotten if the command ends before anything else is written. 65, 69 or 74,
-# and why, if that fails.
+# bind_remember: records the state of each device, and whether --persist adds its file.
+# The records made here are forgotten if the command ends before anything else is
+# written. 65, 69 or 74, and why, if that fails.
 bind_remember()
 {
 	local bdf saved
@@ -180,8 +180,8 @@ bind_forget_made()
 }
 
 # bind_all: records, then binds; from here on a signal waits until all is done or undone.
-# 65, 69 or 74, and why, if that fails; then everything is as it was, or what is not is
-# logged.
+# 65, 69 or 74, and why, if that fails; then everything is as it was, except for what the
+# log names.
 bind_all()
 {
 	local reason rc=0
@@ -207,7 +207,7 @@ bind_all()
 	bind_report
 }
 
-# bind_report: logs what each device was.
+# bind_report: logs the driver that each device had before.
 bind_report()
 {
 	local bdf driver

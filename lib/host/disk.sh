@@ -42,15 +42,14 @@ disk_make()
 		"$2" >/dev/null 2>&1 || return 74
 }
 
-# disk_empty FILE MIB: makes an empty one, with a journal, that may be written to. The
-# file is sparse: it takes only as much of the disk as is written. 74 if it cannot be
-# made.
+# disk_empty FILE MIB: makes an empty file system with a journal, for writing. The file
+# is sparse: it takes only as much of the disk as is written. 74 if it cannot be made.
 disk_empty()
 {
 	/sbin/mke2fs -q -F -t ext4 "$1" "${2}M" >/dev/null || return 74
 }
 
-# disk_as COMMAND [ARG...]: runs it as it is, where disk_make was given no AS.
+# disk_as COMMAND [ARG...]: runs COMMAND as the current user; the default for AS.
 disk_as()
 {
 	"$@"

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# judge.sh - find what stands in the way of handing a device to a VM
+# judge.sh - find the problems that keep a device from being handed to a VM
 #
 # The rules are written only here; vfio-status, vfio-bind, gpu-vm and doctor ask
 # for them. isospin-vfio-status(1) lists the codes. A rule is passed the device's
@@ -116,7 +116,7 @@ judge_stuck()
 		'end what uses it; if nothing does, only a reboot helps'
 }
 
-# judge_host BDF BOOT-DISPLAY: whether vfio-pci could have the device, which it has not.
+# judge_host BDF BOOT-DISPLAY: the rules for a device that vfio-pci does not have yet.
 judge_host()
 {
 	judge_vfio
@@ -126,7 +126,7 @@ judge_host()
 }
 
 # judge_vfio: whether vfio-pci is there, or can be loaded. For a module that modprobe.d
-# forbids, modprobe -n prints what it would run in its place.
+# forbids, modprobe -n prints the command that would run in its place.
 judge_vfio()
 {
 	[ ! -d "$SYSFS_ROOT/bus/pci/drivers/vfio-pci" ] || return 0
@@ -145,7 +145,8 @@ judge_vfio()
 	esac
 }
 
-# judge_hardware BDF RESET-METHODS RECORD: what would go wrong later, in the VM.
+# judge_hardware BDF RESET-METHODS RECORD: the rules for problems that would show only
+# later, in the VM.
 judge_hardware()
 {
 	local rest="$3" line
@@ -251,8 +252,8 @@ judge_member()
 	judge_users "$member" group_member_in_use "$bdf" "$users_list"
 }
 
-# judge_users BDF CODE OF USERS: what the lines of users_list say of BDF, which OF
-# needs.
+# judge_users BDF CODE OF USERS: adds a finding for each user of BDF. USERS are lines of
+# users_list; OF is the device whose group BDF is in, or BDF itself.
 judge_users()
 {
 	local rest="$4" line pid kind name what="$1"
@@ -271,7 +272,8 @@ judge_users()
 			judge_say console error "$what shows the kernel's text console ($name)" \
 				"echo 0 >/sys/class/vtconsole/$name/bind" ;;
 		vfio)
-			# One open group is all of its functions.
+			# To have a group open is to use all of its functions:
+			# one finding is enough.
 			case $judge_problems in
 			*" is in a VM: pid $pid ("*) continue ;;
 			esac

@@ -1,10 +1,10 @@
 # shellcheck shell=sh
 # pci.sh - PCI devices as sysfs shows them
 #
-# A device is named by its address dddd:bb:dd.f, in lower case. What is known of it
-# is a record, a text of KEY=value lines, which pci_load makes and which functions
-# are passed; base_fields reads fields of it. Nothing here changes a device or waits for
-# one longer than sysfs_deadline.
+# A device is named by its address dddd:bb:dd.f, in lower case. pci_load makes the
+# device's record, a text of KEY=value lines, which other functions are passed;
+# base_fields reads fields of it. Nothing here changes a device or waits for one longer
+# than sysfs_deadline.
 
 use sysfs
 
@@ -82,9 +82,9 @@ pci_gpus()
 	done
 }
 
-# pci_ask BDFS [BDFS]: asks at once for what pci_load would ask for one by one: of
-# the first list, words, with the regions, of the second without. The answers hold
-# until the next sysfs_ask.
+# pci_ask BDFS [BDFS]: reads at once the files that pci_load would read one by one: for
+# the devices of the first list, words, with their regions, for those of the second
+# without. The answers hold until the next sysfs_ask.
 pci_ask()
 {
 	local bdf named="$1" others="${2:-}"
@@ -234,10 +234,10 @@ pci_bars()
 }
 
 # pci_bars_doubtful BDF: true if Linux may have forgotten a BAR of the device. It must be
-# what may be an accelerator (display, co-processor, processing accelerator, no class)
-# and lack two BARs in a row, room for a 64-bit one, among the first four: the BAR of a
-# GPU's memory is one of the first. Of other devices the registers are not read, since
-# that costs a process.
+# of a class that an accelerator may have (display, co-processor, processing accelerator,
+# none) and lack two BARs in a row, room for a 64-bit one, among the first four: the BAR
+# of a GPU's memory is one of the first. The registers of other devices are not read,
+# since that costs a process.
 pci_bars_doubtful()
 {
 	local class i=0 start end flags empty=0

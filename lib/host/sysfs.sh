@@ -44,8 +44,8 @@ sysfs_link()
 
 # sysfs_ask FILE...: reads the files in a child, which is left behind if it has not
 # finished after a second. The files that it did not get to are then read side by
-# side, each by a child of its own that has sysfs_deadline seconds. sysfs_answer tells
-# what was read, until the next sysfs_ask.
+# side, each by a child of its own that has sysfs_deadline seconds. Until the next
+# sysfs_ask, sysfs_answer gives their content.
 sysfs_ask()
 {
 	local file

@@ -6,8 +6,8 @@ use poll sysfs pci users vfio
 unbind_targets=
 unbind_was=
 
-# unbind_begin RESET RESCAN: before the others. RESET, if not empty, resets each device
-# before its driver gets it; RESCAN, 0 or 1, removes each from the bus and has it found
+# unbind_begin RESET RESCAN: call this first. RESET, if not empty, has each device reset
+# before its driver gets it; RESCAN, 0 or 1, has each removed from the bus and found
 # again.
 unbind_begin()
 {
@@ -50,8 +50,8 @@ unbind_recall()
 	[ "$rc" -le 1 ] || return "$rc"
 }
 
-# unbind_free: makes sure that nothing has the group of a target open. 75, and why, if
-# something has; each process is logged.
+# unbind_free: makes sure that no process has the group of a target open. 75, and why, if
+# one has; each is logged.
 unbind_free()
 {
 	local bdf user kind name held=0
@@ -152,7 +152,8 @@ unbind_try()
 	return "$rc"
 }
 
-# unbind_try_rescan BDF: the same, after the device was removed and found again.
+# unbind_try_rescan BDF: removes the device from the bus, has it found again, and gives it
+# back. 1 if that fails, 75 if it hangs.
 unbind_try_rescan()
 {
 	vfio_plan_new
@@ -168,7 +169,8 @@ unbind_try_rescan()
 	unbind_try "$1"
 }
 
-# unbind_one BDF: tries in turn what may help; 1 if nothing does.
+# unbind_one BDF: gives the device back: by itself, then with a reset, then removed from
+# the bus and found again. 1 if none of these helps.
 unbind_one()
 {
 	local rc=0 dev="$SYSFS_ROOT/bus/pci/devices/$1"
@@ -224,7 +226,7 @@ $vendor:$device: take it from ids= of vfio-pci (kernel command line, \
 $SYSFS_ROOT/bus/pci/drivers/vfio-pci/remove_id"
 }
 
-# unbind_show: prints what would be written. 65, and why, if a record is damaged.
+# unbind_show: prints the writes that would be made. 65, and why, if a record is damaged.
 unbind_show()
 {
 	local bdf

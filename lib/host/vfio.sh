@@ -44,9 +44,9 @@ vfio_add_device()
 	esac
 }
 
-# vfio_name_devices ARG...: sets vfio_devices to the addresses of what the operands
-# name; without operands, of the configured GPU. 64 or 69, and why, if one names
-# nothing.
+# vfio_name_devices ARG...: sets vfio_devices to the addresses of the devices that the
+# operands name; without operands, of the configured GPU. 64 or 69, and why, if an
+# operand names no device.
 vfio_name_devices()
 {
 	local arg bdf rc
@@ -177,9 +177,10 @@ vfio_note_saved()
 		"$3"
 }
 
-# vfio_remember RECORD SAVED: writes down how the device is. What was written down of
-# one that was bound by half stays; it is out of date if the device has since got a
-# driver that neither it nor vfio-bind knows. 65 or 74, and why, if that fails.
+# vfio_remember RECORD SAVED: records how the device is. A device that a killed vfio-bind
+# left half bound has a record already, which stays; but if the device has since got a
+# driver other than the recorded one and vfio-pci, that record is out of date, and
+# replaced. 65 or 74, and why, if that fails.
 vfio_remember()
 {
 	local bdf driver driver_override power_control d3cold_allowed rc=0
@@ -201,8 +202,8 @@ vfio_remember()
 		"$d3cold_allowed" "$2"
 }
 
-# vfio_run COMMAND [ARG...]: run, but a Ctrl-C does not end it: between base_hold and
-# base_go a command that was ended halfway would be taken for one that failed.
+# vfio_run COMMAND [ARG...]: as run, but a Ctrl-C does not end COMMAND: between base_hold
+# and base_go one that was ended halfway would be taken for one that failed.
 vfio_run()
 {
 	(trap '' HUP INT TERM
@@ -227,10 +228,10 @@ vfio_plan_write()
 	vfio_plan=$vfio_plan"$1 ${3:--} $SYSFS_ROOT/bus/pci/$2$base_nl"
 }
 
-# vfio_plan_bind RECORD: plans what is missing for the device to be vfio-pci's. The
-# override comes before the unbind, or a driver that is loaded at this moment could
-# take the device. What a VM has must not be powered off; vfio-pci sets power/control
-# to auto when it takes a device.
+# vfio_plan_bind RECORD: plans the writes that give the device to vfio-pci. The override
+# comes before the unbind, or a driver that is loaded at this moment could take the
+# device. power/control comes last, since vfio-pci sets it to auto when it takes a
+# device, and a device that a VM has must not be powered off.
 vfio_plan_bind()
 {
 	local bdf driver driver_override power_control d3cold_allowed
@@ -251,9 +252,9 @@ vfio_plan_bind()
 		vfio_plan_write "$bdf" "devices/$bdf/power/control" on
 }
 
-# vfio_plan_restore BDF DRIVER WAS [RESET]: plans the way from whatever is there to
-# DRIVER, which may be `none` or `any`, and to the settings of the record WAS. With
-# RESET the device is reset while no driver has it.
+# vfio_plan_restore BDF DRIVER WAS [RESET]: plans the way from the driver that the device
+# has now to DRIVER, which may be `none` or `any`, and to the settings of the record WAS.
+# With RESET the device is reset while no driver has it.
 vfio_plan_restore()
 {
 	local bdf="$1" want="$2" now override was_override power_control
@@ -399,9 +400,9 @@ vfio_driver_module()
 		log_warn "driver '$1' is gone, and there is no module of that name to load"
 }
 
-# vfio_bind BDF...: makes what is planned for them, all or nothing. 74, and why, if a
-# write failed and everything is as it was, or as near as a device that hangs allows.
-# What cannot be undone is logged.
+# vfio_bind BDF...: makes the planned writes of these devices, all or none. 74, and why,
+# if a write failed and everything is as it was, or as near as a device that hangs
+# allows. Each device that cannot be brought back is logged.
 vfio_bind()
 {
 	local bdf driver moving='' reason='' rc=0
@@ -462,8 +463,8 @@ within $vfio_timeout s; see dmesg" ;;
 	esac
 }
 
-# vfio_undo BDF: makes the device what is recorded, and forgets the record. 65 or 74,
-# and why, if that fails.
+# vfio_undo BDF: gives the device the driver and settings of its record, and forgets the
+# record. 65 or 74, and why, if that fails.
 vfio_undo()
 {
 	local now driver rc=0
@@ -529,8 +530,8 @@ vfio_new()
 	[ "$saved" = new ]
 }
 
-# vfio_settle BDF...: what was saved for them stays. 65 or 74, and why, if a record
-# cannot be changed.
+# vfio_settle BDF...: makes the files that vfio_save has written for these devices last,
+# since the bind succeeded. 65 or 74, and why, if a record cannot be changed.
 vfio_settle()
 {
 	local bdf rc
@@ -546,8 +547,8 @@ vfio_settle()
 	done
 }
 
-# vfio_revoke BDF...: removes what a bind that has not ended saved for them. What cannot
-# be removed is logged.
+# vfio_revoke BDF...: removes the files that vfio_save has written for these devices in a
+# bind that has not ended. A file that cannot be removed is logged.
 vfio_revoke()
 {
 	local bdf rc
@@ -577,7 +578,7 @@ vfio_unsave()
 	vfio_remove "$vfio_rule"
 }
 
-# vfio_remove FILE: 74, and why, if it is there and cannot be removed.
+# vfio_remove FILE: removes FILE, if it is there. 74, and why, if that fails.
 vfio_remove()
 {
 	[ -e "$1" ] || return 0
