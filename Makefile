@@ -56,7 +56,7 @@ MUSL_LDFLAGS = -static -Wl,-z,relro,-z,now,-z,noexecstack
 # src/abi and src/base take the stricter conversions too.
 STRICT := src/abi/% src/base/%
 
-# ---- what is built --------------------------------------------------------
+# ---- programs -------------------------------------------------------------
 
 LIB_SRC := $(sort $(wildcard src/abi/*.c src/base/*.c src/loop/*.c \
 	   src/sandbox/*.c src/rm/*.c)) $(GEN)/conf_tbl.c $(GEN)/abi_tables.c
@@ -78,7 +78,7 @@ STATIC := $(foreach p,$(STATIC_ALL),$(if $($(p)_SRC),$(p)))
 UNIT := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZ := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 BENCH := $(patsubst test/bench/%.c,%,$(wildcard test/bench/bench_*.c))
-# What wire-client links besides is no program.
+# The other files that wire-client is linked of are no programs.
 GUEST_TESTS := $(filter-out wire-shim wire-hostile,$(patsubst \
 	test/guest/%.c,%,$(wildcard test/guest/*.c)))
 
@@ -137,7 +137,7 @@ GEN_H += $(GEN)/seccomp_$(1).h
 endef
 $(foreach p,$(filter gpu-broker vsock-bridge vsock-device,$(HOST)),\
 	$(eval $(call seccomp_dep,$(p))))
-# What a child of gpu-broker calls for the real driver, besides.
+# Further system calls of a child of gpu-broker, for the real driver.
 gpu-broker-real_SRC := $(gpu-broker_SRC)
 $(eval $(call seccomp_dep,gpu-broker-real))
 # vsock-device is two processes with a filter each.
@@ -154,9 +154,9 @@ $(S)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(MUSL_CC) $(MUSL_CFLAGS) -c $< -o $@
 
-# wire-shim.c too, for programs outside the tree that are compiled with its
-# header and this archive. Nothing that is installed calls it, so nothing links
-# it.
+# The archive has wire-shim.c too, for programs outside the tree that are
+# compiled with its header. No installed program calls it, so none has it
+# linked in.
 $(B)/libisospin.a: $(LIB_SRC:%.c=$(B)/obj/%.o) \
 		$(B)/obj/test/guest/wire-shim.o
 	rm -f $@
@@ -270,7 +270,7 @@ LAB_KERNELS := $(filter-out %-cloud-amd64,$(filter %-amd64,$(KERNELS)))
 kmod: $(patsubst %,build/kmod/%/nvidia-shim.ko,$(filter-out \
 	$(LAB_KERNELS),$(KERNELS)))
 
-# What the lab takes besides what all others need.
+# The lab needs these besides everything else.
 lab: all $(LAB_KERNELS:%=build/lab/%/hang.ko)
 build/lab/%/hang.ko: $(wildcard share/lab/modules/*)
 	@mkdir -p $(@D)

@@ -5,10 +5,9 @@
 #                      [--run FILE] [--print] TARGET...
 #        isospin build [-hVv] [-c FILE] [--json] --list
 #
-# TARGET is one of those that --list names, or all: all but gpu-rootfs and lab. What
-# has been made of the same content is not made again. The images are for the kernel
-# that the VMs would boot: fc-gpu-kernel once it has been built, unless KERNEL names
-# another.
+# TARGET is one of those that --list names, or all: all but gpu-rootfs and lab. A target
+# is made again only if its inputs have changed. The images are for the kernel that the
+# VMs would boot: fc-gpu-kernel once it has been built, unless KERNEL names another.
 #
 #   --tree DIR     compile fc-gpu-kernel from this source of Linux 6.12, not
 #                  from Debian's package
@@ -98,7 +97,7 @@ show()
 	EOT
 }
 
-# where TARGET...: prints paths.
+# where TARGET...: prints the path of each target that is there, and ends the command.
 where()
 {
 	local target rc=0
@@ -115,7 +114,7 @@ where()
 	leave "$rc"
 }
 
-# need_tools TARGET...: setup installs and fetches what is missing.
+# need_tools TARGET...: runs setup if a tool or source for these targets is missing.
 need_tools()
 {
 	local tool missing='' names="$tools" what=demo
@@ -158,7 +157,7 @@ work()
 	build_all "$@" || die $? "$why"
 }
 
-# as_caller TARGET...: the same command, as the user who called sudo.
+# as_caller TARGET...: runs this command again, as the user who called sudo.
 as_caller()
 {
 	local rc=0

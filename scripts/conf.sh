@@ -4,8 +4,8 @@
 # usage: isospin conf [-hVv] [-c FILE] [NAME]
 #
 # Prints KEY=value for every key of isospin.conf(5): the value of the environment
-# (ISOSPIN_KEY), else of the file, else the default. With NAME, prints what is in
-# force for the VM of that name.
+# (ISOSPIN_KEY), else of the file, else the default. With NAME, prints the values
+# that hold for the VM of that name.
 #
 #   -c FILE   read this file instead of etc/isospin.conf
 #   -v        say more

@@ -6,7 +6,7 @@
 # After isospin setup and make: a tmux session isospin-demo with the windows
 # gpu-vm (the GPU VM's console), bridge, worker (a shell in a worker VM, after
 # nvidia-smi) and log. Ending the session (tmux kill-session -t isospin-demo)
-# stops what runs in it. Without a terminal the session is left in the
+# stops the VMs and the bridge. Without a terminal the session is left in the
 # background.
 #
 #   -c FILE         read this configuration
@@ -54,7 +54,7 @@ is_running()
 	[ "$state" = running ]
 }
 
-# settled: the GPU VM runs, or its window's command has ended.
+# settled: whether the GPU VM runs, or its window's command has ended.
 settled()
 {
 	is_running && return

@@ -4,15 +4,15 @@
 # usage: isospin demo [-hVv] [-c FILE] [--instance NAME] [--json] [--keep]
 #                     [--nvidia BRANCH] [--no-nonfree] [--workers N]
 #
-# Fetches and builds what is missing, boots a GPU VM with the soft driver, the
-# bridge and two workers side by side, runs nvidia-smi in each, shows what it
-# measured, and removes what it started. Needs no GPU and no KVM.
+# Fetches missing tools, kernels and programs, builds, boots a GPU VM with the soft
+# driver, the bridge and two workers side by side, runs nvidia-smi in each, shows the
+# times that it measured, and removes the VMs. Needs no GPU and no KVM.
 #
 #   --keep          leave it running, and say how to go on
 #   --nvidia BRANCH which of NVIDIA's programs the workers run (NVIDIA_BRANCH)
 #   --no-nonfree    without them: our own isospin-smi stands in
 #   --workers N     this many workers (2)
-#   --json          what was measured, as one object; all else on stderr
+#   --json          the times, as one object; all else on stderr
 #   -c FILE         read this configuration
 #   --instance NAME another set of VMs than this checkout's own
 #   -v              say more
@@ -68,8 +68,8 @@ set_up()
 		'setting up failed, see above; isospin setup demo tries again'
 }
 
-# build: as the calling user under sudo; make knows what is out of date. An installed
-# isospin has all but the kernel module.
+# build: brings the checkout's programs and kernel module up to date, under sudo as the
+# calling user. An installed isospin lacks only the kernel module.
 build()
 {
 	local release log
@@ -95,7 +95,7 @@ build()
 	step_end
 }
 
-# claim: one demo at a time in an instance, and none beside other VMs in it.
+# claim: makes sure that no other demo and no other VM runs in this instance.
 claim()
 {
 	local pid name
@@ -129,7 +129,7 @@ release()
 	rm -rf -- "$proc_dir/demo"
 }
 
-# boot_workers: all at once; each takes as long as it takes.
+# boot_workers: boots all workers side by side.
 boot_workers()
 {
 	local name pids='' pid rc=0
@@ -148,14 +148,14 @@ boot_workers()
 	[ "$rc" -eq 0 ] || die "$rc" 'a worker did not start, see above'
 }
 
-# stop_pid PID: a child that still runs.
+# stop_pid PID: ends a child of ours, if it still runs.
 stop_pid()
 {
 	kill -TERM "$1" 2>/dev/null || return 0
 	wait "$1" || :
 }
 
-# run_smi: at the same time in all workers.
+# run_smi: runs nvidia-smi, or isospin-smi, in all workers at the same time.
 run_smi()
 {
 	local name pids='' pid rc=0
@@ -174,7 +174,7 @@ run_smi()
 	[ "$rc" -eq 0 ] || die 69 "$smi failed with status $rc"
 }
 
-# show_children: the broker's processes, as the GPU VM itself lists them.
+# show_children: shows the broker's processes, as the GPU VM itself lists them.
 show_children()
 {
 	local list
@@ -185,7 +185,8 @@ show_children()
 	printf '%s\n' "$list" | vm_printable | sed 's/^/  /' >&3
 }
 
-# uptime_ns VAR: before anything is built, to hundredths of a second.
+# uptime_ns VAR: sets VAR to the nanoseconds since boot, to a hundredth of a second. It
+# needs no program of ours, so it works before anything is built.
 uptime_ns()
 {
 	local up rest
@@ -209,7 +210,7 @@ keep()
 	log_info "to stop it: $me kill-vms$1"
 }
 
-# what_to_type VAR: how isospin is called from here, as it was.
+# what_to_type VAR: sets VAR to the words by which the user called isospin.
 what_to_type()
 {
 	set -- "$1" "$paths_command"
@@ -250,13 +251,14 @@ work()
 	done
 	conf_load "$opt_conf" || die $? "$why"
 	conf_get nonfree NONFREE
-	# For the commands that we run; checked by now, as what it is: a flag.
+	# For the commands that we run. conf_load has checked it as a flag.
 	[ -z "$asked" ] || export ISOSPIN_NVIDIA_BRANCH="$asked"
 	proc_init "$opt_instance" || die $? "$why"
 	assets_init
 	uptime_ns began
 	claim
-	# Before what claim releases, or the child would start more of it.
+	# Registered after claim, so it runs first: a child that still ran could start
+	# more VMs while the others are removed.
 	on_exit stop_child
 	set_up
 	build

@@ -22,7 +22,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
 use opt conf assets doctor doctor_gpu
 
-# check_gpu: what only a real GPU needs.
+# check_gpu: runs the checks that only a real GPU needs.
 check_gpu()
 {
 	doctor_gpu_iommu

@@ -18,8 +18,8 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
 use opt conf proc vm bridge
 
-# stop ROLE NAME...: those of the names that have this role; an empty one is that
-# of what never got so far.
+# stop ROLE NAME...: stops the VMs among these names that have this role. A VM whose
+# command died before it had a role has an empty one.
 stop()
 {
 	local name role is="$1" some=''
@@ -36,7 +36,7 @@ stop()
 	stopped=$stopped$some
 }
 
-# stop_vms NAME...: a GPU VM after those that use it.
+# stop_vms NAME...: stops VMs, each GPU VM after the workers that use it.
 stop_vms()
 {
 	stop worker "$@"
@@ -57,8 +57,8 @@ work()
 	conf_load "$opt_conf" || die $? "$why"
 	proc_where "$opt_instance" || die $? "$why"
 	if [ -d "$proc_dir" ]; then
-		# Another user who could write there would have us end any process
-		# and overwrite any file.
+		# A user who could write there could have us end any process and
+		# overwrite any file.
 		{ proc_own "$proc_run" && proc_own "$proc_dir"; } || die $? "$why"
 		# Before the lock, for which it may wait.
 		[ $# -gt 0 ] || proc_stop pool || die 75 'the pool is still filled'

@@ -15,8 +15,8 @@
 # our own. Needs neither root nor KVM; isospin setup lab fetches it.
 #
 #   --name NAME     its name (the first free of lab1, lab2, ...)
-#   --disk FILE     keep what is written outside of /isospin in FILE, made if it
-#                   is not there
+#   --disk FILE     keep all writes outside of /isospin in FILE, which is made if
+#                   it is not there
 #   --append WORDS  add WORDS to the kernel's command line
 #   --tty           give COMMAND a terminal, as the shell has
 #   --detach        leave it running; isospin kill-vms stops it
@@ -35,7 +35,7 @@ TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$TOP/lib/base/base.sh"
 use opt conf proc vm boot lab
 
-# keep_disk NAME: to end the machine is to cut its power.
+# keep_disk NAME: writes the lab's disk out, since ending the machine cuts its power.
 keep_disk()
 {
 	vm_exec "$1" -- sync </dev/null
@@ -69,7 +69,7 @@ work()
 	local dir
 
 	wanted "$@"
-	# What the lab is for must be the same on any machine.
+	# A test must see the same lab on any machine.
 	conf_set_flag ACCEL tcg
 	vm_init || die $? "$why"
 	[ -z "$exec_in" ] ||

@@ -1,4 +1,4 @@
-# lint-shell.awk - hold what shell files call, set and read against the layers
+# lint-shell.awk - hold the calls and variables of shell files against the layers
 #
 # usage: awk -f lint-shell.awk lib/*/*.sh scripts/*.sh
 #
@@ -16,14 +16,14 @@
 #		are base.sh's, and opt.sh parses on the command's behalf
 #
 # A variable that a function has local may be read in the functions of the same file
-# that it calls. Which argument of a function is a variable that it sets, its comment
-# says: the one that is called VAR.
+# that it calls. A function's comment says which argument is a variable that the function
+# sets: the one that is called VAR.
 #
-# The first pass keeps of each file what is code, without comments, words in single
-# quotes and what is literal in double quotes; the second looks at functions,
-# variables and calls. Runs under mawk, gawk and busybox awk.
+# The first pass keeps the code of each file, without comments, words in single quotes
+# and literal text in double quotes; the second looks at functions, variables and calls.
+# Runs under mawk, gawk and busybox awk.
 
-# What every command has: the environment, DRY_RUN, and these of base.sh.
+# Whether every command has v: the environment, DRY_RUN, and these of base.sh.
 function is_common(v)
 {
 	return v ~ /^[A-Z_]+$/ || v == "why" || v ~ /^step_/
@@ -52,8 +52,8 @@ function found(file, line, rule, text)
 
 # --- the first pass: code without quotes and comments, a logical line at a time
 
-# mode is a stack of what encloses the text at hand: n nothing, p $( ), q double quotes,
-# s single quotes, a $(( )).
+# mode is a stack of the brackets and quotes around the text at hand: n none, p $( ),
+# q double quotes, s single quotes, a $(( )).
 function push(c) { mode[++depth] = c }
 
 # The code of a line: each expansion is ${NAME}, a $( ) stands apart from its
@@ -133,7 +133,7 @@ function strip(line,    i, c, out, name, two)
 	return out
 }
 
-# The same of a here-document: what is in double quotes, and a quote means nothing.
+# The code of a line of a here-document: as in double quotes, but a quote means nothing.
 function strip_here(line)
 {
 	push("q")
@@ -143,7 +143,7 @@ function strip_here(line)
 	return line
 }
 
-# Of a comment "# NAME ARG VAR: what it does", which argument is set.
+# Notes from a comment "# NAME ARG VAR: ..." which argument the function sets.
 function doc(line,    word, n, i)
 {
 	if (!match(line, /^# [a-z_0-9]+( [^:]*)?:/))
@@ -319,7 +319,8 @@ function words(n, w,    text)
 	return split(text, w, /[ \t]+/)
 }
 
-# Notes what line n declares, and in the second pass what it sets, reads and calls.
+# Notes the variables that line n declares, and in the second pass those that it sets and
+# reads, and its calls.
 function look(n,    w, k, i, start, v, declares, reads, rest)
 {
 	enter(n)

@@ -5,11 +5,11 @@
 #
 # Without CHECK, all of: shell walls layers order circles numbers headers commands
 # places. Shell: ShellCheck. Walls: which library uses which, and whose variables it
-# reads; that no library ends a command. Layers: what each module includes, without
-# circles in the broker; where a header lists the files of its folder in order, that
-# they call one way. One home for each fact: no number of NVIDIA's interface outside
-# share/abi. C headers compile alone. Every command has a man page and says what it
-# does with -h. No path of one machine, no host of a package archive.
+# reads; that no library ends a command. Layers: which headers each module includes,
+# without circles in the broker; where a header lists the files of its folder in order,
+# that they call one way. One home for each fact: no number of NVIDIA's interface
+# outside share/abi. C headers compile alone. Every command has a man page, and a text
+# for -h. No path of one machine, no host of a package archive.
 #
 #   -v          name each check as it runs
 #   -h, -V      this text; the version
@@ -24,8 +24,8 @@ use opt
 found=0
 checks='shell walls layers order circles numbers headers commands places'
 
-# report TITLE TEXT: prints TEXT, what was found, and TITLE as an error; nothing if TEXT
-# is empty.
+# report TITLE TEXT: prints TEXT, the findings, and TITLE as an error; nothing if TEXT is
+# empty.
 report()
 {
 	if [ -z "$2" ]; then
@@ -38,7 +38,7 @@ report()
 }
 
 # sources DIR|FILE [NAME...]: prints the files below it whose name matches one of the
-# patterns, except what was built or fetched.
+# patterns, except built and fetched ones.
 sources()
 {
 	local top="$1" name
@@ -72,13 +72,13 @@ lint_walls()
 	report 'a wall between shell files is crossed' "$out"
 }
 
-# A module includes itself and what stands below it, nothing beside or above:
+# A module includes itself and modules below it, nothing beside or above:
 #
 #   broker bridge vsock-device agent vfio vmctl smi tools
 #     -> drv sandbox loop rm -> base -> abi
 #
-# A driver is known to registry.c alone, and to itself. Within the broker, monitor and child know the files of the folder
-# above, and main.c alone knows both.
+# Only registry.c includes a driver, besides the driver itself. Within the broker, monitor
+# and child include the files of the folder above, and main.c alone includes both.
 lint_layers()
 {
 	local out
@@ -128,8 +128,8 @@ lint_layers()
 	report 'a library runs a command' "$out"
 }
 
-# order_of HEADER: HEADER lists the files of its folder, `NAME.c  its job`. What
-# is called from a file that stands above it in that list.
+# order_of HEADER: HEADER lists the files of its folder, `NAME.c  its job`. Prints each
+# call from a file to one below it in that list.
 order_of()
 {
 	# shellcheck disable=SC2016 # the fields of awk
@@ -185,7 +185,7 @@ lint_order()
 }
 
 # In the broker and its drivers, a pair of name.c and name.h that includes another
-# pair is not included by it, nor by what it includes.
+# pair is not included by that one, nor by any that it includes.
 lint_circles()
 {
 	local out
@@ -193,8 +193,8 @@ lint_circles()
 	# shellcheck disable=SC2016 # the fields of awk
 	out=$({ sources src/broker '*.[ch]'; sources src/drv '*.[ch]'; } |
 		xargs awk '
-	# takes out what nothing leads from, then what nothing leads to, until
-	# only circles, and what lies between them, are left
+	# takes out the pairs that no arrow leads from, then those that none leads
+	# to, until only circles, and the pairs between them, are left
 	function prune(	arrow, end, in_of, out_of, again)
 	{
 		do {
@@ -286,7 +286,7 @@ lint_headers()
 	report 'a header does not compile alone' "$out"
 }
 
-# Each command says what it does; isospin(1) is the dispatcher's own page.
+# Each command has a text for -h and a page; isospin(1) is the dispatcher's own page.
 lint_commands()
 {
 	local file name page out=''

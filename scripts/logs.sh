@@ -1,11 +1,11 @@
 #!/bin/sh
-# logs - show what VMs and the bridge said
+# logs - show the output of VMs and of the bridge
 #
 # usage: isospin logs [-fhVv] [-c FILE] [--instance NAME] [NAME...]
 #
-# NAME is a VM or `bridge`; without it, all that there are. A VM has a console,
-# what its VMM said, and what its vsock-device said. Of a VM that is gone
-# the end of the last logs is kept.
+# NAME is a VM or `bridge`; without it, all of them. A VM has a console, a log of
+# its VMM and a log of its vsock-device. The end of the last logs is kept when a
+# VM is gone.
 #
 #   -f, --follow    go on as they grow
 #   -c FILE         read this configuration

@@ -4,12 +4,12 @@
 # usage: isospin setup [-hVvn] [-c FILE] [--no-nonfree] [--lock-wait SECONDS]
 #                      [demo|build|lab|check]
 #
-# Says what is missing and how much it takes. Then installs the missing tools with
-# apt-get, as root, and unpacks kernels, their headers and NVIDIA's programs in
+# Lists the missing items and how much room they take. Then installs the missing tools
+# with apt-get, as root, and unpacks kernels, their headers and NVIDIA's programs in
 # ASSETS_DIR. These are verified by the keys of Debian's archive and not installed.
-# `demo`, the default, is what the demo needs. `build` adds what compiles a kernel,
-# `lab` the lab's kernel and Debian, and `check` these and what the tests need. What
-# is there stays: a second run needs no network.
+# `demo`, the default, gets all that the demo needs. `build` adds the tools and source
+# for a kernel, `lab` the lab's kernel and Debian, and `check` both and the tools of the
+# tests. Nothing is fetched twice: a second run needs no network.
 #
 #   --no-nonfree         go without NVIDIA's programs, which are not free
 #   --lock-wait SECONDS  how long to wait for another apt (120)

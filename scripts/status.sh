@@ -31,7 +31,7 @@ show_bridge()
 	fi
 }
 
-# nothing_runs: what root has started is root's to see.
+# nothing_runs: says so; only root can see the VMs that root has started.
 nothing_runs()
 {
 	if [ "$(id -u)" -ne 0 ] && [ -d /run/isospin ]; then

@@ -12,7 +12,7 @@
 #   --all-nvidia    every function made by NVIDIA
 #   --function-only the devices named, not the rest of their groups
 #   --force         bind a device even if it is in use or is the boot display, and
-#                   say what is overridden
+#                   name each problem that is overridden
 #   --persist       bind them after each reboot too, by a udev rule and driverctl's
 #                   files in /etc/driverctl.d
 #   -n, --dry-run   print the writes

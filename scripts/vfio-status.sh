@@ -19,8 +19,8 @@
 # Exit status: 0 ready, all of them; 1 not; 69 there is no such device.
 set -eu
 
-# As quick as lspci: no process is started here, and below no configuration is read
-# unless it counts.
+# To be as quick as lspci, this starts no process here, and below reads the configuration
+# only where it counts.
 here=$PWD
 case $0 in
 */*) CDPATH='' cd -P -- "${0%/*}/.." ;;
@@ -31,7 +31,7 @@ cd -- "$here" || exit 74
 . "$TOP/lib/base/base.sh"
 use opt conf sysfs pci users judge
 
-# resolve ARG...: sets `devices`, one a line and none twice, from what was named.
+# resolve ARG...: sets `devices`, one a line and none twice, to the devices named.
 resolve()
 {
 	local arg bdf rc
@@ -49,7 +49,7 @@ resolve()
 	done
 }
 
-# add BDF: to `devices`, once.
+# add BDF: adds the device to `devices`, unless it is there.
 add()
 {
 	case $base_nl$devices in
@@ -58,7 +58,8 @@ add()
 	esac
 }
 
-# ask: reads at once what may block, for all devices and the others of their groups.
+# ask: reads at once the files that may block, for all devices and the others of their
+# groups.
 ask()
 {
 	local bdf group link named="$devices"
@@ -74,7 +75,7 @@ ask()
 	devices=$named
 }
 
-# record BDF: judges a device and sets `rec` to its record, with what holds for the
+# record BDF: judges a device and sets `rec` to its record, with the fields about the
 # host. Text and JSON are both made from it.
 record()
 {

@@ -6,8 +6,8 @@
 #
 # Takes PCI devices, with every endpoint of their IOMMU groups, from vfio-pci
 # and gives them back the driver, override and power settings that they had before
-# vfio-bind. If none are recorded, the kernel picks the driver. Also repairs what a
-# vfio-bind that was killed has left. A DEVICE is an address
+# vfio-bind. If none are recorded, the kernel picks the driver. Also repairs devices
+# that a killed vfio-bind left half bound. A DEVICE is an address
 # (0000:01:00.0 or 01:00.0) or VENDOR:DEVICE; without one it is GPU_BDF.
 #
 # If its driver does not take a device back, the device is reset, and if that does

@@ -17,7 +17,7 @@
 #   -v              say more
 #   -h, -V          this text; the version
 #
-# What it serves is in bridge.d of the state directory, one file a VM:
+# The VMs that it serves are in bridge.d of the state directory, one file a VM:
 # NAME.gpu (connect=, secret_file=) and NAME.worker (listen=, gpu=, caps=,
 # quota_class=). gpu-vm and worker-vm write them.
 set -eu

@@ -22,8 +22,8 @@
 #   --stay          run nothing: show its console until Ctrl-C, which stops it
 #   --owner PID     with --detach: leave it running as long as process PID is
 #                   there; the next command removes it after that
-#   --fill-pool     have as many workers ready as WORKER_POOL says, for those who
-#                   name none
+#   --fill-pool     have as many workers ready as WORKER_POOL says, for commands
+#                   without --name
 #   --exec NAME     run COMMAND, or a shell, in a worker that runs
 #   --json          with --detach: one object instead of a line
 #   -n, --dry-run   print the commands that would start it
@@ -68,7 +68,7 @@ wanted()
 	fi
 }
 
-# refill: has the pool filled again meanwhile.
+# refill: has the pool filled again in the background.
 refill()
 {
 	[ "$(pool_wanted)" -gt 0 ] || return 0
@@ -89,7 +89,7 @@ fill_pool()
 	leave 0
 }
 
-# take_or_start: sets name.
+# take_or_start: takes a pooled worker, or else starts one; sets name.
 take_or_start()
 {
 	local rc=1

@@ -5,7 +5,7 @@
 #
 # Programs read a table through this only. Each row comes out led by the name
 # of its table: "550.163.01 control 0x00000101 ...". A table whose first line is
-# "base VERSION" holds what differs from that version's table, beside it:
+# "base VERSION" holds only the differences from that version's table, beside it:
 #
 #   - KIND NAME              this version lacks the base's rows of that name
 #   KIND NUMBER NAME ...     a row; it replaces the base's rows of that name

@@ -297,7 +297,8 @@ function controls(    i, id, size) {
 	}
 }
 
-# What abi.spec names, against what this version's lists have.
+# Fails where a name of abi.spec is missing in this version's lists, or a name that it
+# states as absent is in them.
 function compare(    id, name) {
 	for (id in ctl_caps)
 		if (!(id in on))

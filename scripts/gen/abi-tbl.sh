@@ -6,8 +6,8 @@
 #        abi-tbl.sh TREE --status >share/abi/status.tbl
 #
 # TREE is a checkout of NVIDIA/open-gpu-kernel-modules at the tag VERSION. With
-# BASE, a version whose table is in share/abi, the table says what differs from
-# that one, where that is shorter (abi-rows.awk).
+# BASE, a version whose table is in share/abi, the table holds only the differences
+# from that one, where that is shorter (abi-rows.awk).
 #
 # Sizes and offsets come from a small C program that is compiled (CC, cc) with
 # TREE's own MIT-licensed headers, the controls from its export tables, the
@@ -152,7 +152,7 @@ rows() {
 	} | sort -k1,1 -k2,2 -k4,4
 }
 
-# What differs between two files of rows, as abi-rows.awk reads it.
+# Prints the differences between two files of rows, as abi-rows.awk reads them.
 changes() {
 	awk '
 	{ key = $1 " " $3 }
@@ -168,7 +168,7 @@ changes() {
 	}' "$1" "$2" | sort -k1,1 -k2,2 -k4,4
 }
 
-# table FILE VERSION [BASE]: the rows in FILE, as what differs from BASE's if
+# table FILE VERSION [BASE]: prints the rows in FILE, as differences from BASE's if
 # that is shorter.
 table() {
 	echo "# ABI of NVIDIA's driver $2, made by scripts/gen/abi-tbl.sh: README.md"

@@ -7,14 +7,14 @@
 #
 #   PREFIX/bin/isospin        a link to the command in libexec
 #   PREFIX/libexec/isospin    commands, shell libraries, programs
-#   PREFIX/share/isospin      tables, what the lab is made of, and the source of the
-#                             kernel modules, which are compiled on the user's
-#                             machine: only there is it known for which kernel
+#   PREFIX/share/isospin      tables, files of the lab, and the source of the kernel
+#                             modules, which are compiled on the user's machine:
+#                             only there is it known for which kernel
 #   SYSCONFDIR/isospin.conf   the configuration, unless it is there; SYSCONFDIR is
 #                             /etc if PREFIX is /usr, else PREFIX/etc
 #
 # and man pages, documents, completions and systemd's units in their usual places.
-# What isospin downloads and makes goes to /var/lib/isospin when it runs.
+# Files that isospin downloads and makes when it runs go to /var/lib/isospin.
 # make calls this.
 set -eu
 LC_ALL=C
@@ -98,9 +98,9 @@ install_code()
 	ln -sfn ../libexec/isospin/bin/isospin "$root/bin/isospin"
 }
 
-# paths: prints the lib/base/paths.sh of the installed tree, which says what the
-# comments of the checkout's explain. A tree that is run from below DESTDIR has its
-# configuration and its state there too.
+# paths: prints the lib/base/paths.sh of the installed tree; the comments of the checkout's
+# explain its variables. A tree that is run from below DESTDIR has its configuration and
+# its state there too.
 paths()
 {
 	cat <<-EOT

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * hang - a driver whose remove() does not come back, as some do of a GPU that
- * something still uses: who unbinds it sleeps uninterruptibly and holds the
- * device's lock.
+ * hang.c - a driver whose remove() does not come back, like that of some GPUs
+ * which a process still uses: the process that unbinds it sleeps uninterruptibly
+ * and holds the device's lock.
  *
  * It drives QEMU's edu device. Writing 1 to /sys/module/hang/parameters/release
  * lets those go that hang now; the next remove() hangs again.
@@ -24,7 +24,7 @@ static int release_set(const char *value, const struct kernel_param *kp)
 
 static const struct kernel_param_ops release_ops = { .set = release_set };
 module_param_cb(release, &release_ops, NULL, 0200);
-MODULE_PARM_DESC(release, "lets go what hangs");
+MODULE_PARM_DESC(release, "lets a hanging remove() return");
 
 static int hang_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
