@@ -224,13 +224,13 @@ doctor_vmm()
 doctor_vmm_role()
 {
 	local status=fail reason text accel_kind="$doctor_accel" accel_why='see kvm'
-	local rc=0
+	local program setup
 
 	doctor_vmm='' doctor_vmm_vsock=''
-	vmm_choose "$1" "$2" || rc=$?
-	if [ "$rc" -ne 0 ]; then
-		# setup would install it.
-		[ "$rc" -ne 66 ] || status=$doctor_no_tool
+	if ! vmm_choose "$1" "$2"; then
+		base_fields "$vmm_about" program=PROGRAM setup=SETUP
+		[ "$setup" != yes ] || command -v "$program" >/dev/null ||
+			status=$doctor_no_tool
 		doctor_say "$status" vmm "$3: $why"
 		return 0
 	fi

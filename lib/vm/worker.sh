@@ -99,7 +99,8 @@ worker_start()
 	step_begin "$worker_what worker VM '$worker_name'"
 	boot_vm "$worker_dir" 'isospin: state=shim-ready' || {
 		set -- "$1" $? "$why"
-		snapshot_give_up "$worker_dir"
+		# A full disk is no fault of the snapshot.
+		[ "$2" -ne 69 ] || snapshot_give_up "$worker_dir"
 		fail "$2" "$3" || return
 	}
 	base_set "$1" "$worker_name"

@@ -18,6 +18,7 @@ qemu_about()
 	CAPS=disk devices hugepages snapshot
 	FIRST=
 	PROGRAM=qemu-system-x86_64
+	SETUP=yes
 	KVM=no
 	EOT
 }
@@ -27,7 +28,7 @@ qemu_init()
 	local text
 
 	command -v "$accel_qemu" >/dev/null ||
-		fail 66 "$accel_qemu is not installed; run: isospin setup" || return
+		fail 69 "$accel_qemu is not installed; run: isospin setup" || return
 	text=$(timeout 10 "$accel_qemu" --version 2>&1) ||
 		fail 69 "QEMU does not start: ${text%%"$base_nl"*}; install it again" ||
 		return

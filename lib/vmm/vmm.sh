@@ -16,11 +16,11 @@
 #	               disk that is read; devices: PCI devices of the host's; hugepages;
 #	               snapshot: save a VM, and go on from it); FIRST, the roles in
 #	               which it is taken before QEMU if it is installed as PROGRAM;
-#	               KVM=yes if it runs nothing without
-#	init NAME      it can run the VM NAME here, or fails with 69, or with 66 if the
-#	               command setup would install it; adds to vmm_record: VMM_TEXT (name and
-#	               version), VSOCK (vhost, vhost-user, hybrid), VSOCK_WHY, and any
-#	               key of its own
+#	               SETUP=yes if the command setup installs it; KVM=yes if it runs
+#	               nothing without
+#	init NAME      it can run the VM NAME here, or fails with 69; adds to vmm_record:
+#	               VMM_TEXT (name and version), VSOCK (vhost, vhost-user, hybrid),
+#	               VSOCK_WHY, and any key of its own
 #	kernel VAR RELEASE ROLE  sets VAR to the form of that kernel that it boots
 #	place DIR      once the VM has its CID: makes what its sockets need, and adds UDS
 #	               to the record if that is not vsock.sock
@@ -82,7 +82,7 @@ vmm_names()
 # vmm_choose ROLE NAME [WANT...]: after accel_choose, chooses the VMM of the VM NAME,
 # which needs these capabilities, and sets vmm_record: VMM, VMM_WHY, ACCEL, ACCEL_WHY
 # and what init adds. 69, and why, if it cannot run here or cannot do what is wanted;
-# 66 if the command setup would install it.
+# vmm_about is then the record of the VMM that was chosen.
 vmm_choose()
 {
 	local role="$1" name="$2" vmm=qemu reason='nothing else serves here' key=''
