@@ -41,7 +41,7 @@ static struct shim_link *link_wait(struct shim *shim)
 	return left > 0 ? link : NULL;
 }
 
-/* Opens the device in the broker. 0, or what open() fails with. */
+/* Opens the device in the broker. 0, or the error of open(). */
 static int file_open(struct shim_file *sf, struct file *file, u32 minor)
 {
 	struct shim_link *link = sf->link;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * hello.c - keeps what HELLO_OK said, once it is checked
+ * hello.c - keeps the content of HELLO_OK, once it is checked
  */
 #include <linux/ctype.h>
 #include <linux/ioctl.h>

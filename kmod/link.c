@@ -3,7 +3,8 @@
  * link.c - moves the bytes of one connection to the broker
  *
  * Nobody waits for credit in order to send: a frame goes into a queue, and the
- * first sender who finds nobody sending sends what the socket takes, for all.
+ * first task that finds no other sending sends for all, as much as the socket
+ * takes.
  * Where the socket is full, the thread goes on once the peer gives credit.
  *
  * Receiving is a role. When bytes come, the socket's callback gives it to the
@@ -189,7 +190,7 @@ void shim_link_send_more(struct shim_link *link)
 /* ---- bytes in ------------------------------------------------------------ */
 
 /*
- * Makes somebody the owner if there is something to receive. link->lock is
+ * Makes a task the rx owner if there is something to receive. link->lock is
  * held.
  */
 static void rx_dispatch(struct shim_link *link)
@@ -478,7 +479,7 @@ void shim_link_fail(struct shim_link *link, const char *why)
 		pr_shim(KERN_WARNING, "link lost: %s\n", why);
 }
 
-/* Nobody uses the socket. */
+/* Whether no task uses the socket. */
 static bool link_idle(struct shim_link *link)
 {
 	bool idle;

@@ -142,9 +142,9 @@ static bool greet(struct shim_link *link)
 
 /*
  * Until the link is dead or the module goes: receives frames for which no
- * request waits, sends what others could not, and PINGs a silent peer. Such a
- * peer is given up only after it had the time to answer each PING, however long
- * this thread or the whole VM stood still.
+ * request waits, sends frames that others could not, and PINGs a silent peer.
+ * Such a peer is given up only after it had the time to answer each PING,
+ * however long this thread or the whole VM stood still.
  */
 static void serve(struct shim_link *link)
 {
@@ -172,7 +172,7 @@ static void serve(struct shim_link *link)
 	}
 }
 
-/* Shows the guest what HELLO_OK said, and lets open() use the link. */
+/* Shows the guest the GPUs of HELLO_OK, and lets open() use the link. */
 static void publish(struct shim *shim, struct shim_link *link)
 {
 	shim_dev_gpus(shim, &link->hello);

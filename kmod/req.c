@@ -19,14 +19,14 @@
  *            accepted
  * WAITING  A frame is out, and its answer is to come. In link->waiters.
  *          - shim_req_call() enters it
- *          - whoever receives may fill reply, and with link->lock held sets
+ *          - the rx owner may fill reply, and with link->lock held sets
  *            type, file, len and the state; the task reads nothing but the
  *            state until that has changed
  * ORPHAN   The task was killed and is gone. The slot keeps the request and its
  *          tag, for the answers still come.
  *          - only the task enters it, from WAITING, in req_wait()
- *          - whoever receives may write reply and drops it; what the answer
- *            opened is closed again
+ *          - the rx owner may write reply, then drops it; a file that the
+ *            answer opened is closed again
  *
  * A tag is free again once the last answer came (any but NEED), or if nothing
  * was sent. Every change of state is made with link->lock held.

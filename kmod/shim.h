@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * shim.h - what the files of nvidia-shim share
+ * shim.h - the structures and functions that the files of nvidia-shim share
  *
- * The module knows nothing of NVIDIA except two device numbers and what the
- * broker's HELLO_OK told it. It protects nobody: every rule is enforced by the
+ * The module knows nothing of NVIDIA except two device numbers and the tables
+ * of the broker's HELLO_OK. It protects nobody: every rule is enforced by the
  * broker.
  *
  * A file calls only files above it in this list, never one below:
@@ -11,7 +11,7 @@
  *   hello.c  HELLO_OK: checked, kept, looked up
  *   link.c   one connection to the broker: bytes out, bytes in, its end
  *   req.c    a request, from its tag to its last answer
- *   rx.c     frames that arrive, each given to whatever it is for
+ *   rx.c     frames that arrive, each given to its request, file or link
  *   file.c   an open file: open, release, poll
  *   xfer.c   ioctl
  *   map.c    mmap
@@ -20,8 +20,8 @@
  *   pci.c    /sys/bus/pci/devices
  *   main.c   the thread that keeps the link up
  *
- * The one way back is struct shim_link_ops, through which link.c hands what it
- * received to rx.c.
+ * The one way back is struct shim_link_ops, through which link.c hands the
+ * bytes that it received to rx.c.
  */
 #ifndef SHIM_H
 #define SHIM_H
@@ -110,7 +110,7 @@ struct shim_waiter {
 	wait_queue_head_t wait;
 };
 
-/* What HELLO_OK said, checked. Pointers lead into `body`. */
+/* HELLO_OK, checked. Pointers lead into `body`. */
 struct shim_hello {
 	void *body;		/* kvmalloc'ed, or NULL */
 	const struct iso_hello_ok *ok;
@@ -125,7 +125,7 @@ struct shim_hello {
 
 struct shim_link;
 
-/* What a link calls: rx.c. */
+/* The functions of rx.c that a link calls. */
 struct shim_link_ops {
 	/*
 	 * Takes the whole frames out of rx_buf, whose first `off` bytes were
@@ -149,11 +149,11 @@ struct shim_link_ops {
  *           - only the thread sends, and receives no frame but HELLO_OK or BYE
  * up        HELLO_OK came: link->up is set, link->hello constant from now on.
  *           - rx.c enters it
- *           - main.c publishes it; whoever has an open file sends and receives
+ *           - main.c publishes it; tasks with an open file send and receive
  * dead      For good: link->dead is set. Nothing is queued or received.
  *           - anybody enters it, by shim_link_fail(), at any time
  *           - all requests that wait end with -ENODEV, as does each new one
- *           - whoever is rx_owner or set tx_busy may still use sock
+ *           - the rx owner and the task that set tx_busy may still use sock
  * closed    sock and rx_buf are gone, the queue is empty.
  *           - only the thread enters it, by shim_link_close()
  *           - files stay open on it until their owners close them
@@ -172,8 +172,8 @@ struct shim_link {
 	unsigned long last_rx;		/* jiffies */
 
 	/*
-	 * Used by whoever is rx_owner or set tx_busy; released by the thread
-	 * when the link is dead and both are clear.
+	 * Used by the rx owner and by the task that set tx_busy; released by
+	 * the thread when the link is dead and both are clear.
 	 */
 	struct socket *sock;
 	void (*old_data_ready)(struct sock *sk);
@@ -198,11 +198,11 @@ struct shim_link {
 	struct list_head waiters;	/* the newest last */
 	struct list_head tx;		/* frames */
 	u32 tx_off;			/* bytes of the first that are out */
-	bool tx_busy;			/* somebody sends */
+	bool tx_busy;			/* a task sends */
 	bool tx_blocked;		/* until the peer gives credit */
 	bool tx_space;			/* it did so during the last try */
 	bool tx_kick;			/* the thread is to send the rest */
-	u32 n_answers;			/* in tx, to what the broker asked */
+	u32 n_answers;			/* in tx, to frames of the broker */
 	u32 n_slot;
 	struct shim_req **slot;		/* tag - 1 -> request; req.c's */
 	unsigned long *slot_used;
@@ -216,7 +216,7 @@ enum shim_req_state {
 
 /*
  * A request that gets an answer. Owned by its task and, until the last answer
- * came, by its slot of the link. req.c says who may touch it when.
+ * came, by its slot of the link. req.c says which task may touch it when.
  */
 struct shim_req {
 	refcount_t refs;
@@ -266,8 +266,8 @@ bool shim_hello_has_gpu(const struct shim_hello *hello, u32 minor);
 /* link.c */
 
 /*
- * Connects. The link, owned by the caller, or an ERR_PTR of what connect()
- * says.
+ * Connects. The link, owned by the caller, or an ERR_PTR with the error of
+ * connect().
  */
 struct shim_link *shim_link_connect(struct shim *shim,
 				    const struct shim_link_ops *ops);
@@ -275,8 +275,8 @@ void shim_link_put(struct shim_link *link);
 /* The link that is up, with a reference, or NULL. */
 struct shim_link *shim_link_current(struct shim *shim);
 /*
- * Declares it dead; every task that waits gets -ENODEV. `why` NULL: nothing is
- * logged.
+ * Declares the link dead; every task that waits gets -ENODEV. With `why` NULL
+ * nothing is logged.
  */
 void shim_link_fail(struct shim_link *link, const char *why);
 /* After shim_link_fail(), by the thread: closes the socket. */
@@ -315,8 +315,8 @@ void shim_link_flush(struct shim_link *link);
 void shim_link_send_more(struct shim_link *link);
 
 /*
- * Receives, and hands out what came. The caller is link->rx_owner, and no
- * longer is afterwards.
+ * Receives bytes and has rx.c hand out their frames. The caller is the rx
+ * owner, and no longer is afterwards.
  */
 void shim_link_receive(struct shim_link *link);
 /* The owner leaves without receiving; link->lock is held. */

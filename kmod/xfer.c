@@ -104,7 +104,7 @@ static int fd_take(struct xfer *x, u32 buf, u32 off, s32 fd, u32 *ret_id)
 	return 0;
 }
 
-/* Puts the caller's own fds back into what a buffer returns with. */
+/* Puts the caller's own fds back into a buffer that the broker returned. */
 static void fd_restore(const struct xfer *x, u32 buf, u8 *reply, u32 len)
 {
 	u32 i;
@@ -387,7 +387,7 @@ static int call_failed(struct xfer *x, int err)
 	return err;
 }
 
-/* Answers a NEED and waits for what comes next. */
+/* Answers a NEED and waits for the next frame. */
 static int xfer_need(struct xfer *x)
 {
 	struct iso_range range[ISO_MAX_RANGES];
