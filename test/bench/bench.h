@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench.h - pairs of measurements, and what is said about them
+ * bench.h - reports pairs of measurements
  *
- * Two things are measured in turn, so that what disturbs the machine disturbs
- * both; each pair gives one ratio. One JSON object a line says the medians, the
+ * Two things are measured in turn, so that noise of the machine disturbs both;
+ * each pair gives one ratio. One JSON object a line says the medians, the
  * quartiles of the ratio, and whether its median keeps the limit.
  */
 #ifndef ISO_BENCH_H

@@ -7,7 +7,8 @@
  * same with 50 idle connections at the bridge against none.
  *
  * All processes share one processor: on several, where the scheduler happens to
- * put the three of a relay moves a round trip by more than what is compared.
+ * put the three of a relay moves a round trip by more than the difference that
+ * is measured.
  */
 #include <errno.h>
 #include <sched.h>

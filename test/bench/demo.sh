@@ -14,7 +14,7 @@ main()
 	local runs='' n=0 run
 
 	base_init bench
-	# The first run builds and fetches what is missing; it does not count.
+	# The first run fetches and builds missing files; it does not count.
 	"$TOP/scripts/demo.sh" --instance bench --json >/dev/null || leave $?
 	while [ "$n" -lt "${1:-5}" ]; do
 		run=$("$TOP/scripts/demo.sh" --instance bench --json) ||

@@ -1,5 +1,5 @@
 #!/bin/sh
-# memory.sh - measure what a worker costs the host besides its own memory
+# memory.sh - measure the memory that a worker costs the host besides its own
 #
 # usage: test/bench/memory.sh [WORKERS]
 #

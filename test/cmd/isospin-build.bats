@@ -237,8 +237,8 @@ a_tree()
 	with_shells refused
 }
 
-# run_file VERSION: makes a file that does with isospin's options what NVIDIA's .run
-# file does.
+# run_file VERSION: makes a file that acts like NVIDIA's .run file when it is given the
+# options that isospin gives.
 run_file()
 {
 	cat >"$BATS_TEST_TMPDIR/nvidia.run" <<-EOT

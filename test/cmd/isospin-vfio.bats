@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What isospin-vfio refuses before it opens anything. All else needs VFIO and is in
+# The refusals of isospin-vfio before it opens anything. All else needs VFIO and is in
 # test/lab/isospin-vfio.bats.
 
 load ../lib/common.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin setup, with a fake apt that prints what the test wants.
+# isospin setup, with a fake apt whose output the test chooses.
 
 load ../lib/common.sh
 

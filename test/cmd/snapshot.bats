@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # When a snapshot of workers is used, made and removed, with a fake QEMU that only
-# prints what the test wants.
+# prints a text of the test's choice.
 
 load ../lib/common.sh
 

@@ -90,7 +90,7 @@ notified()
 		share/systemd/isospin-.service.d/common.conf
 }
 
-# complete_line WORD...: prints what bash would offer for the last WORD.
+# complete_line WORD...: prints the completions that bash would offer for the last WORD.
 complete_line()
 {
 	PATH=$TOP/bin:$PATH bash -c '

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # gpu-vm, worker-vm, vsock-bridge, kill-vms, status and logs, with a fake QEMU that
-# only prints what the test wants.
+# only prints a text of the test's choice.
 
 load ../lib/common.sh
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/agent */
 /*
- * fuzz_agent.c - fuzzes what the agent parses
+ * fuzz_agent.c - fuzzes the parsers of the agent
  *
  * The first byte picks frames with their EXEC and ADOPT bodies, or boot.conf.
  */

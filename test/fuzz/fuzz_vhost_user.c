@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
-/* fuzz_vhost_user.c - messages of a VMM, whatever their fields say */
+/* fuzz_vhost_user.c - sends a VMM's messages with any values in their fields */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>

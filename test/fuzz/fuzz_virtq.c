@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
 /*
- * fuzz_virtq.c - rings as a guest may leave them
+ * fuzz_virtq.c - serves rings that a hostile guest has written
  *
  * The first two bytes of the input are available indices. The rest is laid over
  * both rings and the memory that they point at; then both are kicked.

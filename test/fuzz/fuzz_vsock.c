@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
 /*
- * fuzz_vsock.c - a guest's packets and a host's acts, in any order
+ * fuzz_vsock.c - mixes a guest's packets with a host's acts, in any order
  *
  * Each step begins with a byte that chooses it: the guest sends a packet or
  * adds rx buffers, or the host writes to, reads from, half-closes, closes or

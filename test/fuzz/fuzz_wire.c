@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_wire.c - sends a child what a hostile worker could
+ * fuzz_wire.c - sends a child any frames that a hostile worker could
  *
  * After a good HELLO and two OPENs come frames made from the input, most of
- * them with a right header, and raw bytes. The jobs of the pool run in line.
+ * them with a right header, or raw bytes. The jobs of the pool run in this
+ * thread.
  */
 /* links: src/broker src/broker/child src/drv/soft */
 #include <string.h>

@@ -5,7 +5,7 @@
  * usage: rm-test SCENARIO [ARG]
  *
  * A scenario is a row of the table at the end. Some print TAP, the others print
- * what they learnt; the status is 0 if all was as it should be.
+ * the answers that they got; the status is 0 if all was as it should be.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shim-bench.c - measures what the shim adds to a round trip over vsock
+ * shim-bench.c - measures the time that the shim adds to a vsock round trip
  *
  * usage: shim-bench MODULE BROKER ECHO [ROUNDS [CALLS]]
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shim-guest.h - shared by the programs that try nvidia-shim.ko in a guest
+ * shim-guest.h - functions of the programs that try nvidia-shim.ko in a guest
  *
  * A function whose system call fails returns -errno.
  */

@@ -447,7 +447,7 @@ static void test_pass(void)
 	ok(state_becomes(0, open_before), "closed files are closed there too");
 }
 
-/* Tells an event as soon as somebody watches. */
+/* Tells an event as soon as a task polls the file. */
 static void *event_main(void *p)
 {
 	int *fd = p;

@@ -35,7 +35,7 @@ struct options {
 	bool json, ident;
 };
 
-/* Writes back what it reads, except for the first `skip` bytes. */
+/* Writes back all bytes that it reads, except for the first `skip`. */
 static void echo(int fd, size_t skip)
 {
 	static uint8_t buf[BUF_BYTES];

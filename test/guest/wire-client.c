@@ -7,7 +7,8 @@
  *                    [--caps N] ADDRESS SCENARIO
  *
  * A scenario is a row of the table at the end, or of that in wire-hostile.c. It
- * prints what it learnt; the status is 1, with a message, if something was wrong.
+ * prints the answers that it got; the status is 1, with a message, if something
+ * was wrong.
  */
 #include "wire-hostile.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* wire-hostile.c - what wire-client does to a broker that should refuse it */
+/* wire-hostile.c - scenarios of wire-client that a broker should refuse */
 #include "wire-hostile.h"
 
 #include <errno.h>
@@ -481,7 +481,7 @@ static void do_hostile_frames(struct client *c)
 	printf("refused %zu\n", ARRAY_SIZE(bad));
 }
 
-/* IOCTLs whose body does not hold what it says. */
+/* IOCTLs whose lengths, counts, padding or flags are wrong. */
 static void do_hostile_ioctls(struct client *c)
 {
 	static const struct {

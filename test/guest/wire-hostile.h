@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* wire-hostile.h - what wire-client does to a broker that should refuse it */
+/* wire-hostile.h - scenarios of wire-client that a broker should refuse */
 #ifndef ISO_TEST_WIRE_HOSTILE_H
 #define ISO_TEST_WIRE_HOSTILE_H
 

@@ -56,7 +56,7 @@ struct ask {
 		bool in;
 	} buf[MAX_BUF];
 	uint32_t n_need;	/* ranges of the NEED that came */
-	uint8_t need[4096];	/* what came back in the first of them */
+	uint8_t need[4096];	/* bytes that came back in the first of them */
 };
 
 #define expect(cond, ...)                          \
@@ -139,7 +139,8 @@ static inline uint32_t rm_free(struct client *c, uint32_t file, uint32_t root,
 	return rm_arg_status(&arg);
 }
 
-/* A control; a holds the file, and afterwards what came of nested pointers. */
+/* Makes a control. a holds the file, and afterwards the bytes that came back
+ * for nested pointers. */
 static inline uint32_t rm_control(struct client *c, struct ask *a,
 				  uint32_t client, uint32_t object,
 				  uint32_t cmd, void *params, uint32_t len)

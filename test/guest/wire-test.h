@@ -46,7 +46,7 @@ enum wt_hostile {
 	WT_HOSTILE_COUNT,
 };
 
-/* What the driver of wire-broker does to bytes. */
+/* Does to bytes as the driver of wire-broker does. */
 static inline void invert(uint8_t *p, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)

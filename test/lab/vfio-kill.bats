@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # bats file_tags=lab
 # vfio-bind and all its children are killed before the first write to sysfs and after
-# another one, with LONG=1 after every write; vfio-unbind restores whatever is left.
+# another one, with LONG=1 after every write; vfio-unbind restores the devices.
 # The same is done to vfio-unbind, and with a Ctrl-C, which the command itself undoes.
 
 load ../lib/common.sh

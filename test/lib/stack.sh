@@ -127,7 +127,7 @@ wait_text()
 	}
 }
 
-# ---- lists of what exists ----------------------------------------------------
+# ---- lists of processes, fds and files ---------------------------------------
 
 # list_host: prints processes with their fds, sockets, mounts and files of this
 # file's state, except the logs that a removed VM leaves on purpose.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tap.h - a test program's output, in the Test Anything Protocol
+ * tap.h - writes a test program's output, in the Test Anything Protocol
  *
  * ok(condition, format, ...) for each claim; main ends with
  * `return done_testing();`.
@@ -37,7 +37,7 @@ tap_ok(bool cond, const char *file, int line, const char *text,
 	return cond;
 }
 
-/* What was not tested, and why. */
+/* Reports a claim that was not tested, and the reason. */
 __attribute__((format(printf, 2, 3))) static inline void
 tap_skip(const char *reason, const char *fmt, ...)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_abi.c - look-ups in the ABI tables, against sizes that were measured */
+/* test_abi.c - compares look-ups in the ABI tables with measured sizes */
 #include <string.h>
 
 #include "abi/abi.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_base.c - tests what base/ gives every program */
+/* test_base.c - tests the functions that base/ gives every program */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

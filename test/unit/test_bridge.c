@@ -91,8 +91,8 @@ static void test_files(void)
 			 &kind) == -EINVAL, "other file names are refused");
 }
 
-/* Feeds the greeting `step` bytes at a time. What hybrid_feed() gave last;
- * *ret_used counts the bytes of the line. */
+/* Feeds the greeting `step` bytes at a time. Returns the last verdict of
+ * hybrid_feed(); *ret_used counts the bytes of the line. */
 static int greet(const char *text, size_t step, size_t *ret_used)
 {
 	struct hybrid h = { .n = 0 };

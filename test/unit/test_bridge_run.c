@@ -218,7 +218,7 @@ static int bridge_fds(void)
 	return n;
 }
 
-/* ---- what it should do -------------------------------------------------- */
+/* ---- tests -------------------------------------------------------------- */
 
 static void test_carries(void)
 {

@@ -2,8 +2,8 @@
 /*
  * test_broker_call.c - takes single calls from frame to frame
  *
- * The table is made up here and has what no allowed call of today has: arrays
- * of wide elements, and fds inside parameters.
+ * The table is made up here, for cases that no allowed call of today has:
+ * arrays of wide elements, and fds inside parameters.
  */
 /* links: src/broker src/broker/child src/drv/soft */
 #include <errno.h>

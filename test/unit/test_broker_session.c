@@ -3,7 +3,7 @@
  * test_broker_session.c - takes connections from first frame to end, turn by
  * turn
  *
- * The jobs of the pool run in line, when the test says so.
+ * The jobs of the pool run in this thread, when the test says so.
  */
 /* links: src/broker src/broker/child src/drv/soft */
 #include <string.h>
@@ -81,7 +81,7 @@ static void put(struct wr *w, enum iso_type type, uint32_t tag, uint32_t file,
 	wr_bytes(w, body, n);
 }
 
-/* Sends what was put, in one piece, and starts w anew. */
+/* Sends the bytes in w in one piece, and empties w. */
 static void send_all(int fd, struct wr *w)
 {
 	if (send(fd, w->p, w->len, MSG_NOSIGNAL) != (ssize_t)w->len)

@@ -2,9 +2,9 @@
 /*
  * test_drv_real.c - has the real driver's two halves serve a /dev made up here
  *
- * The monitor's half asks what GPUs there are, and opens nodes; the child's
- * half has it open them, and makes calls. ioctl() is this program's own
- * function, which plays NVIDIA's driver.
+ * The monitor's half lists the GPUs, and opens nodes; the child's half has it
+ * open them, and makes calls. ioctl() is this program's own function, which
+ * plays NVIDIA's driver.
  */
 /* links: src/broker src/broker/monitor src/broker/child src/drv/real */
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_sandbox.c - tries in a child what the sandbox forbids */
+/* test_sandbox.c - tries in a child the acts that the sandbox forbids */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vfio */
-/* test_vfio_sysfs.c - tests what isospin-vfio reads in a made-up /sys and
- * /proc */
+/* test_vfio_sysfs.c - has isospin-vfio read a made-up /sys and /proc */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

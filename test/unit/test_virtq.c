@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links: src/vsock-device */
-/* test_virtq.c - tests rings, memory, credit against a hostile guest */
+/* test_virtq.c - tests the rings of a device against a hostile guest */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

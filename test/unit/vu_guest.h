@@ -3,7 +3,8 @@
  * vu_guest.h - plays a VMM with its guest's vsock driver, by hand
  *
  * Starts the vsock-device that was built beside the test, speaks vhost-user to
- * it and writes both rings itself, so a test can write what no kernel would.
+ * it and writes both rings itself, so a test can write rings that no kernel
+ * would.
  */
 #ifndef TEST_VU_GUEST_H
 #define TEST_VU_GUEST_H

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wait.h - how tests wait for something without an event
+ * wait.h - waits in tests for things that send no event
  *
  *	uint64_t end = 0;
  *
  *	while (!there() && wait_more(&end, 5000))
  *		;
  *
- * Every wait has a deadline; what was awaited is then checked by the test.
+ * Every wait has a deadline, so the test then checks whether the thing came.
  */
 #ifndef ISO_TEST_WAIT_H
 #define ISO_TEST_WAIT_H

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # A real GPU VM, the bridge and real workers: commands in guests, VMs that come and go
-# while others go on, and what is left behind.
+# while others go on, and the traces that they leave.
 
 load ../lib/common.sh
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# isospin lab from the outside: its input, its output, and what it leaves behind.
+# isospin lab from the outside: its input, its output, and the traces that it leaves.
 
 load ../lib/common.sh
 load ../lib/stack.sh
