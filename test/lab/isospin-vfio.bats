@@ -202,7 +202,7 @@ released()
 	echo "$before" >"$limit"
 	equal 69 "$status"
 	equal '' "$output"
-	has "$stderr" 'no further mapping after 16: larger chunks'
+	has "$stderr" 'no further mapping after 16: use larger chunks'
 }
 
 @test "a user without the group's node is refused, and RLIMIT_MEMLOCK is named" {

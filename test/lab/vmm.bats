@@ -213,7 +213,7 @@ vm_conf()
 		--cmdline 'console=ttyS0 quiet panic=-1' \
 		--serial "file=$console" 3>&- &
 	pid=$!
-	wait_for 60 grep -q 'failed: /isospin/boot.conf: No such' "$console" ||
+	wait_for 60 grep -q 'state=failed reason=/isospin/boot.conf: No such' "$console" ||
 		rc=1
 	kill "$pid"
 	wait "$pid" || :

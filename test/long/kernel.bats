@@ -31,7 +31,7 @@ boot()
 		-cpu max,la57=off,cx16=off,erms=off,fsrm=off \
 		-kernel "$kernel" "$@" </dev/null 3>&- &
 	TOP=$TOP sh -c '. "$0/lib/base/base.sh"; use poll; poll_until 100 "$@"' \
-		"$TOP" grep -q 'failed: /isospin/boot.conf: No such' "$console" ||
+		"$TOP" grep -q 'state=failed reason=/isospin/boot.conf: No such' "$console" ||
 		rc=1
 	kill "$!" || :
 	wait "$!" || :
