@@ -100,17 +100,22 @@ static void worker_finish(struct worker *w)
 	loop_timer_set(w->timer.fd, END_MS);
 }
 
+/* Forgets a connection that the child has; with the last one the child ends. */
+static void conn_leave(struct worker_conn *c)
+{
+	struct worker *w = c->w;
+
+	conn_over(c);
+	if (list_live(&w->conns) == 0 && w->state == WORKER_RUNS)
+		worker_finish(w);
+}
+
 /* Both directions are shut: the worker has gone, or the child has ended the
  * connection. */
 static void conn_event(struct iso_ev *ev, uint32_t events)
 {
-	struct worker_conn *c = container_of(ev, struct worker_conn, ev);
-	struct worker *w = c->w;
-
 	(void)events;
-	conn_over(c);
-	if (list_live(&w->conns) == 0 && w->state == WORKER_RUNS)
-		worker_finish(w);
+	conn_leave(container_of(ev, struct worker_conn, ev));
 }
 
 /* Gives the connection to the child. */
@@ -131,7 +136,7 @@ static void conn_hand(struct worker_conn *c)
 	 * so no byte of the worker's wakes the monitor. */
 	r = loop_set(w->ws->loop, &c->ev, EPOLLMSG);
 	if (r < 0)
-		conn_over(c);
+		conn_leave(c);
 }
 
 /* ---- children ----------------------------------------------------------- */
@@ -164,7 +169,27 @@ static void add_to_cgroup(const struct worker *w)
 			 strerror(-r));
 }
 
-/* 0, and it RUNS; or -errno, and there may be a child nevertheless. */
+/* Closes all that belongs to the child. */
+static void close_child(struct worker *w)
+{
+	loop_del(w->ws->loop, &w->pidfd);
+	close_fd(&w->pidfd.fd);
+	close_fd(&w->sock);
+	loop_del(w->ws->loop, &w->opener);
+	close_fd(&w->opener.fd);
+	child_log_close(&w->log);
+}
+
+/* Waits until the child has ended, and reaps it. */
+static void await_child(const struct worker *w)
+{
+	char how[64];
+
+	(void)spawn_wait(w->pidfd.fd, -1);
+	(void)spawn_reap(w->pid, how, sizeof(how));
+}
+
+/* 0, and it RUNS; or -errno, and there is no child. */
 static int start_child(struct worker *w)
 {
 	const struct monitor_config *config = w->ws->config;
@@ -197,6 +222,13 @@ static int start_child(struct worker *w)
 		r = loop_set(w->ws->loop, &w->opener, EPOLLIN);
 	if (r == 0)
 		r = loop_set(w->ws->loop, &w->pidfd, EPOLLIN);
+	if (r < 0) {
+		/* No event will tell of its end. The uid of this slot must not
+		 * be given to another child before that. */
+		spawn_kill(w->pidfd.fd);
+		await_child(w);
+		close_child(w);
+	}
 	return r;
 }
 
@@ -246,17 +278,6 @@ static void timer_event(struct iso_ev *ev, uint32_t events)
 			 w->name, w->pid, END_MS);
 		spawn_kill(w->pidfd.fd);
 	}
-}
-
-/* Closes all that belongs to the child. */
-static void close_child(struct worker *w)
-{
-	loop_del(w->ws->loop, &w->pidfd);
-	close_fd(&w->pidfd.fd);
-	close_fd(&w->sock);
-	loop_del(w->ws->loop, &w->opener);
-	close_fd(&w->opener.fd);
-	child_log_close(&w->log);
 }
 
 /* Its pidfd is readable: the child has ended. */
@@ -427,7 +448,6 @@ void workers_log_metrics(struct workers *ws)
 void workers_end(struct workers *ws)
 {
 	struct worker *w;
-	char how[64];
 
 	/* All of them see the end of their sockets before any is waited for. */
 	list_each(w, &ws->list, item)
@@ -436,8 +456,7 @@ void workers_end(struct workers *ws)
 		if (w->pidfd.fd >= 0) {
 			if (!spawn_wait(w->pidfd.fd, END_MS))
 				spawn_kill(w->pidfd.fd);
-			(void)spawn_wait(w->pidfd.fd, -1);
-			(void)spawn_reap(w->pid, how, sizeof(how));
+			await_child(w);
 		}
 		w->state = WORKER_DEAD;
 	}
