@@ -1,56 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* bridge.c - keeps the state that all workers of the bridge share */
+/* bridge.c - runs the bridge, from its start to its end */
 #include "bridge/bridge.h"
 
 #include <errno.h>
-#include <string.h>
-
-#include "base/log.h"
-
-#define STARVED_NS 1000000000u
-
-struct gpu *bridge_gpu(const struct bridge *b, const char *name)
-{
-	struct gpu *g;
-
-	list_each(g, &b->gpus, item)
-		if (strcmp(g->reg.name, name) == 0)
-			break;
-	return g;
-}
-
-void bridge_wake(struct bridge *b, uint64_t at_ns)
-{
-	uint64_t now = now_ns();
-
-	if (b->timer_ns && b->timer_ns <= at_ns)
-		return;
-	b->timer_ns = at_ns;
-	/* at least 1 ms: 0 would disarm it */
-	loop_timer_set(b->timer.fd,
-		       at_ns > now ? (at_ns - now) / 1000000u + 1 : 1);
-}
-
-static void watch_listeners(struct bridge *b, bool on)
-{
-	struct worker *w;
-
-	b->starved = !on;
-	list_each(w, &b->workers, item)
-		worker_watch(w, on);
-	if (b->vsock.fd >= 0)
-		loop_set(b->loop, &b->vsock, on ? EPOLLIN : 0);
-}
-
-void bridge_starve(struct bridge *b)
-{
-	if (b->starved)
-		return;
-	log_warn("out of file descriptors or memory: no connection is taken "
-		 "for a second");
-	watch_listeners(b, false);
-	bridge_wake(b, now_ns() + STARVED_NS);
-}
 
 /* A deadline has come, or a second without listening is over. */
 static void on_timer(struct iso_ev *ev, uint32_t events)
@@ -67,7 +19,7 @@ static void on_timer(struct iso_ev *ev, uint32_t events)
 	if (next != UINT64_MAX)
 		bridge_wake(b, next);
 	if (b->starved)
-		watch_listeners(b, true);
+		worker_watch_all(b, true);
 }
 
 void bridge_rescan(struct bridge *b)

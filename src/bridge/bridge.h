@@ -4,6 +4,19 @@
  *
  *	worker's VMM -> listener of the worker -> conn -> GPU VM's VMM
  *
+ * A file calls only files above it in this list:
+ *
+ *   registry.c  what a file of the registry says
+ *   state.c     what connections and workers ask of the bridge
+ *   conn.c      one connection
+ *   worker.c    the listeners of workers
+ *   watch.c     workers and GPU VMs come and go with their files
+ *   bridge.c    all of it: start, deadlines, end
+ *   main.c      options, isolation, signals
+ *
+ * The ways back are function pointers: an fd's handler (iso_ev.fn) and the
+ * loop's after hook.
+ *
  * A connection copies bytes both ways and understands none of them. The bridge
  * connects only to addresses that the registry names, so a worker reaches the
  * broker's port of its own GPU VM and nothing else. Both ends are hostile:
@@ -36,7 +49,7 @@ struct worker {
 	uint64_t sock_ino;	/* of the socket that we made at its path */
 	struct list conns;	/* owned */
 	unsigned int scan;	/* the last scan that saw its file */
-	uint64_t said_ns;	/* when worker_say() last said something */
+	uint64_t said_ns;	/* when conn_say() last said something */
 	struct bucket starts;	/* of connections */
 };
 
@@ -62,48 +75,12 @@ struct bridge {
 	uint8_t *chunk;		/* owned: BRIDGE_CHUNK between read and write */
 };
 
-/* 0 or -errno. The loop's after hook is the bridge's from then on. The
- * registry is read before the first event. dir_fd stays the caller's. */
-int bridge_init(struct bridge *b, struct loop *l,
-		const struct bridge_opts *opts, int dir_fd);
-/* Ends every connection, and removes the sockets that workers connect to. */
-void bridge_fini(struct bridge *b);
-/* Reads the registry again at the end of this batch of events. */
-void bridge_rescan(struct bridge *b);
-/* Has the deadlines looked at by the time at_ns, one of now_ns(). */
-void bridge_wake(struct bridge *b, uint64_t at_ns);
-/* Stops listening for a second, for fds or memory have run out. */
-void bridge_starve(struct bridge *b);
+/* ---- state.c ------------------------------------------------------------ */
+
 /* The GPU VM of that name, or NULL. */
 struct gpu *bridge_gpu(const struct bridge *b, const char *name);
-
-/* ---- watch.c ------------------------------------------------------------ */
-
-/* Reads the registry: a VM that is new starts, one that is gone or has changed
- * ends. A bad file is reported and counts as gone. */
-void watch_scan(struct bridge *b);
-/* Ends all VMs that a scan has found. */
-void watch_end(struct bridge *b);
-
-/* ---- worker.c ----------------------------------------------------------- */
-
-/* Starts a worker that the registry names. 0 or -ENOMEM. */
-int worker_add(struct bridge *b, const struct reg_entry *reg);
-/* Listens, unless the socket at its path is already its own. Reports a failure;
- * the next scan tries again. */
-void worker_listen(struct worker *w);
-/* Watches its listener, or not: on while there are fds for connections. */
-void worker_watch(struct worker *w, bool on);
-/* For list_reap(): ends its connections, removes its socket if that is still
- * its own, and frees it. */
-void worker_release(struct list_item *item);
-/* Opens the one listener for all workers on AF_VSOCK, or closes it when there
- * is no such worker. */
-void worker_listen_vsock(struct bridge *b);
-/* The event of that listener: the peer's CID tells which worker it is. */
-void worker_on_vsock(struct iso_ev *ev, uint32_t events);
-/* Warns about one of its connections, at most once in ten seconds. */
-void worker_say(struct worker *w, const char *gpu, const char *why);
+/* Has the deadlines looked at by the time at_ns, one of now_ns(). */
+void bridge_wake(struct bridge *b, uint64_t at_ns);
 
 /* ---- conn.c ------------------------------------------------------------- */
 
@@ -117,5 +94,43 @@ void conn_reap(struct worker *w);
 /* Ends those whose deadline has passed at the time `now`. The next deadline, or
  * UINT64_MAX. */
 uint64_t conn_expire(struct worker *w, uint64_t now);
+
+/* ---- worker.c ----------------------------------------------------------- */
+
+/* Starts a worker that the registry names. 0 or -ENOMEM. */
+int worker_add(struct bridge *b, const struct reg_entry *reg);
+/* Listens, unless the socket at its path is already its own. Reports a failure;
+ * the next scan tries again. */
+void worker_listen(struct worker *w);
+/* Watches the listeners of all workers, or none: on while there are fds for
+ * connections. */
+void worker_watch_all(struct bridge *b, bool on);
+/* For list_reap(): ends its connections, removes its socket if that is still
+ * its own, and frees it. */
+void worker_release(struct list_item *item);
+/* Opens the one listener for all workers on AF_VSOCK, or closes it when there
+ * is no such worker. */
+void worker_listen_vsock(struct bridge *b);
+/* The event of that listener: the peer's CID tells which worker it is. */
+void worker_on_vsock(struct iso_ev *ev, uint32_t events);
+
+/* ---- watch.c ------------------------------------------------------------ */
+
+/* Reads the registry: a VM that is new starts, one that is gone or has changed
+ * ends. A bad file is reported and counts as gone. */
+void watch_scan(struct bridge *b);
+/* Ends all VMs that a scan has found. */
+void watch_end(struct bridge *b);
+
+/* ---- bridge.c ----------------------------------------------------------- */
+
+/* 0 or -errno. The loop's after hook is the bridge's from then on. The
+ * registry is read before the first event. dir_fd stays the caller's. */
+int bridge_init(struct bridge *b, struct loop *l,
+		const struct bridge_opts *opts, int dir_fd);
+/* Ends every connection, and removes the sockets that workers connect to. */
+void bridge_fini(struct bridge *b);
+/* Reads the registry again at the end of this batch of events. */
+void bridge_rescan(struct bridge *b);
 
 #endif /* ISO_BRIDGE_H */

@@ -40,11 +40,14 @@
 #include <sys/socket.h>
 
 #include "base/hybrid.h"
+#include "base/log.h"
 #include "base/wr.h"
 #include "bridge/bridge.h"
 
 /* Chunks that are moved from one side before other fds get their turn. */
 #define BUDGET 4
+/* At most one line in this time tells of a worker's connections. */
+#define SAY_EVERY_NS 10000000000u
 /* How many connections a worker may open. Opening one costs time of the GPU VM
  * that counts towards no worker's share. */
 static const struct bucket_rate starts = {
@@ -92,10 +95,21 @@ static void conn_end(struct conn *c)
 	loop_del(l, &c->gpu_side.ev);
 }
 
+/* Warns about one of the worker's connections, at most once in ten seconds. */
+static void conn_say(struct worker *w, const char *gpu, const char *why)
+{
+	uint64_t now = now_ns();
+
+	if (w->said_ns && now - w->said_ns < SAY_EVERY_NS)
+		return;
+	w->said_ns = now;
+	log_warn("%s: connection to %s ended: %s", w->reg.name, gpu, why);
+}
+
 /* Ends it and says why. */
 static void conn_fail(struct conn *c, const char *why)
 {
-	worker_say(c->worker, c->to->reg.name, why);
+	conn_say(c->worker, c->to->reg.name, why);
 	conn_end(c);
 }
 
@@ -412,22 +426,22 @@ void conn_start(struct worker *w, int fd)
 	struct conn *c;
 
 	if (!gpu) {
-		worker_say(w, w->reg.gpu, "no such GPU VM");
+		conn_say(w, w->reg.gpu, "no such GPU VM");
 		return;
 	}
 	if (w->conns.n >= b->opts->max_conns) {
-		worker_say(w, w->reg.gpu, "too many connections");
+		conn_say(w, w->reg.gpu, "too many connections");
 		return;
 	}
 	if (bucket_take(&w->starts, &starts, now_ns()) > 0) {
-		worker_say(w, w->reg.gpu, "too many connections in a short time");
+		conn_say(w, w->reg.gpu, "too many connections in a short time");
 		return;
 	}
 	gpu_fd = sock_connect_nb(&gpu->reg.addr);
 	c = gpu_fd < 0 ? NULL : calloc(1, sizeof(*c));
 	if (!c) {
-		worker_say(w, w->reg.gpu,
-			   strerror(gpu_fd < 0 ? -gpu_fd : ENOMEM));
+		conn_say(w, w->reg.gpu,
+			 strerror(gpu_fd < 0 ? -gpu_fd : ENOMEM));
 		return;
 	}
 	c->worker = w;

@@ -10,16 +10,42 @@
 #include "bridge/bridge.h"
 
 #define BACKLOG 128
-#define SAY_EVERY_NS 10000000000u
+#define STARVED_NS 1000000000u
 
-void worker_say(struct worker *w, const char *gpu, const char *why)
+/* Watches the worker's listener, or not. */
+static void watch_listener(struct worker *w, bool on)
 {
-	uint64_t now = now_ns();
+	struct bridge *b = w->bridge;
+	int r;
 
-	if (w->said_ns && now - w->said_ns < SAY_EVERY_NS)
+	if (w->listener.fd < 0)
 		return;
-	w->said_ns = now;
-	log_warn("%s: connection to %s ended: %s", w->reg.name, gpu, why);
+	r = loop_set(b->loop, &w->listener, on ? EPOLLIN : 0);
+	if (r < 0)
+		log_error("%s: cannot watch its socket: %s", w->reg.name,
+			  strerror(-r));
+}
+
+void worker_watch_all(struct bridge *b, bool on)
+{
+	struct worker *w;
+
+	b->starved = !on;
+	list_each(w, &b->workers, item)
+		watch_listener(w, on);
+	if (b->vsock.fd >= 0)
+		loop_set(b->loop, &b->vsock, on ? EPOLLIN : 0);
+}
+
+/* Stops listening for a second, for fds or memory have run out. */
+static void starve(struct bridge *b)
+{
+	if (b->starved)
+		return;
+	log_warn("out of file descriptors or memory: no connection is taken "
+		 "for a second");
+	worker_watch_all(b, false);
+	bridge_wake(b, now_ns() + STARVED_NS);
 }
 
 /* Without fds or memory the peer stays in the backlog until there is room. Any
@@ -27,7 +53,7 @@ void worker_say(struct worker *w, const char *gpu, const char *why)
 static void accept_failed(struct bridge *b, int err)
 {
 	if (err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM)
-		bridge_starve(b);
+		starve(b);
 }
 
 /* #syscalls vsock-bridge: accept4 bind listen unlink */
@@ -84,19 +110,6 @@ static uint64_t inode_at(const char *path)
 	return lstat(path, &st) < 0 ? 0 : st.st_ino;
 }
 
-void worker_watch(struct worker *w, bool on)
-{
-	struct bridge *b = w->bridge;
-	int r;
-
-	if (w->listener.fd < 0)
-		return;
-	r = loop_set(b->loop, &w->listener, on ? EPOLLIN : 0);
-	if (r < 0)
-		log_error("%s: cannot watch its socket: %s", w->reg.name,
-			  strerror(-r));
-}
-
 static void stop_listening(struct worker *w)
 {
 	if (w->listener.fd < 0)
@@ -125,7 +138,7 @@ void worker_listen(struct worker *w)
 	}
 	w->listener.fd = fd;
 	w->sock_ino = inode_at(path);
-	worker_watch(w, !w->bridge->starved);
+	watch_listener(w, !w->bridge->starved);
 	log_debug("%s: listens at %s", w->reg.name, path);
 }
 
