@@ -2,11 +2,22 @@
 /*
  * agent.h - the first process of every guest
  *
- * init.c brings the machine up, boot.c reads what the host wrote for it,
- * serve.c takes connections, session.c serves each, exec.c starts the process
- * of one, service.c keeps gpu-broker running, shim.c waits for a worker's
- * devices, adopt.c makes a worker of a template, image.c brings NVIDIA's own
- * driver up.
+ * A file calls only files above it in this list:
+ *
+ *   boot.c     what the host wrote for this machine
+ *   init.c     brings the machine up
+ *   image.c    brings NVIDIA's own driver up
+ *   adopt.c    makes a worker of a template
+ *   exec.c     starts the process of a session
+ *   reap.c     the ends of processes
+ *   session.c  one connection of the host
+ *   serve.c    takes connections
+ *   service.c  keeps gpu-broker running
+ *   shim.c     waits for a worker's devices
+ *   main.c     from the first instruction to the loop
+ *
+ * The ways back are function pointers: an fd's handler (iso_ev.fn), the loop's
+ * after hook, agent_child.ended, agent.poweroff and agent.adopt.
  */
 #ifndef ISO_AGENT_AGENT_H
 #define ISO_AGENT_AGENT_H
@@ -87,6 +98,13 @@ void init_say(const char *fmt, ...) _printf_(1, 2);
 /* Powers the machine off, or resets it. */
 _noreturn_ void init_end_machine(bool reset);
 
+/* ---- image.c ------------------------------------------------------------ */
+
+/* Brings NVIDIA's driver up from this disk. 0, or -errno with *ret_what naming
+ * what failed; -ENODEV from a module means that it found no GPU that it
+ * knows. */
+int image_start(const char *disk, const char **ret_what);
+
 /* ---- adopt.c ------------------------------------------------------------ */
 
 /* Checks an ADOPT body. 0 or -EPROTO. */
@@ -94,13 +112,6 @@ int adopt_parse(struct rd body, struct agent_adopt *ret_who);
 /* Gives the machine its name, entropy and clock, then lets the shim go. 0, or
  * -errno with *ret_what naming what failed. */
 int adopt_machine(const struct agent_adopt *who, const char **ret_what);
-
-/* ---- image.c ------------------------------------------------------------ */
-
-/* Brings NVIDIA's driver up from this disk. 0, or -errno with *ret_what naming
- * what failed; -ENODEV from a module means that it found no GPU that it
- * knows. */
-int image_start(const char *disk, const char **ret_what);
 
 /* ---- exec.c ------------------------------------------------------------- */
 
@@ -127,6 +138,16 @@ int exec_start(const struct exec_spec *spec, struct exec_fds *ret_fds);
 void exec_reset_signals(void);
 int exec_winsize(int pty, uint16_t rows, uint16_t cols);
 
+/* ---- reap.c ------------------------------------------------------------- */
+
+/* Takes SIGCHLD, so that agent_watch() works. 0 or -errno. */
+int agent_watch_init(struct agent *a);
+/* Calls child->ended() when the process child->pid has ended. */
+void agent_watch(struct agent *a, struct agent_child *child);
+/* Does not, after all; a child that was never watched, or has ended, is
+ * fine. */
+void agent_forget(struct agent *a, struct agent_child *child);
+
 /* ---- session.c ---------------------------------------------------------- */
 
 /* Takes over a connected, non-blocking stream. 0 or -errno (fd is closed). */
@@ -143,11 +164,6 @@ int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN]);
 void agent_fini(struct agent *a);
 /* Takes connections from the host at this vsock port. 0 or -errno. */
 int agent_listen(struct agent *a, uint32_t port);
-/* Calls child->ended() when the process child->pid has ended. */
-void agent_watch(struct agent *a, struct agent_child *child);
-/* Does not, after all; a child that was never watched, or has ended, is
- * fine. */
-void agent_forget(struct agent *a, struct agent_child *child);
 
 /* ---- service.c ---------------------------------------------------------- */
 
@@ -156,6 +172,7 @@ int service_start(struct agent *a, const uint8_t secret[SECRET_LEN]);
 /* Asks gpu-broker to end. The machine ends when it has, or after two
  * seconds. */
 void service_stop_then_end(struct agent *a);
+
 /* ---- shim.c ------------------------------------------------------------- */
 
 /* Prints state=shim-ready once /dev/nvidiactl opens. 0 or -errno. */

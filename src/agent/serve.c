@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include <linux/vm_sockets.h>
 
@@ -21,50 +19,8 @@ static void after_events(struct loop *l, void *arg)
 	session_reap(arg);
 }
 
-/* Tells the owner of a process that it has ended. */
-static void child_ended(struct agent *a, pid_t pid, int status)
-{
-	struct agent_child *child;
-
-	list_each(child, &a->children, item)
-		if (child->pid == pid)
-			break;
-	if (!child)
-		return; /* an orphan, which the first process has to reap */
-	agent_forget(a, child);
-	child->ended(child, status);
-}
-
-static void on_sigchld(struct iso_ev *ev, uint32_t events)
-{
-	struct agent *a = container_of(ev, struct agent, sigchld);
-	struct signalfd_siginfo si;
-	int status;
-	pid_t pid;
-
-	(void)events;
-	if (read(ev->fd, &si, sizeof(si)) < 0)
-		return;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		child_ended(a, pid, status);
-}
-
-void agent_watch(struct agent *a, struct agent_child *child)
-{
-	list_add(&a->children, &child->item);
-}
-
-void agent_forget(struct agent *a, struct agent_child *child)
-{
-	if (child->pid <= 0)
-		return;
-	list_remove(&a->children, &child->item);
-	child->pid = 0;
-}
-
 int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN])
 {
-	static const int signals[] = { SIGCHLD };
 	int r;
 
 	*a = (struct agent){ .listen.fd = -1, .sigchld.fd = -1 };
@@ -76,11 +32,7 @@ int agent_init(struct agent *a, const uint8_t secret[SECRET_LEN])
 		return r;
 	a->loop.after = after_events;
 	a->loop.after_arg = a;
-	r = loop_signalfd(signals, ARRAY_SIZE(signals));
-	if (r < 0)
-		return r;
-	a->sigchld = (struct iso_ev){ .fd = r, .fn = on_sigchld };
-	return loop_set(&a->loop, &a->sigchld, EPOLLIN);
+	return agent_watch_init(a);
 }
 
 void agent_fini(struct agent *a)
