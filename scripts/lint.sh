@@ -6,10 +6,11 @@
 # Without CHECK, all of: shell walls layers order circles numbers headers commands
 # places. Shell: ShellCheck. Walls: which library uses which, and whose variables it
 # reads; that no library ends a command. Layers: which headers each module includes,
-# without circles in the broker; where a header lists the files of its folder in order,
-# that they call one way. One home for each fact: no number of NVIDIA's interface
-# outside share/abi. C headers compile alone. Every command has a man page, and a text
-# for -h. No path of one machine, no host of a package archive.
+# without circles in the broker, the bridge and the agent; where a header lists the
+# files of its folder in order, that they call one way. One home for each fact: no
+# number of NVIDIA's interface outside share/abi. C headers compile alone. Every command
+# has a man page, and a text for -h. No path of one machine, no host of a package
+# archive.
 #
 #   -v          name each check as it runs
 #   -h, -V      this text; the version
@@ -184,14 +185,15 @@ lint_order()
 	report 'a file calls one below it in its list' "$out"
 }
 
-# In the broker and its drivers, a pair of name.c and name.h that includes another
-# pair is not included by that one, nor by any that it includes.
+# In the broker, its drivers, the bridge and the agent, a pair of name.c and name.h
+# that includes another pair is not included by that one, nor by any that it includes.
 lint_circles()
 {
 	local out
 
 	# shellcheck disable=SC2016 # the fields of awk
-	out=$({ sources src/broker '*.[ch]'; sources src/drv '*.[ch]'; } |
+	out=$({ sources src/broker '*.[ch]'; sources src/drv '*.[ch]'
+		sources src/bridge '*.[ch]'; sources src/agent '*.[ch]'; } |
 		xargs awk '
 	# takes out the pairs that no arrow leads from, then those that none leads
 	# to, until only circles, and the pairs between them, are left
@@ -220,7 +222,7 @@ lint_circles()
 		sub(/^src\//, "", unit)
 		sub(/\.[ch]$/, "", unit)
 	}
-	/^#[ \t]*include[ \t]*"(broker|drv)\// {
+	/^#[ \t]*include[ \t]*"(broker|drv|bridge|agent)\// {
 		split($0, quoted, "\"")
 		other = quoted[2]
 		sub(/\.h$/, "", other)

@@ -29,6 +29,9 @@ load ../lib/common.sh
 	cross bridge/main.c broker/proto.h
 	cross base/sock.c drv/drv.h
 	cross broker/child/budget.h broker/child/session.h
+	cross bridge/registry.h bridge/bridge.h
+	cross agent/agent.h agent/boot.h
+	printf '#include "agent/agent.h"\n' >src/agent/boot.h
 	run -1 scripts/lint.sh layers circles
 	wall()
 	{
@@ -44,6 +47,8 @@ load ../lib/common.sh
 	has "$output" 'bridge may not include broker/proto.h'
 	has "$output" 'base may not include drv/drv.h'
 	has "$output" 'broker/child/budget includes broker/child/session'
+	has "$output" 'bridge/registry includes bridge/bridge'
+	has "$output" 'agent/boot includes agent/agent'
 	has "$output" 'includes form a circle'
 }
 
@@ -55,10 +60,16 @@ load ../lib/common.sh
 		>>src/vsock-device/stream.c
 	printf '%s\n' 'int up(void)' '{' '	shim_dev_exit(0);' '}' \
 		>>kmod/file.c
+	printf '%s\n' 'int up(void)' '{' '	watch_scan(0);' '}' \
+		>>src/bridge/conn.c
+	printf '%s\n' 'int up(void)' '{' '	agent_fini(0);' '}' \
+		>>src/agent/session.c
 	cp kmod/map.c kmod/window.c
 	run -1 scripts/lint.sh order
 	has "$output" 'stream.c may not call vsock_kick_tx() of vsock.c'
 	has "$output" 'file.c may not call shim_dev_exit() of dev.c'
+	has "$output" 'conn.c may not call watch_scan() of watch.c'
+	has "$output" 'session.c may not call agent_fini() of serve.c'
 	has "$output" 'kmod/window.c:1: the list in shim.h lacks it'
 }
 
