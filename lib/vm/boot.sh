@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # boot.sh - the boot of a VM, from its record to the line that says it is ready
 #
-# DIR is the VM's directory, see vm.sh. What fails sets why.
+# DIR is the VM's directory, see vm.sh. A function that fails sets why.
 
 use conf record proc assets image labimage vm vmm launch
 
@@ -55,7 +55,7 @@ boot_take_cid()
 	return "$rc"
 }
 
-# boot_cid_used CID: a VM that runs, or that a command prepares, has it.
+# boot_cid_used CID: whether a VM that runs, or that a command prepares, has the CID.
 boot_cid_used()
 {
 	local proc_dir=''
@@ -64,15 +64,15 @@ boot_cid_used()
 	proc_alive vmm || proc_alive owner
 }
 
-# boot_secret FILE: 32 random bytes for this boot.
+# boot_secret FILE: writes 32 random bytes for this boot to FILE.
 boot_secret()
 {
 	{ head -c 32 /dev/urandom >"$1" && [ "$(stat -c %s -- "$1")" -eq 32 ]; } ||
 		fail 74 "$1: cannot be written; is the disk full?"
 }
 
-# boot_limit DIR: until it is ready only what we brought has run in the guest. From
-# now on what it says may fill no disk.
+# boot_limit DIR: limits the size of the VM's logs, once it is ready: until then only our
+# own software has run in the guest, and from now on its output must not fill the disk.
 boot_limit()
 {
 	local name log_max pid
@@ -110,7 +110,7 @@ boot_vm()
 	record_add "$dir/vm.conf" BOOT_NS $((at - from)) READY_NS "$at"
 }
 
-# boot_start DIR LINE RESTORE SECONDS: what boot_vm does up to that line.
+# boot_start DIR LINE RESTORE SECONDS: boot_vm up to that line.
 boot_start()
 {
 	local home rc=0 said=console.log
@@ -134,7 +134,7 @@ boot_start()
 	launch_failed "$rc" "$1" "its console said '$2'" "$said"
 }
 
-# boot_advise DIR: adds to why what to do about it.
+# boot_advise DIR: adds the remedy to why.
 boot_advise()
 {
 	local name
@@ -143,8 +143,8 @@ boot_advise()
 	why="$why; $(vmm_remedy "$1" "$launch_said" "see isospin logs $name")"
 }
 
-# boot_adopt DIR SECONDS: what goes on from a snapshot becomes this VM. In the
-# background: that it did, or failed, the guest says on its console.
+# boot_adopt DIR SECONDS: has the clone take on this VM's name and secret. It runs in the
+# background: the guest says on its console whether it succeeded.
 boot_adopt()
 {
 	local name home port snapshot_dir address
@@ -163,8 +163,8 @@ boot_adopt()
 		--timeout-ms "$(($2 * 1000))" >"$home/adopt.log" 2>&1 &
 }
 
-# boot_stay DIR WHAT: shows the console of the VM, which is up, until it ends or
-# somebody ends this command.
+# boot_stay DIR WHAT: shows the console of the VM, which is up, until the VM or this
+# command ends.
 boot_stay()
 {
 	local name home pid
@@ -174,7 +174,8 @@ boot_stay()
 	log_info "$2 '$name' is up; Ctrl-C stops it"
 	/usr/bin/tail -n +1 -f --pid="$$" -- "$home/console.log" | vm_printable &
 	on_exit kill "$!"
-	# The VMM is no child of ours if it is that of a pooled worker.
+	# The VMM of a pooled worker is no child of ours: wait for a tail that ends
+	# with it.
 	! proc_pid pid "vms/$name/vmm" || {
 		/usr/bin/tail -n 0 -f --pid="$pid" -- /dev/null &
 		on_exit kill "$!"
@@ -186,8 +187,9 @@ boot_stay()
 	}
 }
 
-# boot_stream_to DIR PORT, boot_stream_from DIR PORT: print where the bridge reaches
-# the VM's PORT; where it hears a connection of the VM to the host's PORT.
+# boot_stream_to DIR PORT: prints the address at which the bridge reaches the VM's PORT.
+# boot_stream_from DIR PORT: prints the address at which the bridge hears a connection of
+# the VM to the host's PORT.
 boot_stream_to()
 {
 	local vsock cid home uds
@@ -212,9 +214,9 @@ boot_stream_from()
 	fi
 }
 
-# boot_files DIR [LINE...]: makes what the VM boots from, which is in its directory:
-# the initrd, of the images and what only this boot may know, and a copy of the
-# kernel. The guest's agent is told these lines too.
+# boot_files DIR [LINE...]: makes the files that the VM boots from, in its directory: the
+# initrd, of the images and an archive for this boot alone, and a copy of the kernel. The
+# guest's agent is told these lines too.
 boot_files()
 {
 	local dir="$1" home role kernel private='boot.conf agent.secret'
@@ -270,7 +272,7 @@ boot_pieces()
 	"$@"
 }
 
-# boot_conf DIR: what the guest's agent is told, KEY=value lines on stdout.
+# boot_conf DIR: prints the configuration of the guest's agent, KEY=value lines.
 boot_conf()
 {
 	local role name cid agent broker

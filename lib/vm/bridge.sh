@@ -2,12 +2,12 @@
 # bridge.sh - the process that connects workers to the broker in their GPU VM
 #
 # Its process is `bridge` of proc.sh; bridge/owner is the command that stops it when it
-# ends, or the process that --owner names. What fails sets why.
+# ends, or the process that --owner names. A function that fails sets why.
 
 use opt proc launch vm
 
-# bridge_start OWNER: starts it in the background and waits until it serves. It ends
-# with this command, unless bridge_keep was called.
+# bridge_start OWNER: starts the bridge in the background and waits until it serves. It
+# ends with this command, unless bridge_keep was called.
 bridge_start()
 {
 	local bridge pid since rc=0
@@ -38,7 +38,7 @@ isospin vsock-bridge --stop" || return
 	fail 69 'the bridge did not start; see isospin logs bridge'
 }
 
-# bridge_await: waits until it serves.
+# bridge_await: waits until the bridge serves.
 bridge_await()
 {
 	local pid since
@@ -58,8 +58,8 @@ bridge_abandon()
 	[ "$owner" -ne "$$" ] || proc_stop bridge
 }
 
-# bridge_keep [PID]: it outlives this command; with PID, until that process ends and the
-# next command sweeps.
+# bridge_keep [PID]: lets the bridge outlive this command; with PID, until that process
+# ends and the next command sweeps.
 bridge_keep()
 {
 	if [ -n "${1:-}" ]; then
@@ -69,7 +69,7 @@ bridge_keep()
 	fi
 }
 
-# bridge_follow: shows its log until it ends or somebody ends this command.
+# bridge_follow: shows the bridge's log until the bridge or this command ends.
 bridge_follow()
 {
 	local pid
@@ -82,13 +82,13 @@ bridge_follow()
 	fail 69 'the bridge ended'
 }
 
-# bridge_stop: 75 if it does not end.
+# bridge_stop: stops the bridge; 75 if it does not end.
 bridge_stop()
 {
 	proc_stop bridge || fail 75 'the bridge does not end'
 }
 
-# bridge_remove: stops it, and forgets its owner.
+# bridge_remove: stops the bridge, and forgets its owner.
 bridge_remove()
 {
 	bridge_stop || return

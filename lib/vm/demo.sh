@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# demo.sh - what isospin demo runs in its workers, and what it measures
+# demo.sh - time the program that isospin demo runs in its workers
 #
 # The output of the program in the worker NAME, and its time in ns, are in
 # $proc_dir/demo/NAME.out and NAME.ns.
@@ -24,7 +24,8 @@ demo_program()
 	log_info "no nvidia-smi here ($demo_reason): our own isospin-smi stands in"
 }
 
-# demo_run NAME PROGRAM: runs it in the worker, for a subshell; its status.
+# demo_run NAME PROGRAM: runs PROGRAM in the worker, and returns its status. Call it in a
+# subshell.
 demo_run()
 {
 	local from to rc=0
@@ -44,7 +45,7 @@ demo_row()
 		$(($2 / 10000000 % 100)))"
 }
 
-# demo_table GPU-VM PROGRAM NS NAME...: prints what was measured; NS is the whole time.
+# demo_table GPU-VM PROGRAM NS NAME...: prints the times; NS is the whole time.
 demo_table()
 {
 	local gpu="$1" program="$2" total="$3" name ns how

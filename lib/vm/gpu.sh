@@ -1,12 +1,12 @@
 # shellcheck shell=sh
 # gpu.sh - the GPU VM: its driver, the devices it is handed, and how it came up
 #
-# DIR is the VM's directory, see vm.sh. What fails sets why.
+# DIR is the VM's directory, see vm.sh. A function that fails sets why.
 
 use conf record proc sysfs pci users judge abi assets image accel vmm vm boot bridge
 
 # gpu_choose_driver NAME: sets gpu_driver, gpu_driver_why and gpu_bdf, the device of
-# the real one. Never soft in the place of a GPU that is there, unless somebody said so.
+# the real one. Chooses soft in the place of a GPU that is there only if told to.
 gpu_choose_driver()
 {
 	local at found
@@ -50,8 +50,8 @@ gpu_find_nvidia()
 	return 1
 }
 
-# gpu_slot BDF: adds all functions of its slot to gpu_devices, and to gpu_cards what
-# they are: each must be bound to vfio-pci, and nothing stand in the way.
+# gpu_slot BDF: adds all functions of the device's slot to gpu_devices, and their IDs to
+# gpu_cards. Each function must be ready for a VM.
 gpu_slot()
 {
 	local bdf vendor device
@@ -66,14 +66,14 @@ gpu_slot()
 vfio-status shows what there is"
 }
 
-# gpu_look: once before gpu_device.
+# gpu_look: reads the host's IOMMU and users; call it once before gpu_device.
 gpu_look()
 {
 	pci_iommu_load
 	users_scan
 }
 
-# gpu_given BDF...: these, which --device names, can be handed on.
+# gpu_given BDF...: whether these devices, which --device names, can be handed to a VM.
 gpu_given()
 {
 	local bdf
@@ -91,7 +91,7 @@ gpu_given()
 	done
 }
 
-# gpu_device BDF: a VM can have it.
+# gpu_device BDF: whether the device can be handed to a VM.
 gpu_device()
 {
 	local code severity message remedy driver state
@@ -122,7 +122,7 @@ gpu_image()
 driver $3 for kernel $2; make it: isospin build --driver $3 gpu-rootfs"
 }
 
-# gpu_memory BYTES: the host has that much in huge pages.
+# gpu_memory BYTES: whether the host has that much free in huge pages.
 gpu_memory()
 {
 	local free want=$(($1 >> 21))
@@ -209,7 +209,7 @@ gpu_prepare()
 	boot_files "$gpu_dir" "$@"
 }
 
-# gpu_register DIR: tells the bridge.
+# gpu_register DIR: tells the bridge about the GPU VM.
 gpu_register()
 {
 	local name port

@@ -2,16 +2,16 @@
 # lab.sh - a machine to try VFIO on: QEMU without KVM, with an IOMMU, nested
 # virtualization and cards that stand in for GPUs
 #
-# Its Debian is read only; what is written goes to memory, or to a disk that is
-# kept. DIR is the lab's directory, see vm.sh. What fails sets why.
+# Its Debian is read only; writes go to memory, or to a disk that is kept. DIR is
+# the lab's directory, see vm.sh. A function that fails sets why.
 #
-# Adds to the record what cards.sh reads, LAB_VMMS, a directory of VMMs for its PATH, and
-# for qemu.sh QEMU, QEMU_RUN and CPU_MODEL.
+# Adds to the record the keys that cards.sh reads, LAB_VMMS, a directory of VMMs for its
+# PATH, and for qemu.sh QEMU, QEMU_RUN and CPU_MODEL.
 
 use conf record proc disk accel assets vmm vm launch boot
 
-# Where share/lab/up puts what lab_tree copies, and there: where commands start, what
-# the lab is made of, what was built, and downloads. In the lab all runs as root.
+# Paths in the lab: where commands start, then, below /isospin, share/lab, the built
+# files and the downloads. In the lab all runs as root.
 lab_top=/isospin${paths_command#"$paths_top"}
 lab_top=${lab_top%/bin/isospin}
 lab_share=${paths_share#"$paths_top"}/lab
@@ -40,7 +40,7 @@ lab_prepare()
 		fail 66 'the lab is not there; run: isospin setup lab' || return
 	fi
 	modules=$(assets_kernel_dir "$release")/modules.img
-	# What the lab is for must be the same on any machine.
+	# A test must see the same processor on any machine.
 	cpu=EPYC,+svm,cx16=off,erms=off,fsrm=off
 	conf_get vmms LAB_VMMS
 	[ -z "$vmms" ] || lab_find_vmms || return
@@ -63,8 +63,8 @@ lab_prepare()
 		[ "$cpus" -ge 2 ] || cpus=2
 		[ "$mem" -ge 4294967296 ] || mem=4294967296
 	fi
-	# On a busy machine the timer seems not to work, a panic where
-	# interrupts are remapped.
+	# On a busy machine the kernel's check takes the timer for broken, and
+	# panics where interrupts are remapped.
 	boot_describe "$lab_dir" "$lab_name" lab "$release" "$cpus" "$mem" "$kept" \
 		APPEND "intel_iommu=on no_timer_check${append:+ $append}" \
 		LOG_MAX unlimited CPU_MODEL "$cpu" \
@@ -79,8 +79,8 @@ lab_prepare()
 	[ -z "$disk" ] || [ -e "$disk" ] || lab_disk_new "$disk"
 }
 
-# lab_find_vmms: for lab_prepare, where LAB_VMMS names VMMs. Of QEMU 7.2 their guests
-# die, or take the lab with them; what 10 has for a processor needs none of our masks.
+# lab_find_vmms: for lab_prepare, where LAB_VMMS names VMMs. Under QEMU 7.2 their guests
+# die, or take the lab with them, so this takes QEMU 10, whose processor needs no masks.
 lab_find_vmms()
 {
 	conf_get_path vmms LAB_VMMS
@@ -95,7 +95,7 @@ lab_find_vmms()
 	run=/proc/self/fd/8
 }
 
-# lab_disk_new FILE: the disk on which everything that is written is kept.
+# lab_disk_new FILE: makes the disk that keeps the lab's writes.
 lab_disk_new()
 {
 	disk_empty "$1" "$lab_disk_mib" ||
@@ -103,7 +103,7 @@ lab_disk_new()
 	base_owner_fix "$1"
 }
 
-# lab_up NAME: the agent answers; share/lab/up makes the VM the lab.
+# lab_up NAME: runs share/lab/up, which makes the VM the lab, once the agent answers.
 lab_up()
 {
 	local dir="$proc_dir/vms/$1"
@@ -147,7 +147,8 @@ lab_copy()
 	(cd -- "$from" && "$@" | /usr/bin/cpio -0 -p -d -m --quiet "$to")
 }
 
-# lab_files: of the checkout, or of the installed isospin, without what was built.
+# lab_files: prints the files of the checkout, or of the installed isospin, except built
+# ones.
 lab_files()
 {
 	if [ -n "$paths_source" ]; then
@@ -163,7 +164,7 @@ lab_files()
 	done
 }
 
-# lab_built_files: of what was built.
+# lab_built_files: prints the built files that the lab needs.
 lab_built_files()
 {
 	local dir
@@ -176,7 +177,7 @@ lab_built_files()
 	done
 }
 
-# lab_asset_files VMMS: of the downloads, what boots VMs.
+# lab_asset_files VMMS: prints the downloads that boot VMs.
 lab_asset_files()
 {
 	local dir release

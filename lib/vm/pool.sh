@@ -1,18 +1,18 @@
 # shellcheck shell=sh
-# pool.sh - workers that are ready before anybody wants one
+# pool.sh - keep workers ready before a command wants one
 #
 # A pooled worker is one like all others: booted or restored, with its own name,
 # secret and link. It is marked by the file `pool` in its directory, which holds a hash
-# of what it was made of, and has no owner. The command that takes it removes the mark,
-# under vm_lock, and is its owner from then on.
+# of its inputs, and has no owner. The command that takes it removes the mark, under
+# vm_lock, and is its owner from then on.
 #
 # DESCRIBE is a command that writes the record of what the worker NAME would be now to
 # DIR/vm.conf: DESCRIBE DIR NAME. One fill runs at a time and one waits, for it may have
-# been told of a worker that was taken after the first had counted. What fails sets why.
+# been told of a worker that was taken after the first had counted. A function that fails sets why.
 
 use conf record proc vm snapshot
 
-# pool_wanted: prints how many there are to be.
+# pool_wanted: prints how many workers the pool is to have.
 pool_wanted()
 {
 	local n
@@ -21,7 +21,7 @@ pool_wanted()
 	printf '%s\n' "$n"
 }
 
-# pool_names: prints those that are there to be taken.
+# pool_names: prints the names of the pooled workers.
 pool_names()
 {
 	local name state
@@ -32,8 +32,8 @@ pool_names()
 	done
 }
 
-# pool_fit VAR DIR: sets VAR to the hash of what a worker is made of, and of what the
-# bridge is told of it.
+# pool_fit VAR DIR: sets VAR to the hash of a worker's inputs, and of the settings that
+# the bridge is told.
 pool_fit()
 {
 	local pool_name pool_gpu pool_caps pool_snapshot
@@ -45,8 +45,8 @@ pool_fit()
 		snapshot_hash)"
 }
 
-# pool_is NAME DESCRIBE: whether the worker is what DESCRIBE would make of its name
-# now; 1 if it is not.
+# pool_is NAME DESCRIBE: whether the worker is of the kind that DESCRIBE would make under
+# its name now; 1 if it is not.
 pool_is()
 {
 	local draft is was rc=0
@@ -59,8 +59,8 @@ pool_is()
 	[ "$is" = "$was" ]
 }
 
-# pool_take VAR DESCRIBE OWNER: sets VAR to the name of a worker that is ready, and is
-# what DESCRIBE would have made of its name now; it is ours, as after vm_claim. 1 if
+# pool_take VAR DESCRIBE OWNER: sets VAR to the name of a worker that is ready and of the
+# kind that DESCRIBE would make under its name now; it is ours, as after vm_claim. 1 if
 # there is none.
 pool_take()
 {
@@ -88,7 +88,7 @@ pool_take()
 	return 1
 }
 
-# pool_give NAME FIT: the worker, which is ready, is anybody's.
+# pool_give NAME FIT: puts a worker that is ready into the pool.
 pool_give()
 {
 	local file="$proc_dir/vms/$1/pool"
@@ -100,8 +100,8 @@ pool_give()
 	proc_unlock
 }
 
-# pool_enter: until this command ends it alone fills the pool. 1 if another waits to
-# do so. The one that waits holds fd 7, the one that fills fd 6.
+# pool_enter: makes this command the only one that fills the pool, until it ends. 1 if
+# another one waits to do so. The command that waits holds fd 7, the one that fills fd 6.
 pool_enter()
 {
 	proc_mkdir "$proc_dir/pool" || return
@@ -113,7 +113,7 @@ pool_enter()
 	proc_record pool "$$"
 }
 
-# pool_sweep DESCRIBE: ends those that are not what DESCRIBE makes of their names now.
+# pool_sweep DESCRIBE: ends pooled workers of another kind than DESCRIBE would make now.
 pool_sweep()
 {
 	local name rc
@@ -134,7 +134,7 @@ pool_sweep()
 	proc_unlock
 }
 
-# pool_missing: true if there are not enough.
+# pool_missing: whether the pool has fewer workers than it is to have.
 pool_missing()
 {
 	local n
@@ -143,7 +143,7 @@ pool_missing()
 	[ "$n" -lt "$(pool_wanted)" ]
 }
 
-# pool_refill COMMAND [ARG...]: starts that, which fills the pool, and goes on.
+# pool_refill COMMAND [ARG...]: starts COMMAND, which fills the pool, in the background.
 pool_refill()
 {
 	proc_mkdir "$proc_dir/pool" || return

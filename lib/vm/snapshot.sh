@@ -1,19 +1,19 @@
 # shellcheck shell=sh
-# snapshot.sh - workers that go on from a saved one
+# snapshot.sh - have workers go on from a saved one
 #
 # A template is a worker that is booted with the shim on hold, and saved; then it
-# is gone. What was saved is in $ASSETS_DIR/snapshots/HOST-KEY/, 0700:
+# is gone. The snapshot is in $ASSETS_DIR/snapshots/HOST-KEY/, 0700:
 #
 #	state, memory  the VMM's own; memory is empty where state holds all
 #	agent.secret   proves the host to the agent of a clone, once
-#	about          what the first two were like when they were whole
+#	about          sizes, times and hashes of these files when they were whole
 #
-# HOST is a hash of the machine and VMM, KEY of all else that must be as it
-# was: kernel, images, size, configuration. A directory has its name once it is
-# whole. Its files may be read by all who get there: VMMs have users of their
-# own, and are given the open files.
+# HOST is a hash of the machine and VMM, KEY of all else that must be the same:
+# kernel, images, size, configuration. A directory has its name once it is
+# whole. The files in it are readable for all users, since the directory is not:
+# VMMs have users of their own, and are given the open files.
 #
-# DIR is a VM's directory, see vm.sh. What fails sets why.
+# DIR is a VM's directory, see vm.sh. A function that fails sets why.
 
 use record proc assets vmm vm boot
 
@@ -108,8 +108,8 @@ snapshot_stamps()
 	done
 }
 
-# snapshot_seal DIR: what `about` says of the files there. What is small enough is
-# hashed each time; of the rest size and time must do.
+# snapshot_seal DIR: prints the content of `about` for the files there. Small files are
+# hashed each time; for the others size and time must do.
 snapshot_seal()
 {
 	local file size
@@ -121,7 +121,7 @@ snapshot_seal()
 	done
 }
 
-# snapshot_whole DIR: it is there, and as it was made.
+# snapshot_whole DIR: whether the snapshot is there, and as it was made.
 snapshot_whole()
 {
 	local is was
@@ -197,9 +197,9 @@ snapshot_boot()
 	boot_vm "$1" 'isospin: state=template-ready'
 }
 
-# snapshot_publish NEW DIR: what was written to NEW is whole, and gets its name. Holes
-# take the place of memory that nobody has touched. sync by its path: busybox ash
-# prefers busybox's, which takes no names.
+# snapshot_publish NEW DIR: gives the snapshot in NEW, which is whole, its name. Holes
+# take the place of memory that the guest has not touched. sync is called by its path:
+# busybox ash prefers busybox's, which takes no names.
 snapshot_publish()
 {
 	fallocate -d -- "$1/memory" 2>/dev/null || :
@@ -215,8 +215,8 @@ snapshot_publish()
 	snapshot_sweep "$2"
 }
 
-# snapshot_sweep DIR: removes those that another machine or VMM than DIR's has made,
-# and the oldest. A VM that maps one keeps what it maps.
+# snapshot_sweep DIR: removes the snapshots of another machine or VMM than DIR's, and the
+# oldest. A VM that maps one keeps its pages.
 snapshot_sweep()
 {
 	local root="${1%/*}" host="${1##*/}" dir n=0

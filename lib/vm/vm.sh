@@ -3,15 +3,15 @@
 #
 # A VM is its directory, $proc_dir/vms/NAME, 0700:
 #
-#	vm.conf              the record of what it is, see below
+#	vm.conf              its record, see below
 #	owner/pid            the command that stops it when it ends; absent once
 #	                     the VM is kept (--detach)
 #	vmm/, vsock-device/  pid and log of its two processes; tie/: of the one that
 #	                     ends the VM with another process
-#	console.log          what the guest says
+#	console.log          the guest's output
 #	vsock.sock           host to guest: "CONNECT port"; guest to host, port P:
 #	                     vsock.sock_P
-#	pool                 it is kept for whoever wants one; what it was made of
+#	pool                 marks a pooled worker; a hash of its inputs
 #	agent.secret         proves the host to the guest's agent, in this boot
 #	broker.secret        GPU VM: proves the bridge to the broker
 #	initrd, kernel       while it boots
@@ -26,7 +26,7 @@
 #	KERNEL, KERNEL_FILE  the release; the file that the VMM boots
 #	APPEND               words for the kernel's command line
 #	VMM, VMM_WHY, VMM_TEXT, ACCEL, ACCEL_WHY, VSOCK, VSOCK_WHY
-#	                     what vmm_choose has chosen; a VMM may add keys
+#	                     the choices of vmm_choose; a VMM may add keys
 #	CID, UDS             the guest's CID; the socket, if it is not vsock.sock
 #	AGENT_PORT, BROKER_PORT, BOOT_TIMEOUT, NONFREE, HUGEPAGES
 #	                     of the configuration, as it is for this VM
@@ -36,7 +36,7 @@
 #	SNAPSHOT, SNAPSHOT_DIR, RESTORE  RESTORE=yes: it goes on from the snapshot,
 #	                     else it is saved to that; fds 5 and 6 of the VMM are its
 #	                     state and memory
-#	FIT                  of a pooled worker: a hash of what it was made of
+#	FIT                  of a pooled worker: a hash of its inputs
 #	LOG_MAX              bytes that the guest's console may fill, once it is up
 #	BOOT_NS, READY_NS, PHASES  once it is up
 #
@@ -64,7 +64,7 @@ vm_init()
 	unset NOTIFY_SOCKET
 }
 
-# vm_notify TEXT: the command is up. Tells systemd if that has started it
+# vm_notify TEXT: tells systemd that the command is up, if systemd has started it
 # (Type=notify), and keeps the way to do so from everything that it starts.
 vm_notify()
 {
@@ -88,8 +88,8 @@ long for a socket's address; set RUN_DIR" || return
 	base_set "$1" "$proc_dir/vms/$2"
 }
 
-# vm_get VAR KEY NAME: sets VAR to what the record of the VM NAME says; empty, and 1,
-# if it has no such key.
+# vm_get VAR KEY NAME: sets VAR to the value of KEY in the record of the VM NAME; empty,
+# and 1, if it has no such key.
 vm_get()
 {
 	record_get "$1" "$proc_dir/vms/$3/vm.conf" "$2"
@@ -157,8 +157,8 @@ vm_pooled()
 	fi
 }
 
-# vm_lock: what makes or sweeps a VM of this instance does it alone. Whoever
-# holds the lock prepares a VM, which ends by itself.
+# vm_lock: takes the lock that a command holds while it makes or sweeps a VM of this
+# instance, and waits for it: no command holds it for long.
 vm_lock()
 {
 	! proc_lock "$proc_dir/lock" 1 || return 0
@@ -166,8 +166,8 @@ vm_lock()
 	proc_lock "$proc_dir/lock" 60
 }
 
-# vm_sweep: removes what commands and VMs that died, or a boot before this one,
-# have left. Needs vm_lock.
+# vm_sweep: removes the VMs whose command or VMM has died, or which ran in a boot before
+# this one. Needs vm_lock.
 vm_sweep()
 {
 	local name state
@@ -184,8 +184,8 @@ vm_sweep()
 
 # vm_claim VAR NAME [OWNER]: sets VAR to the directory of the VM NAME, which is ours,
 # and is released when this command ends, unless vm_keep was called. OWNER is the
-# process that --owner names: once it has been killed, and kill-vms has been here,
-# nobody wants the VM. With --dry-run it is a draft.
+# process that --owner names: a VM is made for no owner that is gone already. With
+# --dry-run the directory is a draft.
 vm_claim()
 {
 	local vm_is
@@ -223,8 +223,8 @@ vm_claim_next()
 	proc_unlock
 }
 
-# vm_own NAME OWNER: needs vm_lock. The release first: a signal may come between the
-# two.
+# vm_own NAME OWNER: makes the VM ours. Needs vm_lock. Its release is registered first,
+# since a signal may come between the two.
 vm_own()
 {
 	local start
@@ -245,7 +245,7 @@ vm_abandon()
 	[ "$vm_owner" -ne "$$" ] || vm_remove "$1"
 }
 
-# vm_keep NAME [PID]: the VM outlives this command; with PID, until that process ends
+# vm_keep NAME [PID]: lets the VM outlive this command; with PID, until that process ends
 # and the next command sweeps.
 vm_keep()
 {
@@ -257,14 +257,14 @@ vm_keep()
 	fi
 }
 
-# vm_remove NAME...: stops them side by side and removes their state. The logs
-# stay for isospin logs, those of the last VM of a name. 75 if one does not end.
+# vm_remove NAME...: stops the VMs side by side and removes their state. The logs of the
+# last VM of a name stay for isospin logs. 75 if one does not end.
 vm_remove()
 {
 	local name ready owner makers='' vmms='' others='' rc=0
 
 	for name; do
-		# A command that prepares it would go on, and boot it after all.
+		# A command that prepares the VM would go on, and boot it after all.
 		if ! vm_get ready READY_NS "$name" &&
 			proc_pid owner "vms/$name/owner" &&
 			[ "$owner" -ne "$$" ]; then
@@ -276,7 +276,7 @@ vm_remove()
 	# shellcheck disable=SC2086 # a list of names
 	proc_stop $makers || rc=$?
 	for name; do
-		# Also what a signal has kept from its name.
+		# A copy that a signal kept from getting its name goes too.
 		run rm -f -- "$proc_dir/bridge.d/$name.worker" \
 			"$proc_dir/bridge.d/.$name.worker" \
 			"$proc_dir/bridge.d/$name.gpu" \
@@ -317,13 +317,13 @@ vm_save_logs()
 	done
 }
 
-# vm_save_log FROM TO: the end is what people ask for; a guest may have filled a disk.
+# vm_save_log FROM TO: keeps the end of a log; the whole may be as large as a disk.
 vm_save_log()
 {
 	tail -c 65536 -- "$1" >"$2"
 }
 
-# vm_now VAR: CLOCK_MONOTONIC in ns.
+# vm_now VAR: sets VAR to CLOCK_MONOTONIC in ns.
 vm_now()
 {
 	local vm_ns
@@ -332,7 +332,7 @@ vm_now()
 	base_set "$1" "$vm_ns"
 }
 
-# vm_address VAR NAME: --uds PATH or --vsock CID, for vmctl.
+# vm_address VAR NAME: sets VAR to --uds PATH or --vsock CID, for vmctl.
 vm_address()
 {
 	local vm_kind vm_cid_of vm_uds_of
@@ -347,7 +347,8 @@ vm_address()
 	fi
 }
 
-# vm_exec NAME [FLAG...] -- COMMAND [ARG...]: runs it in a running VM; its status.
+# vm_exec NAME [FLAG...] -- COMMAND [ARG...]: runs COMMAND in a running VM, and returns
+# its status.
 vm_exec()
 {
 	vm_exec_by '' "$@"
@@ -399,8 +400,8 @@ vm_show()
 	echo
 }
 
-# vm_printable: stdin without what could act on a terminal: a guest wrote it.
-# sed by its path: busybox ash prefers busybox's, which has no -u.
+# vm_printable: prints stdin, which a guest wrote, without bytes that could act on a
+# terminal. sed is called by its path: busybox ash prefers busybox's, which has no -u.
 vm_printable()
 {
 	LC_ALL=C /bin/sed -u 's/[^[:print:]\t]//g'
@@ -436,7 +437,7 @@ vm_pass_through()
 	vm_forward "$!"
 }
 
-# vm_forward PID: our child PID alone gets the signals that we get; its status.
+# vm_forward PID: passes the signals that we get to our child PID, and returns its status.
 vm_forward()
 {
 	local rc sig
@@ -449,7 +450,7 @@ vm_forward()
 	while :; do
 		rc=0
 		wait "$1" || rc=$?
-		# It is still there if a signal has ended the wait.
+		# The child is still there if a signal has ended the wait.
 		kill -0 "$1" 2>/dev/null || return "$rc"
 	done
 }

@@ -1,16 +1,16 @@
 # shellcheck shell=sh
-# worker.sh - worker VMs: what one is made of, and how it comes up
+# worker.sh - bring worker VMs up
 #
-# DIR is the VM's directory, see vm.sh. What fails sets why.
+# DIR is the VM's directory, see vm.sh. A function that fails sets why.
 
 use conf record proc accel assets vmm vm launch boot bridge snapshot pool
 
 worker_kept=no
-# yes: the worker is one for the pool.
+# yes if the worker is for the pool.
 worker_pooled=no
 
-# worker_describe DIR NAME: writes the record of what the worker NAME is, or will be,
-# made of. worker_kept says whether it outlives this command.
+# worker_describe DIR NAME: writes the record of the worker NAME as it would be made now.
+# worker_kept says whether it outlives this command.
 worker_describe()
 {
 	local gpu version='' snapshot release cpus mem
@@ -43,14 +43,15 @@ start it: isospin gpu-vm --detach --name $1" || return
 }
 
 # worker_prepare DIR NAME: writes the record, finds or makes the snapshot that is
-# wanted, and makes what the worker boots from. The bridge is told before the boot, so
-# that the shim's first connection finds the way.
+# wanted, and makes the files that the worker boots from. The bridge is told before the
+# boot, so that the shim's first connection finds the way.
 worker_prepare()
 {
 	local snapshot fit
 
 	worker_describe "$1" "$2" || return
-	# Before it is made: what changes meanwhile makes it one of another kind.
+	# Before the worker is made: an input that changes meanwhile makes it one of
+	# another kind.
 	if [ "$worker_pooled" = yes ]; then
 		pool_fit fit "$1" && record_add "$1/vm.conf" FIT "$fit" || return
 	fi
@@ -108,8 +109,8 @@ worker_start()
 	step_end
 }
 
-# worker_take VAR OWNER: sets VAR to the name of a worker of the pool, which is ours
-# now. 1 if there is none.
+# worker_take VAR OWNER: sets VAR to the name of a pooled worker, which is ours now. 1 if
+# there is none.
 worker_take()
 {
 	local worker_found

@@ -3,8 +3,8 @@
 # GPUs
 #
 # isospin-lab(1) lists the cards. Reads the lab's record: LAB_ROOT and
-# LAB_MODULES, the file systems; LAB_DISK, what is kept; LAB_QEMU, the directory of a
-# QEMU that the lab has for itself; LAB_VMMS.
+# LAB_MODULES, the file systems; LAB_DISK, the disk that keeps writes; LAB_QEMU, the
+# directory of a QEMU that the lab has for itself; LAB_VMMS.
 
 use record proc
 
@@ -51,9 +51,9 @@ cards_drive()
 	cards_device="virtio-blk-pci,drive=$1,addr=$4"
 }
 
-# cards_all COMMAND [ARG...]: the cards, see isospin-lab(1). The firmware gives
-# the buses their numbers by slot: port1 has 01, port2 02, bridge 03. Last what is
-# apart: a device that names no bus would go there.
+# cards_all COMMAND [ARG...]: calls COMMAND with the cards added, see isospin-lab(1). The
+# firmware gives the buses their numbers by slot: port1 has 01, port2 02, bridge 03. The
+# bus that stands apart comes last: a device that names no bus would go there.
 cards_all()
 {
 	"$@" -device VGA,addr=0x2 \

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# ch.sh - the back end of Cloud Hypervisor; vmm.sh says what its functions do
+# ch.sh - the back end of Cloud Hypervisor; vmm.sh explains its functions
 #
 # Its own seccomp filter and Landlock rules stay on: it reaches the files that its
 # command line names, and for a snapshot the directory of that. The node of a
@@ -103,8 +103,8 @@ ch_snapshot()
 		fail 74 "$to: cannot be made; is the disk full?"
 }
 
-# Sockets and console are at the paths of the VM that was saved, so only one of that
-# name can be.
+# The clone's sockets and console are at the paths of the template, so only one VM of
+# that name can run.
 ch_restore()
 {
 	local home from

@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# fc.sh - the back end of Firecracker; vmm.sh says what its functions do
+# fc.sh - the back end of Firecracker; vmm.sh explains its functions
 #
-# It is told by its API what to run; its own seccomp filter stays on. As root the
-# jailer starts it (FIRECRACKER_JAIL): another user, an empty root, no capability.
-# What it shares with the host is then the directory `v` of the VM's directory, the
-# VM's log and the files of a snapshot, bound into a file system of its own that
-# nothing else sees and that ends with it.
+# Firecracker gets its VM's configuration by its API; its own seccomp filter stays on. As
+# root the jailer starts it (FIRECRACKER_JAIL): another user, an empty root, no
+# capability. It then shares with the host only the directory `v` of the VM's directory,
+# the VM's log and the files of a snapshot, bound into a file system of its own that no
+# other process sees and that ends with it.
 #
 # Adds to the record: PCI and JAIL, yes or no.
 
@@ -63,7 +63,7 @@ fc_choose_jail()
 	[ "$want" = auto ] || fail 69 "FIRECRACKER_JAIL=yes, but $reason"
 }
 
-# fc_kernel VAR RELEASE ROLE: unpacked, which every version takes.
+# fc_kernel VAR RELEASE ROLE: sets VAR to the unpacked kernel, which every version takes.
 fc_kernel()
 {
 	if [ "$DRY_RUN" -eq 1 ]; then
@@ -88,9 +88,9 @@ fc_read()
 	[ "$jail" = no ] || share=$home/v at=/v
 }
 
-# fc_place: what anybody makes in `v` is of the group of this VM's user: so
-# Firecracker may connect to the socket that the bridge makes, which has no
-# capability to give it away. So may it write the log.
+# fc_place: gives `v` and the log the group of this VM's user. Each file that is made in
+# `v` gets that group too, so Firecracker may connect to the bridge's socket there: the
+# bridge has no capability to give it away.
 fc_place()
 {
 	local home name jail pci snapshot_dir share at uid
@@ -108,7 +108,7 @@ fc_place()
 	record_add "$1/vm.conf" UDS "$share/vsock.sock"
 }
 
-# fc_spawn DIR: what fc_read sets, the caller has local.
+# fc_spawn DIR: starts Firecracker. The caller has the variables of fc_read local.
 fc_spawn()
 {
 	local dir="$1"
@@ -124,7 +124,8 @@ fc_spawn()
 	fi
 }
 
-# fc_spawn_jailed DIR --api-sock SOCKET --id NAME...: the jailer gives the id itself.
+# fc_spawn_jailed DIR --api-sock SOCKET --id NAME...: starts Firecracker by the jailer,
+# which gives it the id itself.
 fc_spawn_jailed()
 {
 	local dir="$1" kept bin root rc=0
@@ -147,11 +148,12 @@ fc_spawn_jailed()
 		"$@" || rc=$?
 	trap - XFSZ
 	[ "$rc" -eq 0 ] || return "$rc"
-	# A process that becomes another user forgets with whom it was to end.
+	# A process that becomes another user loses its signal for our death.
 	[ "$kept" = yes ] || launch_tie "$dir" "$$"
 }
 
-# fc_api DIR METHOD PATH [BODY]: as for fc_spawn.
+# fc_api DIR METHOD PATH [BODY]: makes a request, as launch_api. The caller has the
+# variables of fc_read local.
 fc_api()
 {
 	local dir="$1"
@@ -189,8 +191,8 @@ fc_start()
 		fc_api "$1" PUT /actions '{"action_type":"InstanceStart"}'
 }
 
-# fc_json VAR TEXT: a JSON string of a line of printable ASCII. jq starts slower than
-# Firecracker, and would be the most of a restore.
+# fc_json VAR TEXT: sets VAR to the JSON string of a line of printable ASCII. jq starts
+# slower than Firecracker, and would take most of a restore.
 fc_json()
 {
 	local fc_head fc_rest="$2" fc_made=''
@@ -261,9 +263,9 @@ fc_snapshot()
 \"snapshot_path\":\"$state\",\"mem_file_path\":\"$memory\"}"
 }
 
-# fc_restore: memory is read as it is touched, and shared as long as it is not
-# written; the vsock's sockets are where this VM's belong. The guest goes on with
-# the template's CID, which nothing outside looks at.
+# fc_restore: memory is read as the guest touches it, and shared until it is written; the
+# vsock's sockets are in this VM's directory. The guest goes on with the template's CID,
+# which no program outside looks at.
 fc_restore()
 {
 	local home name jail pci snapshot_dir share at uid state memory uds

@@ -2,8 +2,8 @@
 # launch.sh - the processes of a VM: start them, wait for them, say why they ended
 #
 # DIR is the VM's directory, see lib/vm/vm.sh. A function that fails sets why, and
-# launch_said to what the VMM or the guest said about it, from which the caller finds
-# the remedy.
+# launch_said to the error text of the VMM or the guest, from which the caller finds the
+# remedy.
 
 use record proc cards
 
@@ -50,9 +50,9 @@ launch_failed()
 	fail 69 "VM '$name' $how $3"
 }
 
-# launch_vmm DIR COMMAND [ARG...]: starts the VMM. It can gain no privilege
-# and as root has no capability; unless the VM will be kept it ends with us.
-# setpriv by its path: busybox ash prefers busybox's, which cannot.
+# launch_vmm DIR COMMAND [ARG...]: starts the VMM. It can gain no privilege, and as root
+# has no capability; unless the VM will be kept it ends with us. setpriv is called by its
+# path: busybox ash prefers busybox's, which lacks these options.
 launch_vmm()
 {
 	local dir="$1" rc=0 role kept devices snapshot_dir
@@ -89,9 +89,9 @@ launch_spawn()
 	proc_spawn "vms/$name/$proc" "$@"
 }
 
-# launch_with_devices DIR COMMAND [ARG...]: for a VM that is handed devices: with
-# room to lock its memory, which VFIO counts, and the image, if it has one, as fd
-# 5: the VMM has no capability, so files of the user behind sudo are closed to it.
+# launch_with_devices DIR COMMAND [ARG...]: starts the VMM of a VM that is handed
+# devices, with a limit that lets VFIO lock its memory, and with the image, if it has one,
+# as fd 5: the VMM has no capability, so files of the user behind sudo are closed to it.
 launch_with_devices()
 {
 	local dir="$1" disk mem
@@ -106,8 +106,8 @@ launch_with_devices()
 		exec "$@"' sh "$disk" "$(((mem >> 10) + 1048576))" "$@"
 }
 
-# launch_with_snapshot DIR COMMAND [ARG...]: with the snapshot's files open; to
-# be written while it is made.
+# launch_with_snapshot DIR COMMAND [ARG...]: starts the VMM with the snapshot's files
+# open, as fds 5 and 6: for writing if the VM is a template, else for reading.
 launch_with_snapshot()
 {
 	local dir="$1" how=w restore snapshot_dir
@@ -124,7 +124,7 @@ launch_with_snapshot()
 		esac' sh "$snapshot_dir" "$how" "$@"
 }
 
-# launch_tie DIR PID: the VM ends when that process does.
+# launch_tie DIR PID: has the VM end when the process PID does.
 launch_tie()
 {
 	local name vmm since start
@@ -156,7 +156,8 @@ launch_version()
 	esac
 }
 
-# launch_needs PROGRAM MAJOR MINOR FEATURE: after launch_version.
+# launch_needs PROGRAM MAJOR MINOR FEATURE: 69, and why, if PROGRAM is older than the first
+# version with FEATURE. Call launch_version before.
 launch_needs()
 {
 	[ "$launch_major" -gt "$2" ] ||
@@ -164,7 +165,8 @@ launch_needs()
 		fail 69 "$1: version $2.$3 is the first with $4; this is '$launch_text'"
 }
 
-# launch_file PROGRAM: prints what no other file of that path has.
+# launch_file PROGRAM: prints the inode, size and time of the program, which no other
+# file at that path shares.
 launch_file()
 {
 	local bin
@@ -172,8 +174,8 @@ launch_file()
 	bin=$(command -v "$1") && stat -L -c '%i %s %Y' -- "$bin"
 }
 
-# launch_api DIR SOCKET METHOD PATH [BODY]: one request to the API of the VMM, once it
-# takes any; sets launch_answer. If it is refused, the VMM's own words are shown.
+# launch_api DIR SOCKET METHOD PATH [BODY]: makes one request to the API of the VMM, once
+# it serves; sets launch_answer. If the VMM refuses, its own words are shown.
 launch_api()
 {
 	local dir="$1" socket="$2" name vmm pid start rc=0

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# qemu.sh - the back end of QEMU; vmm.sh says what its functions do
+# qemu.sh - the back end of QEMU; vmm.sh explains its functions
 #
 # A lab may have another QEMU and another processor than the other VMs: QEMU, QEMU_RUN
 # (how the VMM's process reaches it) and CPU_MODEL of its record say so.
@@ -42,7 +42,7 @@ qemu_init()
 VSOCK_WHY=$accel_vsock_why$base_nl"
 }
 
-# qemu_is_old [PROGRAM]: whether it is of before 8.1, as that of Debian 12 is.
+# qemu_is_old [PROGRAM]: whether QEMU is older than 8.1, as that of Debian 12 is.
 qemu_is_old()
 {
 	case $("${1:-$accel_qemu}" --version) in
@@ -90,9 +90,9 @@ qemu_device()
 		vsock-device/log
 }
 
-# qemu_ready: a guest whose vsock-device has ended hears nothing any more, and
-# QEMU never starts another (chardev `reconnect` does not serve vhost-user-vsock).
-# So the VM ends with it.
+# qemu_ready: ties the VM to its vsock-device. A guest whose vsock-device has ended hears
+# nothing any more, and QEMU never starts another (chardev `reconnect` does not serve
+# vhost-user-vsock).
 qemu_ready()
 {
 	local name vsock device
@@ -112,7 +112,8 @@ snapshot here: QEMU saves no guest whose vsock is vhost-user, and this one's is 
 ($reason); with /dev/vhost-vsock (VSOCK=vhost) it can"
 }
 
-# qemu_key: the command line of a VM that has nothing of its own, nor a size.
+# qemu_key: prints QEMU's version and file, and the command line of a VM without a name,
+# paths and size of its own.
 qemu_key()
 {
 	local text draft rc=0
@@ -130,9 +131,9 @@ qemu_key()
 	return "$rc"
 }
 
-# qemu_snapshot: all of it goes into the state; its memory is no file of its own. It
-# is paused by QEMU when the rest is written: what had been paused before would stay
-# so where it goes on.
+# qemu_snapshot: writes the whole VM to the state; its memory is no file of its own. QEMU
+# itself pauses the VM to write the rest: if the VM had been paused before, its clones
+# would stay paused.
 qemu_snapshot()
 {
 	local to name
@@ -152,7 +153,7 @@ qemu_snapshot()
 	esac
 }
 
-# qemu_saved DIR: it has been, or will not be.
+# qemu_saved DIR: whether QEMU has saved the VM, or failed to.
 qemu_saved()
 {
 	qemu_qmp "$1" '{"execute":"query-migrate"}' || return 0
@@ -267,11 +268,11 @@ qemu_vm()
 	for device in $devices; do
 		set -- "$@" -device "vfio-pci,host=$device"
 	done
-	# What is restored has all this in memory; but by the kernel QEMU chooses
-	# its ROMs, which must be the same.
+	# A restored VM has all this in memory. It gets the kernel nevertheless: QEMU
+	# chooses its ROMs by the kernel, and they must be the same.
 	[ "$restore" = yes ] || set -- "$@" -initrd "$home/initrd"
 	"$@" -kernel "$kernel" -append "$qemu_append${append:+ $append}"
 }
 
-# What QEMU says, other VMMs say too: vmm_remedy knows it.
+# Other VMMs print QEMU's error texts too, so vmm_remedy knows them.
 qemu_remedy() { return 1; }

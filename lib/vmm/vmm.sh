@@ -9,7 +9,7 @@
 # launch_api.
 #
 # DIR is a VM's directory, of which only the record vm.conf is read (lib/vm/vm.sh lists
-# the keys). What fails sets why.
+# the keys). A function that fails sets why.
 #
 #	about          prints a record: NAME, which comes first; ROLES that it can have (gpu,
 #	               worker, lab); CAPS, what it can do besides booting (disk: a
@@ -22,11 +22,11 @@
 #	               VMM_TEXT (name and version), VSOCK (vhost, vhost-user, hybrid),
 #	               VSOCK_WHY, and any key of its own
 #	kernel VAR RELEASE ROLE  sets VAR to the form of that kernel that it boots
-#	place DIR      once the VM has its CID: makes what its sockets need, and adds UDS
-#	               to the record if that is not vsock.sock
+#	place DIR      once the VM has its CID: prepares the directories of its sockets,
+#	               and adds UDS to the record if that is not vsock.sock
 #	start DIR      starts the VM as its process vmm, with `initrd` of the VM's
 #	               directory; the console, ttyS0, goes to console.log
-#	ready DIR      the guest is up: starts what is to go on beside it
+#	ready DIR      the guest is up: starts processes that are to run beside it
 #	               The next four are called only if CAPS has snapshot.
 #	saves DIR      it can snapshot and restore this VM, on top of CAPS
 #	key DIR        prints everything about it, and about how it starts any VM here,
@@ -81,8 +81,8 @@ vmm_names()
 
 # vmm_choose ROLE NAME [WANT...]: after accel_choose, chooses the VMM of the VM NAME,
 # which needs these capabilities, and sets vmm_record: VMM, VMM_WHY, ACCEL, ACCEL_WHY
-# and what init adds. 69, and why, if it cannot run here or cannot do what is wanted;
-# vmm_about is then the record of the VMM that was chosen.
+# and the keys that init adds. 69, and why, if it cannot run here or lacks one of the
+# capabilities; vmm_about is then the record of the VMM that was chosen.
 vmm_choose()
 {
 	local role="$1" name="$2" vmm=qemu reason='nothing else serves here' key=''
@@ -119,7 +119,7 @@ another VMM by $key}" || return ;;
 	"${vmm_prefix}_init" "$name"
 }
 
-# vmm_auto ROLE: sets vmm and reason of vmm_choose to what serves best here.
+# vmm_auto ROLE: sets vmm of vmm_choose to the VMM that serves best here, and reason.
 vmm_auto()
 {
 	local name first program
@@ -144,7 +144,7 @@ vmm_auto()
 	done
 }
 
-# vmm_said: prints a line about what vmm_choose has chosen, and why.
+# vmm_said: prints a line with the choices of vmm_choose and their reasons.
 vmm_said()
 {
 	local text reason accel_is accel_reason vsock vsock_reason
@@ -173,7 +173,8 @@ vmm_key() { vmm_call key "$@"; }
 vmm_snapshot() { vmm_call snapshot "$@"; }
 vmm_restore() { vmm_call restore "$@"; }
 
-# vmm_kernel VAR RELEASE ROLE: of the VMM that vmm_choose has chosen.
+# vmm_kernel VAR RELEASE ROLE: calls the function kernel of the VMM that vmm_choose has
+# chosen.
 vmm_kernel()
 {
 	local vmm_of
@@ -183,7 +184,7 @@ vmm_kernel()
 	"${vmm_prefix}_kernel" "$@"
 }
 
-# vmm_saves DIR: the VM can be saved and go on from what was saved.
+# vmm_saves DIR: whether the VM can be saved and go on from its snapshot.
 vmm_saves()
 {
 	local vmm_of vmm_caps
@@ -199,7 +200,7 @@ VMM by WORKER_VMM" ;;
 }
 
 # vmm_remedy DIR TEXT ELSE: prints what to do about an error that the VMM or the guest
-# has reported: first what the VMM's back end knows, then what concerns any VMM.
+# has reported: a remedy of the VMM's back end, else one for any VMM, else ELSE.
 vmm_remedy()
 {
 	local name devices cards version
@@ -212,7 +213,8 @@ vmm_remedy()
 		echo "NVIDIA's module $version found no GPU that it knows \
 (ENODEV) in what the VM was given: $cards" ;;
 	*/dev/vfio/*'Device or resource busy'* | */dev/vfio/*'ermission denied'*)
-		# Under Landlock Cloud Hypervisor gets the second for the first.
+		# Under Landlock Cloud Hypervisor gets the second error in the place
+		# of the first.
 		echo 'another process or user has the device; isospin vfio-status names it' ;;
 	*/dev/vfio/*'No such file or directory'*)
 		echo "the device is not bound to vfio-pci; isospin vfio-bind${devices:+ $devices}" ;;
