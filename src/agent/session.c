@@ -164,7 +164,7 @@ static void end_output(struct output *o)
 	finish(s);
 }
 
-/* Sends on what the command has written. */
+/* Sends on the bytes that the command has written. */
 static void on_output(struct iso_ev *ev, uint32_t events)
 {
 	struct output *o = container_of(ev, struct output, ev);
@@ -195,8 +195,8 @@ static void on_output(struct iso_ev *ev, uint32_t events)
 
 /* ---- the process -------------------------------------------------------- */
 
-/* Notes how much of what the process wrote is still in the pipe. What others
- * write to the same pipe later is not awaited. */
+/* Notes how many bytes of the process are still in the pipe. Bytes that others
+ * write to the same pipe later are not awaited. */
 static void note_left(struct session *s, struct output *o)
 {
 	if (o->ev.fd < 0)

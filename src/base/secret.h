@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * secret.h - what two programs prove to each other that they know
+ * secret.h - a secret that two programs prove to each other that they know
  *
  * A secret is SECRET_LEN bytes: the broker's and the agents' alike. In a file
  * it is those bytes, or twice as many hexadecimal digits with or without a

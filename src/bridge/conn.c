@@ -27,11 +27,11 @@
  * be touched until conn_release().
  *
  * In OPEN both directions run alike: a chunk is read from one side and written
- * to the other at once. What the other side does not take is kept, and until it
- * has gone nothing more is read: that is the back-pressure.
+ * to the other at once. Bytes that the other side does not take are kept, and
+ * until they have gone nothing more is read: that is the back-pressure.
  *
- * The end of one side's stream ends the connection: what that side has sent
- * before still goes to the other, within the time limit, then both are closed.
+ * The end of one side's stream ends the connection: bytes that it sent before
+ * still go to the other side, within the time limit, then both are closed.
  */
 #include <assert.h>
 #include <errno.h>

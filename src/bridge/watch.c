@@ -30,7 +30,7 @@ static void gpu_release(struct list_item *item)
 	free(g);
 }
 
-/* The registry has this GPU VM: adds it, or takes over what has changed. */
+/* The registry has this GPU VM: adds it, or takes over its changes. */
 static void saw_gpu(struct bridge *b, const struct reg_entry *e)
 {
 	struct gpu *g = bridge_gpu(b, e->name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* metrics.c - logs what was counted */
+/* metrics.c - logs the broker's counters */
 #include "broker/metrics.h"
 
 #include <stdio.h>

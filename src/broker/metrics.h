@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * metrics.h - what the broker counts
+ * metrics.h - the counters of the broker
  *
  * The monitor and each child count for themselves. SIGUSR1 to the monitor makes
  * each of them log its counts as one line of JSON.

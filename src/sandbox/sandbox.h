@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sandbox.h - gives up, for good, what a daemon no longer needs
+ * sandbox.h - gives up, for good, the rights that a daemon no longer needs
  *
  * A daemon calls it once: after it has opened all that needs privilege or a
  * path, before it starts a thread or reads a byte of a peer. sandbox.c has the

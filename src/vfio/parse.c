@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* parse.c - takes apart what the kernel answers */
+/* parse.c - takes the kernel's answers apart */
 #include "vfio/parse.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * parse.h - what the kernel answers, taken apart
+ * parse.h - the kernel's answers, taken apart
  *
  * An answer of <linux/vfio.h> is a structure, followed by a chain of
  * capabilities, each with the offset of the next. -EBADMSG: an offset or a

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* say.c - writes what a command of isospin-vfio has to say */
+/* say.c - writes the output of a command of isospin-vfio */
 #include <errno.h>
 #include <string.h>
 

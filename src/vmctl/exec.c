@@ -193,7 +193,7 @@ static void on_signal(struct client *c)
 
 /* ---- streams ------------------------------------------------------------ */
 
-/* Passes on what our own stdin has. */
+/* Passes on the bytes that our own stdin has. */
 static void on_stdin(struct client *c)
 {
 	uint8_t buf[AGENT_MAX_DATA];
@@ -269,7 +269,7 @@ static int on_frame(struct client *c, const char *name, struct chan_frame *f)
 	}
 }
 
-/* Reads what the agent sent. An error ends the run with status 125. */
+/* Reads frames of the agent. An error ends the run with status 125. */
 static void on_sock(struct client *c, const char *name)
 {
 	struct chan_frame f;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vmctl.h - what the shell cannot do itself
+ * vmctl.h - commands for the shell, which cannot do these things itself
  *
  * The shell has no way to wait for a line of a log, to stop a process without
  * the risk that its pid is another's by now, to run a command in a guest, or to

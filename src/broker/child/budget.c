@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* budget.c - counts what one worker uses of its child */
+/* budget.c - counts the resources that one worker uses of its child */
 #include "broker/child/budget.h"
 
 #define NS_PER_S UINT64_C(1000000000)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * child.h - what all sessions of one child share: the worker as a whole
+ * child.h - the state of a worker as a whole, which all sessions of a child share
  *
  * A file calls only files above it in this list:
  *
