@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * child.h - the state of a worker as a whole, which all sessions of a child share
+ * child.h - the state of a worker that all sessions of its child share
  *
  * A file calls only files above it in this list:
  *
