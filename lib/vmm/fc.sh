@@ -7,7 +7,7 @@
 # the VM's log and the files of a snapshot, bound into a file system of its own that no
 # other process sees and that ends with it.
 #
-# Adds to the record: PCI and JAIL, yes or no.
+# Adds to the record: PCI and JAIL, yes or no; VERSION, what Firecracker says of itself.
 
 use conf record assets image launch
 
@@ -39,7 +39,7 @@ fc_init()
 	[ "$jail" = no ] || how='by jailer'
 	vmm_record="${vmm_record}VMM_TEXT=$launch_text $how ($reason)
 VSOCK=hybrid${base_nl}VSOCK_WHY=it has its own${base_nl}PCI=$pci
-JAIL=$jail$base_nl"
+VERSION=$launch_text${base_nl}JAIL=$jail$base_nl"
 }
 
 # fc_choose_jail NAME: sets jail and reason, which the caller has local.
@@ -234,12 +234,13 @@ fc_saves()
 		'a name for the vsock of a restored VM'
 }
 
+# fc_key DIR: with or without the jailer a snapshot is the same.
 fc_key()
 {
-	local text pci
+	local version pci
 
-	record_read "$1/vm.conf" text=VMM_TEXT pci=PCI
-	printf '%s\n' "$text" "$pci"
+	record_read "$1/vm.conf" version=VERSION pci=PCI
+	printf '%s\n' "$version" "$pci"
 	fc_append "$1"
 	launch_file "$fc_bin"
 }

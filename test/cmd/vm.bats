@@ -355,6 +355,34 @@ json_strings()
 	with_shells json_strings
 }
 
+# fc_key_with JAIL: prints the key of a snapshot of Firecracker's.
+fc_key_with()
+{
+	# shellcheck disable=SC2016 # for that shell
+	ISOSPIN_FIRECRACKER_JAIL=$1 sh_lib 'use fc
+		conf_load
+		vmm_record=
+		fc_init w1 || die $? "$why"
+		printf "%s" "$vmm_record" >vm.conf
+		fc_key "$PWD"'
+}
+
+one_key()
+{
+	run -0 fc_key_with auto
+	auto=$output
+	has "$auto" 'Firecracker v1.17.0'
+	run -0 fc_key_with no
+	equal "$auto" "$output"
+}
+
+@test "Firecracker: a snapshot fits with and without the jailer" {
+	cd "$BATS_TEST_TMPDIR"
+	fake firecracker <<<'echo Firecracker v1.17.0'
+	fake jailer <<<'exit 0'
+	with_shells one_key
+}
+
 @test "an accelerator counts as usable only if its guest says so in time" {
 	fake qemu-system-x86_64 <<<'exit 33'
 	run -0 --separate-stderr sh_lib 'use accel; accel_probe_word'
