@@ -117,9 +117,11 @@ wait_for()
 	done
 }
 
-# wait_text FILE TEXT
+# wait_text FILE TEXT: waits until FILE has a line that is or begins with TEXT. A job in
+# the background may not have made FILE yet.
 wait_text()
 {
+	wait_for 10 test -e "$1"
 	"$TOP/build/bin/vmctl" wait --file "$1" --line "$2" --timeout-ms 60000 \
 		>/dev/null || {
 		cat "$1"
